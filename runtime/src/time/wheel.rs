@@ -1,0 +1,502 @@
+//! The timer wheel: which timers are due at a tick, without looking at those that are not.
+//!
+//! Owns: the timers (deadline, owner, value), their order, the lists of what each owner has, and the keys that name
+//! them. Knows nothing of clocks, wakers, locks or how long a tick is: `now` comes in, values come out, and what a
+//! value means is the caller's. Values are handed out, never dropped inside, so a caller may hold a lock around every
+//! call.
+//!
+//! # Levels and slots
+//!
+//! A tick is a number of eleven digits to the base 64, and each digit has a level of 64 slots: level 0 for the last
+//! digit, level 10 for the first (whose digit has only four bits). A timer stands at the level of the *first digit in
+//! which its deadline differs from `elapsed`*, in the slot of the deadline's own digit there:
+//!
+//! | level | a slot spans | the level reaches |
+//! | --- | --- | --- |
+//! | 0 | 1 tick | to the end of the current 64 ticks |
+//! | 1 | 64 ticks | … 4096 ticks (4 s, where a tick is 1 ms) |
+//! | 2 | 4096 ticks | … 2^18 ticks (4 min) |
+//! | 3 | 2^18 ticks | … 2^24 ticks (5 h) |
+//! | L | 2^6L ticks | … 2^(6L+6) ticks |
+//! | 10 | 2^60 ticks | all of `u64` |
+//!
+//! No deadline lies beyond the top, so none needs clamping. Because the deadline is later, its digit is the larger one:
+//! a slot never wraps, and every timer of a level comes before every timer of the levels above. The next slot is
+//! therefore the lowest bit of the lowest level with any bit set: two `trailing_zeros`, however far away it is.
+//!
+//! When `elapsed` enters a slot of level 0, all timers in it are due. When it enters one of level L, its timers are
+//! *cascaded*: put in their places below L, at most once a level in the life of a timer. Both start by moving the whole
+//! list in O(1), so that a call may stop after `limit` timers and the next go on.
+//!
+//! # Invariants
+//! 1. Outside of `CASCADING`, a timer stands where `list_for` puts it for the *present* `elapsed`: in `DUE` if its
+//!    deadline is not after `elapsed`, else in the slot described above. So timers of one deadline share a list, in the
+//!    order of their insertion.
+//! 2. `CASCADING` holds only deadlines up to `cascade_end`. While it is not empty every new timer up to there joins it,
+//!    and nothing fires: nobody overtakes.
+//! 3. A bit of `occupied` is set exactly while its list is not empty; a bit of `rows` exactly while its row of
+//!    `occupied` is not 0.
+//! 4. An entry holds a value exactly while it is on one of the lists, and while it has an owner on that owner's list as
+//!    well. Otherwise it is on the free list, or retired.
+//! 5. The generation of an entry grows at every removal. One that has no generation left is retired with generation 0,
+//!    which no key has: no key ever names two timers.
+
+use std::num::NonZeroU32;
+
+#[cfg(test)]
+mod tests;
+
+/// Levels that hold deadlines; 6 bits each cover the 64 of a tick.
+const LEVELS: usize = 11;
+/// The lists of work that waits for nothing but the next `advance` form a row of their own, above the levels.
+const NOW_ROW: usize = LEVELS;
+/// Timers that fire next, in their order.
+const DUE: usize = NOW_ROW * 64;
+/// The timers of the slot that is being spread over the levels below.
+const CASCADING: usize = DUE + 1;
+const LISTS: usize = CASCADING + 1;
+
+/// No entry: the end of an owner's list or of the free list, and the owner of a timer that has none.
+const NONE: u32 = u32::MAX;
+
+/// Names one timer of one wheel, for ever: a key whose timer has fired or was cancelled names nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct TimerKey {
+    index: u32,
+    generation: NonZeroU32,
+}
+
+impl TimerKey {
+    /// The key as 64 bits, never 0: the index below, the generation above.
+    pub(crate) const fn to_bits(self) -> u64 {
+        self.index as u64 | (self.generation.get() as u64) << 32
+    }
+
+    /// The key with these bits; `None` where the generation is 0.
+    pub(crate) const fn from_bits(bits: u64) -> Option<TimerKey> {
+        match NonZeroU32::new((bits >> 32) as u32) {
+            Some(generation) => Some(TimerKey { index: bits as u32, generation }),
+            None => None,
+        }
+    }
+}
+
+/// Timers in the order of their deadlines; see the module for how.
+pub(crate) struct Wheel<T> {
+    /// The tick up to which everything has been looked at.
+    elapsed: u64,
+    /// The last tick of the slot in `CASCADING`; without meaning while that is empty.
+    cascade_end: u64,
+    /// Bit `r`: row `r` of `occupied` is not 0.
+    rows: u16,
+    /// Bit `s` of row `r`: list `64 * r + s` is not empty.
+    occupied: [u64; LEVELS + 1],
+    /// First and last of each list. Empty until the first insertion, so that an idle wheel costs nothing.
+    lists: Vec<Ends>,
+    entries: Vec<Entry<T>>,
+    /// The free entry that was used last; the others follow through `owner_next`.
+    free: u32,
+    len: usize,
+    /// The newest timer of each owner.
+    owners: Vec<u32>,
+}
+
+impl<T> Wheel<T> {
+    /// An empty wheel that stands at tick `now`. Allocates nothing.
+    pub(crate) const fn new(now: u64) -> Wheel<T> {
+        Wheel {
+            elapsed: now,
+            cascade_end: 0,
+            rows: 0,
+            occupied: [0; LEVELS + 1],
+            lists: Vec::new(),
+            entries: Vec::new(),
+            free: NONE,
+            len: 0,
+            owners: Vec::new(),
+        }
+    }
+
+    /// How many timers have neither fired nor been cancelled.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no timer is left.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Sets a timer. One whose deadline is past fires at the next `advance`, and counts in the order of firing as if
+    /// its deadline were the tick at which the wheel stands.
+    ///
+    /// # Panics
+    /// At 2^31 timers, and if `owner` is `u32::MAX`. Owners are expected to be dense: the wheel keeps 4 bytes for each
+    /// number up to the highest it has seen.
+    pub(crate) fn insert(&mut self, deadline: u64, owner: Option<u32>, value: T) -> TimerKey {
+        assert!(owner != Some(NONE), "no owner has the number u32::MAX");
+        if self.lists.is_empty() {
+            self.lists = (0..LISTS).map(Ends::empty).collect();
+        }
+        let index = self.allocate();
+        let list =
+            if self.is_cascading() && deadline <= self.cascade_end { CASCADING } else { self.list_for(deadline) };
+        let owner_next = match owner {
+            Some(owner) => self.push_owned(owner, index),
+            None => NONE,
+        };
+        let entry = &mut self.entries[index as usize];
+        entry.deadline = deadline;
+        entry.owner = owner.unwrap_or(NONE);
+        entry.owner_prev = NONE;
+        entry.owner_next = owner_next;
+        entry.value = Some(value);
+        let generation = NonZeroU32::new(entry.generation).expect("a retired entry is never handed out");
+        self.append(list, index);
+        self.len += 1;
+        TimerKey { index, generation }
+    }
+
+    /// Takes a timer out before it fires: its deadline and value. `None` if it fired, was cancelled or never was. O(1).
+    pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<(u64, T)> {
+        self.entry(key)?;
+        Some(self.remove(key.index))
+    }
+
+    /// When a timer is to fire; `None` if it fired, was cancelled or never was.
+    pub(crate) fn deadline_of(&self, key: TimerKey) -> Option<u64> {
+        self.entry(key).map(|entry| entry.deadline)
+    }
+
+    /// The tick at which `advance` has something to do next; `None` when the wheel is empty. No timer is due before it;
+    /// where several share a slot it may be too early by less than the slot's span, and following it reaches each timer
+    /// in at most a step a level. It is never before the tick at which the wheel stands, so with an overdue timer it is
+    /// that tick.
+    pub(crate) fn next_expiry(&self) -> Option<u64> {
+        if self.occupied[NOW_ROW] != 0 {
+            return Some(self.elapsed);
+        }
+        let slot = self.first_slot()?;
+        let Ends { head, tail } = self.lists[slot.list];
+        match head.place() {
+            // A timer that is alone is worth the look: a sleeper that waits for one thing wakes once.
+            Place::Entry(only) if head == tail => Some(self.entries[only].deadline),
+            _ => Some(slot.start),
+        }
+    }
+
+    /// Moves the wheel on to tick `now` and appends to `expired` what is due, in the order of deadlines and, among
+    /// equals, of insertion. Nothing fires early. A `now` before the tick at which the wheel stands counts as that
+    /// tick.
+    ///
+    /// Touches `limit` timers at most (firing and cascading both count), and answers whether it stopped because of
+    /// that: then call it again, even if nothing was appended. Between such calls timers may be set and cancelled; the
+    /// order holds. Empty spans cost nothing, whatever their length.
+    ///
+    /// # Panics
+    /// If `limit` is 0, with which nobody would get on.
+    #[must_use = "when true, more is due"]
+    pub(crate) fn advance(&mut self, now: u64, limit: usize, expired: &mut Vec<T>) -> bool {
+        assert!(limit > 0, "a limit of 0 timers");
+        let mut left = limit;
+        loop {
+            while let Some(index) = self.first_of(CASCADING) {
+                if left == 0 {
+                    return true;
+                }
+                left -= 1;
+                self.unlink(index);
+                self.append(self.list_for(self.entries[index as usize].deadline), index);
+            }
+            while let Some(index) = self.first_of(DUE) {
+                if left == 0 {
+                    return true;
+                }
+                left -= 1;
+                expired.push(self.remove(index).1);
+            }
+            match self.first_slot() {
+                Some(slot) if slot.start <= now => {
+                    self.elapsed = slot.start;
+                    self.cascade_end = slot.end;
+                    self.move_all(slot.list, if slot.start == slot.end { DUE } else { CASCADING });
+                }
+                _ => {
+                    self.elapsed = self.elapsed.max(now);
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Cancels what `owner` still has, newest first, but no more than `limit` timers; their values are appended to
+    /// `released`. Answers how many there were: fewer than `limit` means that the owner has none left. O(timers
+    /// cancelled).
+    pub(crate) fn release_owner(&mut self, owner: u32, limit: usize, released: &mut Vec<T>) -> usize {
+        let mut count = 0;
+        while count < limit {
+            let newest = self.newest_of(owner);
+            if newest == NONE {
+                break;
+            }
+            released.push(self.remove(newest).1);
+            count += 1;
+        }
+        count
+    }
+
+    /// How many timers `owner` has. O(that number).
+    pub(crate) fn owned_by(&self, owner: u32) -> usize {
+        self.owned(owner).count()
+    }
+
+    /// The timers of `owner` with their deadlines, newest first.
+    pub(crate) fn owned(&self, owner: u32) -> impl Iterator<Item = (TimerKey, u64)> + '_ {
+        let mut at = self.newest_of(owner);
+        std::iter::from_fn(move || {
+            let index = at;
+            let entry = self.entries.get(index as usize)?;
+            at = entry.owner_next;
+            Some((TimerKey { index, generation: NonZeroU32::new(entry.generation)? }, entry.deadline))
+        })
+    }
+
+    // Places.
+
+    /// Invariant 1: the list of a deadline.
+    fn list_for(&self, deadline: u64) -> usize {
+        if deadline <= self.elapsed {
+            return DUE;
+        }
+        let level = (deadline ^ self.elapsed).ilog2() as usize / 6;
+        let digit = (deadline >> (6 * level)) as usize & 63;
+        64 * level + digit
+    }
+
+    /// The first slot of the levels that holds anything. Only while nothing is due or cascading, which come first.
+    fn first_slot(&self) -> Option<Slot> {
+        debug_assert_eq!(self.occupied[NOW_ROW], 0);
+        if self.rows == 0 {
+            return None;
+        }
+        let level = self.rows.trailing_zeros() as usize;
+        let digit = self.occupied[level].trailing_zeros() as usize;
+        let below = (1 << (6 * level)) - 1;
+        // The digits above are those of `elapsed`: all bits from 6 * level + 6 on, of which the top level has none.
+        let above = u64::MAX.checked_shl(6 * level as u32 + 6).unwrap_or(0);
+        let start = (self.elapsed & above) | (digit as u64) << (6 * level);
+        Some(Slot { list: 64 * level + digit, start, end: start | below })
+    }
+
+    const fn is_cascading(&self) -> bool {
+        self.occupied[NOW_ROW] & (1 << (CASCADING % 64)) != 0
+    }
+
+    // Lists.
+
+    fn first_of(&self, list: usize) -> Option<u32> {
+        // An empty wheel may have no lists yet, and its bitmap says so (invariant 3).
+        if self.occupied[list / 64] & (1 << (list % 64)) == 0 {
+            return None;
+        }
+        Some(self.lists[list].head.0)
+    }
+
+    fn append(&mut self, list: usize, index: u32) {
+        let (link, end) = (Link::entry(index), Link::list(list));
+        let last = std::mem::replace(&mut self.lists[list].tail, link);
+        self.set_next(last, link);
+        let entry = &mut self.entries[index as usize];
+        entry.prev = last;
+        entry.next = end;
+        self.mark(list);
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let Entry { prev, next, .. } = self.entries[index as usize];
+        self.set_next(prev, next);
+        self.set_prev(next, prev);
+        // Only the two ends of one list can be the same.
+        if prev == next
+            && let Place::List(list) = prev.place()
+        {
+            self.unmark(list);
+        }
+    }
+
+    /// Makes all of `from`, which has something, the contents of `to`, which has nothing.
+    fn move_all(&mut self, from: usize, to: usize) {
+        let ends = std::mem::replace(&mut self.lists[from], Ends::empty(from));
+        self.lists[to] = ends;
+        self.set_prev(ends.head, Link::list(to));
+        self.set_next(ends.tail, Link::list(to));
+        self.unmark(from);
+        self.mark(to);
+    }
+
+    fn set_next(&mut self, of: Link, next: Link) {
+        match of.place() {
+            Place::Entry(index) => self.entries[index].next = next,
+            Place::List(list) => self.lists[list].head = next,
+        }
+    }
+
+    fn set_prev(&mut self, of: Link, prev: Link) {
+        match of.place() {
+            Place::Entry(index) => self.entries[index].prev = prev,
+            Place::List(list) => self.lists[list].tail = prev,
+        }
+    }
+
+    fn mark(&mut self, list: usize) {
+        self.occupied[list / 64] |= 1 << (list % 64);
+        self.rows |= 1 << (list / 64);
+    }
+
+    fn unmark(&mut self, list: usize) {
+        let row = &mut self.occupied[list / 64];
+        *row &= !(1 << (list % 64));
+        if *row == 0 {
+            self.rows &= !(1 << (list / 64));
+        }
+    }
+
+    // Owners.
+
+    fn newest_of(&self, owner: u32) -> u32 {
+        self.owners.get(owner as usize).copied().unwrap_or(NONE)
+    }
+
+    /// Puts `index` at the head of the owner's list; answers what comes after it.
+    fn push_owned(&mut self, owner: u32, index: u32) -> u32 {
+        if self.owners.len() <= owner as usize {
+            self.owners.resize(owner as usize + 1, NONE);
+        }
+        let second = std::mem::replace(&mut self.owners[owner as usize], index);
+        if let Some(entry) = self.entries.get_mut(second as usize) {
+            entry.owner_prev = index;
+        }
+        second
+    }
+
+    // Entries.
+
+    /// The entry of a timer that is still set.
+    fn entry(&self, key: TimerKey) -> Option<&Entry<T>> {
+        // Invariant 5: a free entry has a generation that no key has yet.
+        self.entries.get(key.index as usize).filter(|entry| entry.generation == key.generation.get())
+    }
+
+    fn allocate(&mut self) -> u32 {
+        if self.free != NONE {
+            let index = self.free;
+            self.free = self.entries[index as usize].owner_next;
+            return index;
+        }
+        let index = u32::try_from(self.entries.len()).unwrap_or(NONE);
+        assert!(index < Link::LIST, "2^31 timers in one wheel");
+        self.entries.push(Entry {
+            deadline: 0,
+            prev: Link::entry(index),
+            next: Link::entry(index),
+            owner: NONE,
+            owner_prev: NONE,
+            owner_next: NONE,
+            generation: 1,
+            value: None,
+        });
+        index
+    }
+
+    /// Takes a timer off its lists, frees the entry and hands out what it held.
+    fn remove(&mut self, index: u32) -> (u64, T) {
+        self.unlink(index);
+        let Entry { deadline, owner, owner_prev, owner_next, .. } = self.entries[index as usize];
+        if owner != NONE {
+            match self.entries.get_mut(owner_prev as usize) {
+                Some(newer) => newer.owner_next = owner_next,
+                None => self.owners[owner as usize] = owner_next,
+            }
+            if let Some(older) = self.entries.get_mut(owner_next as usize) {
+                older.owner_prev = owner_prev;
+            }
+        }
+        self.len -= 1;
+        let entry = &mut self.entries[index as usize];
+        entry.generation = entry.generation.wrapping_add(1);
+        if entry.generation != 0 {
+            entry.owner_next = std::mem::replace(&mut self.free, index);
+        }
+        (deadline, entry.value.take().expect("an entry on a list holds a value"))
+    }
+}
+
+/// One timer. 32 bytes and the value.
+struct Entry<T> {
+    deadline: u64,
+    prev: Link,
+    next: Link,
+    owner: u32,
+    /// The next newer timer of the same owner.
+    owner_prev: u32,
+    /// The next older timer of the same owner; of a free entry, the next free one.
+    owner_next: u32,
+    generation: u32,
+    value: Option<T>,
+}
+
+/// First and last of a list, or twice the list itself when it is empty.
+#[derive(Clone, Copy)]
+struct Ends {
+    head: Link,
+    tail: Link,
+}
+
+impl Ends {
+    fn empty(list: usize) -> Ends {
+        Ends { head: Link::list(list), tail: Link::list(list) }
+    }
+}
+
+/// What stands before or after an entry: another, or at either end the list itself. So an entry finds the ends of its
+/// list without knowing on which it is, and a whole list moves by changing two entries.
+///
+/// | bit 31 | bits 0..31 |
+/// | --- | --- |
+/// | 0 | index of an entry |
+/// | 1 | number of a list |
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Link(u32);
+
+impl Link {
+    const LIST: u32 = 1 << 31;
+
+    const fn entry(index: u32) -> Link {
+        Link(index)
+    }
+
+    const fn list(list: usize) -> Link {
+        Link(list as u32 | Link::LIST)
+    }
+
+    const fn place(self) -> Place {
+        if self.0 & Link::LIST == 0 {
+            Place::Entry(self.0 as usize)
+        } else {
+            Place::List((self.0 & !Link::LIST) as usize)
+        }
+    }
+}
+
+/// A [`Link`] taken apart.
+enum Place {
+    Entry(usize),
+    List(usize),
+}
+
+/// A slot of the levels and the ticks it spans, both included.
+struct Slot {
+    list: usize,
+    start: u64,
+    end: u64,
+}
