@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# The tests under AddressSanitizer, which looks for leaks too. Needs a nightly toolchain; says so and ends well without.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+target=$(rustc -vV | sed -n 's/^host: //p')
+if ! rustc +nightly --version >/dev/null 2>&1; then
+    echo "asan: skipped, no nightly toolchain"
+    exit 0
+fi
+export RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=address"
+# The target is named so that build scripts and macros, which run on this machine, stay plain.
+cargo +nightly test --target "$target" --target-dir target/asan --workspace --lib --test suite "$@"
