@@ -1,0 +1,75 @@
+//! The operating system as an [`Env`].
+//!
+//! Owns: the only calls to the OS's clocks, entropy and threads. Sockets are made in `socket`, pollers in `reactor`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::thread::{self, JoinHandle};
+use std::time::{self, Duration, SystemTime, UNIX_EPOCH};
+
+use super::socket::{ListenOptions, ListenerSource, StreamSource, tcp_connect, tcp_listen};
+use super::{Env, Idle, Instant, Reactor};
+
+/// The operating system: the default [`Env`].
+///
+/// Its clock starts at 0 when it is made.
+#[derive(Debug)]
+pub struct OsEnv {
+    start: time::Instant,
+}
+
+impl OsEnv {
+    /// The operating system, its clock at 0.
+    #[expect(clippy::disallowed_methods, reason = "this is the env through which all others read the clock")]
+    pub fn new() -> OsEnv {
+        OsEnv { start: time::Instant::now() }
+    }
+}
+
+impl Default for OsEnv {
+    fn default() -> OsEnv {
+        OsEnv::new()
+    }
+}
+
+impl Env for OsEnv {
+    #[expect(clippy::disallowed_methods, reason = "this is the env through which all others read the clock")]
+    fn now(&self) -> Instant {
+        Instant::ZERO + self.start.elapsed()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the env through which all others read the wall clock")]
+    fn unix_time(&self) -> Duration {
+        // A wall clock that is set before 1970 counts as 1970: `unix_time` has no sign.
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    /// # Panics
+    ///
+    /// The OS has no source of entropy; nothing that needs one can be done safely then.
+    fn fill_entropy(&self, bytes: &mut [u8]) {
+        getrandom::fill(bytes).expect("the operating system gives entropy");
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the env through which all others start threads")]
+    fn spawn_thread(&self, name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
+        thread::Builder::new().name(name.to_owned()).spawn(work)
+    }
+
+    fn reactor(&self) -> io::Result<Reactor> {
+        Reactor::new()
+    }
+
+    fn tcp_listen(&self, address: SocketAddr, options: &ListenOptions) -> io::Result<Box<dyn ListenerSource>> {
+        tcp_listen(address, options)
+    }
+
+    fn tcp_connect(&self, address: SocketAddr) -> io::Result<Box<dyn StreamSource>> {
+        tcp_connect(address)
+    }
+
+    /// Always [`Idle::Block`].
+    fn idle_until(&self, _next: Option<Instant>) -> Idle {
+        Idle::Block
+    }
+}
