@@ -1,0 +1,11 @@
+#![forbid(unsafe_code)]
+//! Sockets and node links for Laneway's actors.
+//!
+//! Read in this order: [`codec`] (messages as bytes), [`peer`] (who the other nodes are), [`wire_id`] (ids that cross
+//! the border), [`schema`] (which message types agree), [`link`] (one connection between two nodes).
+
+pub mod codec;
+pub mod link;
+pub mod peer;
+pub mod schema;
+pub mod wire_id;
