@@ -1,0 +1,50 @@
+//! Work that blocks, on threads of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::context;
+use crate::sched::Scheduler;
+
+/// Runs `work` on a thread where it may block; ready with its result.
+///
+/// The threads are those of the crate `blocking`, shared by the process: up to 500, started as needed.
+///
+/// # Cancellation
+/// The work cannot be interrupted. Once started it goes on, though the lane that waited is gone; its result is dropped.
+/// Let it own what it works on.
+///
+/// # Panics
+/// Where `work` panics, whoever awaits panics with the same payload.
+pub async fn spawn_blocking<T, F>(work: F) -> T
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let busy = context::scheduler().map(Busy::new);
+    blocking::unblock(move || {
+        let _busy = busy;
+        work()
+    })
+    .await
+}
+
+/// Says, for as long as it lives, that a thread outside of the workers is about to give them work.
+pub(crate) struct Busy(Arc<Scheduler>);
+
+impl Busy {
+    pub(crate) fn new(scheduler: Arc<Scheduler>) -> Busy {
+        // ORDER: AcqRel, here and below: a clock that jumps sees what the thread did before it fell idle.
+        scheduler.busy_outside.fetch_add(1, Ordering::AcqRel);
+        Busy(scheduler)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if self.0.busy_outside.fetch_sub(1, Ordering::AcqRel) == 1 && self.0.clock_jumps {
+            // A worker may have gone to sleep for real because of us.
+            self.0.unpark_all();
+        }
+    }
+}

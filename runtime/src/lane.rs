@@ -1,0 +1,433 @@
+//! A lane from outside: how it is spawned, and what others may do to it by its id.
+//!
+//! Everything here is a request by id. Nothing touches another lane's memory: requests are bits in its state word or
+//! nodes in its mailbox, both checked by generation.
+
+use std::any::type_name;
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+pub(crate) mod death;
+pub(crate) mod frame;
+pub(crate) mod own;
+pub(crate) mod state;
+pub(crate) mod waker;
+pub(crate) mod watch;
+
+use frame::Frame;
+use own::{COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, Own, TRAPS_EXITS};
+
+use crate::context;
+use crate::exit::{ExitReason, IntoExit};
+use crate::fault::Spawned;
+use crate::id::{Id, StaleId};
+use crate::mailbox::{DEFAULT_BOUND, Inbox, MAX_BOUND, MailboxId, word};
+use crate::name::NameTaken;
+use crate::peer;
+use crate::runtime::NotInRuntime;
+use crate::sched;
+use crate::sched::Scheduler;
+use crate::signal::MonitorRef;
+use crate::slot::slot_of;
+
+/// Why a lane was not spawned. Nothing of it remains; what its future owned is dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// The caller is in no runtime.
+    NotInRuntime,
+    /// A link or a monitor was asked for, and the caller is no lane.
+    NotInLane,
+    /// The runtime is shutting down.
+    ShuttingDown,
+    /// As many lanes live as the runtime may have.
+    TooManyLanes {
+        /// The limit, set by [`Builder::max_lanes`](crate::Builder::max_lanes).
+        limit: u32,
+    },
+    /// The name is another lane's.
+    NameTaken(NameTaken),
+    /// The mailbox's bound is 0 or above [`MAX_BOUND`].
+    BadBound {
+        /// The bound asked for.
+        bound: u32,
+    },
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SpawnError::NotInRuntime => NotInRuntime.fmt(f),
+            SpawnError::NotInLane => f.write_str("links and monitors are between lanes, and the caller is no lane"),
+            SpawnError::ShuttingDown => f.write_str("the runtime is shutting down"),
+            SpawnError::TooManyLanes { limit } => write!(f, "the runtime has its {limit} lanes"),
+            SpawnError::NameTaken(taken) => taken.fmt(f),
+            SpawnError::BadBound { bound } => {
+                write!(f, "a mailbox's bound is from 1 to {MAX_BOUND}, or the mailbox is unbounded; {bound} was asked for")
+            }
+        }
+    }
+}
+
+impl std::error::Error for SpawnError {}
+
+/// How to spawn a lane.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is spawned before `spawn`"]
+pub struct Spawn {
+    name: Option<Arc<str>>,
+    bound: u32,
+    linked: bool,
+    monitored: Option<bool>,
+    trap_exits: bool,
+}
+
+/// A new lane, as its spawner knows it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct NewLane<M> {
+    /// Its mailbox.
+    pub mailbox: MailboxId<M>,
+    /// The monitor that was asked for.
+    pub monitor: Option<MonitorRef>,
+}
+
+impl Default for Spawn {
+    fn default() -> Spawn {
+        Spawn::new()
+    }
+}
+
+impl Spawn {
+    /// A lane with no name, a mailbox of [`DEFAULT_BOUND`] messages, no link and no monitor.
+    pub const fn new() -> Spawn {
+        Spawn { name: None, bound: DEFAULT_BOUND, linked: false, monitored: None, trap_exits: false }
+    }
+
+    /// Registers the lane under a name before it runs.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Spawn {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The most messages that may be queued, from 1 to [`MAX_BOUND`]; [`DEFAULT_BOUND`] by default.
+    pub fn mailbox(mut self, bound: u32) -> Spawn {
+        self.bound = bound;
+        self
+    }
+
+    /// Lets the mailbox grow without bound: senders never wait, and memory is the only limit.
+    pub fn unbounded(mut self) -> Spawn {
+        self.bound = word::UNBOUNDED;
+        self
+    }
+
+    /// Links the lane with the spawner before it runs.
+    pub fn link(mut self) -> Spawn {
+        self.linked = true;
+        self
+    }
+
+    /// Lets the spawner watch the lane before it runs, so that the true reason is told, however early it ends.
+    pub fn monitor(mut self) -> Spawn {
+        self.monitored = Some(false);
+        self
+    }
+
+    /// As [`Spawn::monitor`]; the notice brings the [`ExitReceipt`](crate::ExitReceipt).
+    pub fn monitor_with_receipt(mut self) -> Spawn {
+        self.monitored = Some(true);
+        self
+    }
+
+    /// Turns exit signals into messages from the first moment.
+    pub fn trap_exits(mut self) -> Spawn {
+        self.trap_exits = true;
+        self
+    }
+
+    /// Spawns a lane whose future `make` makes of the receiving end of its mailbox.
+    ///
+    /// # Errors
+    /// [`SpawnError`].
+    #[track_caller]
+    pub fn spawn<M, F>(self, make: impl FnOnce(Inbox<M>) -> F) -> Result<NewLane<M>, SpawnError>
+    where
+        M: Send + 'static,
+        F: Future<Output: IntoExit> + Send + 'static,
+    {
+        let at = Location::caller();
+        let scheduler = context::scheduler().ok_or(SpawnError::NotInRuntime)?;
+        self.spawn_on(&scheduler, at, make)
+    }
+
+    pub(crate) fn spawn_on<M, F>(
+        self,
+        scheduler: &Arc<Scheduler>,
+        at: &'static Location<'static>,
+        make: impl FnOnce(Inbox<M>) -> F,
+    ) -> Result<NewLane<M>, SpawnError>
+    where
+        M: Send + 'static,
+        F: Future<Output: IntoExit> + Send + 'static,
+    {
+        if self.bound != word::UNBOUNDED && !(1..=MAX_BOUND).contains(&self.bound) {
+            return Err(SpawnError::BadBound { bound: self.bound });
+        }
+        if scheduler.closing.load(Ordering::Acquire) {
+            return Err(SpawnError::ShuttingDown);
+        }
+        let parent = context::current_id();
+        if parent.is_none() && (self.linked || self.monitored.is_some()) {
+            return Err(SpawnError::NotInLane);
+        }
+        let too_many = SpawnError::TooManyLanes { limit: scheduler.max_lanes };
+        let vacant = scheduler.vacant().ok_or(too_many.clone())?;
+        let id = vacant.id().ok_or(too_many)?;
+        let frame = Frame::new::<F, M>(make(Inbox::new(id)));
+        let kind = frame.kind();
+        let mut own = Own { frame: Some(frame), ..Own::default() };
+        if self.trap_exits {
+            own.flags |= TRAPS_EXITS;
+        }
+        if let Some(name) = &self.name {
+            scheduler.names.register(name, id).map_err(SpawnError::NameTaken)?;
+            own.flags |= HAS_NAMES;
+            own.more().names.push(name.clone());
+        }
+        if let Some(plan) = &scheduler.faults {
+            let lane = Spawned { id, name: self.name.as_deref(), spawned_at: at, message: type_name::<M>() };
+            if let Some(awaits) = plan.kill_at_await(lane) {
+                own.flags |= COUNTS_AWAITS;
+                own.more().awaits_left = awaits;
+            }
+        }
+        let monitor = parent.and_then(|parent| self.tie(parent, id, &mut own));
+        let slot = vacant.occupy(own, kind, self.bound, parent, at);
+        scheduler.queue_new(slot);
+        Ok(NewLane { mailbox: MailboxId::new_unchecked(id), monitor })
+    }
+
+    /// Links the new lane and its parent, before the lane can do anything.
+    fn tie(&self, parent: Id, child: Id, own: &mut Own) -> Option<MonitorRef> {
+        if self.linked {
+            own.more().links.insert(parent);
+            context::with_current(|_, _, mine| mine.more().links.insert(child));
+        }
+        let receipt = self.monitored?;
+        let number = context::with_current(|_, _, mine| {
+            let more = mine.more();
+            more.last_reference += 1;
+            more.watching.insert(more.last_reference, child);
+            more.last_reference
+        })?;
+        own.more().watchers.insert((parent, number), receipt);
+        Some(MonitorRef { watcher: parent, number })
+    }
+}
+
+/// The caller is no lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotInLane;
+
+impl fmt::Display for NotInLane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this is for lanes, and the caller is none")
+    }
+}
+
+impl std::error::Error for NotInLane {}
+
+/// The lane that this code runs in.
+pub fn current() -> Option<Id> {
+    context::current_id()
+}
+
+/// The lane that spawned the one this code runs in.
+pub fn parent() -> Option<Id> {
+    context::with_current(|_, slot, _| slot.parent()).flatten()
+}
+
+/// Whether a local lane lives. One that is ending lives until what it held is released.
+pub fn is_alive(id: Id) -> bool {
+    slot_of(id).is_some_and(|slot| slot.state.is_live(id.generation().get()))
+}
+
+/// Ends a lane, trapping or not, before its next poll: with [`ExitReason::Killed`]. False where it was gone.
+///
+/// The call only asks; the end shows in a [`monitor`].
+pub fn kill(id: Id) -> bool {
+    if let Some(route) = peer::route(id) {
+        route.exit(id, current().unwrap_or(id), ExitReason::Kill);
+        return true;
+    }
+    let Some(slot) = slot_of(id) else { return false };
+    let on = slot.state.transition_to_killed(id.generation().get());
+    sched::act(slot, on);
+    on != state::OnWake::Stale
+}
+
+/// Sends an exit signal, as Erlang's `exit/2`: a lane that traps exits gets it as a message, another one ends with the
+/// reason, unless that is [`ExitReason::Normal`]; [`ExitReason::Kill`] ends both.
+pub fn exit(id: Id, reason: ExitReason) {
+    watch::send_exit(id, current().unwrap_or(id), reason, false);
+}
+
+/// As [`exit`], in the name of another lane; for those who carry signals between nodes.
+pub fn exit_from(id: Id, from: Id, reason: ExitReason) {
+    watch::send_exit(id, from, reason, false);
+}
+
+/// Asks a lane to end with `reason` once it has handled what is queued now.
+///
+/// # Errors
+/// It was gone.
+pub fn stop(id: Id, reason: ExitReason) -> Result<(), StaleId> {
+    if let Some(route) = peer::route(id) {
+        route.stop(id, reason);
+        return Ok(());
+    }
+    if watch::send_stop(id, reason) { Ok(()) } else { Err(StaleId(id)) }
+}
+
+/// Ties the fates of the current lane and another: the end of either is an exit signal to the other.
+///
+/// A lane that is gone answers with [`ExitReason::NoProc`]. Linking twice makes one link.
+///
+/// # Errors
+/// [`NotInLane`].
+pub fn link(id: Id) -> Result<(), NotInLane> {
+    watch::link(id).ok_or(NotInLane)
+}
+
+/// Takes a link back.
+///
+/// # Errors
+/// [`NotInLane`].
+pub fn unlink(id: Id) -> Result<(), NotInLane> {
+    watch::unlink(id).ok_or(NotInLane)
+}
+
+/// Lets the current lane hear of another's end, once, by a [`Down`](crate::Down).
+///
+/// # Errors
+/// [`NotInLane`].
+pub fn monitor(id: Id) -> Result<MonitorRef, NotInLane> {
+    watch::monitor(id, false).ok_or(NotInLane)
+}
+
+/// As [`monitor`]; the notice brings the [`ExitReceipt`](crate::ExitReceipt), where the lane is of this node.
+///
+/// # Errors
+/// [`NotInLane`].
+pub fn monitor_with_receipt(id: Id) -> Result<MonitorRef, NotInLane> {
+    watch::monitor(id, true).ok_or(NotInLane)
+}
+
+/// Why a monitor was not taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DemonitorError {
+    /// The monitor is that of another lane, or the caller is no lane.
+    NotYours,
+}
+
+impl fmt::Display for DemonitorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the monitor is that of another lane")
+    }
+}
+
+impl std::error::Error for DemonitorError {}
+
+/// Takes a monitor of the current lane back: true if it stood. A notice that is queued already stays; see
+/// [`Inbox::flush_down`].
+///
+/// # Errors
+/// [`DemonitorError::NotYours`].
+pub fn demonitor(reference: MonitorRef) -> Result<bool, DemonitorError> {
+    if current() != Some(reference.watcher) {
+        return Err(DemonitorError::NotYours);
+    }
+    Ok(watch::demonitor(reference))
+}
+
+/// Turns exit signals to the current lane into messages, or no longer.
+///
+/// # Errors
+/// [`NotInLane`].
+pub fn trap_exits(trap: bool) -> Result<(), NotInLane> {
+    context::with_current(|_, _, own| {
+        if trap {
+            own.flags |= TRAPS_EXITS;
+        } else {
+            own.flags &= !TRAPS_EXITS;
+        }
+    })
+    .ok_or(NotInLane)
+}
+
+/// Why a name was not registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NameError {
+    /// It is another lane's.
+    Taken(NameTaken),
+    /// The caller is no lane.
+    NotInLane,
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NameError::Taken(taken) => taken.fmt(f),
+            NameError::NotInLane => NotInLane.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for NameError {}
+
+/// Gives the current lane a name, until it ends or unregisters.
+///
+/// # Errors
+/// [`NameError`].
+pub fn register(name: impl Into<Arc<str>>) -> Result<(), NameError> {
+    let name = name.into();
+    let me = context::current_id().ok_or(NameError::NotInLane)?;
+    context::with_current(|local, _, own| {
+        local.scheduler.names.register(&name, me)?;
+        own.flags |= HAS_NAMES;
+        own.more().names.push(name);
+        Ok(())
+    })
+    .unwrap_or(Ok(()))
+    .map_err(NameError::Taken)
+}
+
+/// Gives up a name of the current lane: true if it was its.
+pub fn unregister(name: &str) -> bool {
+    let Some(me) = context::current_id() else { return false };
+    context::with_current(|local, _, own| {
+        let Some(more) = &mut own.more else { return false };
+        let Some(at) = more.names.iter().position(|held| **held == *name) else { return false };
+        let held = more.names.swap_remove(at);
+        local.scheduler.names.release(me, &[held]) == 1
+    })
+    .unwrap_or(false)
+}
+
+/// The lane that has a name, in the runtime that this code runs in.
+pub fn whereis(name: &str) -> Option<Id> {
+    context::with_scheduler(|scheduler| scheduler.and_then(|scheduler| scheduler.names.lookup(name)))
+}
+
+/// The current lane, which from now on may own descriptors: its death looks for them. To be called before a descriptor
+/// is inserted for the lane or transferred to it.
+pub fn owner_of_descriptors() -> Option<Id> {
+    let me = context::current_id()?;
+    context::with_current(|_, _, own| own.flags |= HAS_DESCRIPTORS);
+    Some(me)
+}

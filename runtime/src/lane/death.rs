@@ -1,0 +1,129 @@
+//! The end of a lane, in the order of its six steps. The only place that ends one.
+//!
+//! 1. The mailbox closes: from here on nothing is queued, and the id is stale for senders.
+//! 2. The future is dropped; its destructors run, and may do what they like.
+//! 3. What the lane held is released: timers, descriptors, names.
+//! 4. What was queued is dropped; reply ports in it tell their callers, waiting senders get their message back.
+//! 5. The lane counts as dead; only now do links and watchers hear of it, who so find its name free.
+//! 6. The slot goes back, under its next generation or never.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::own::{HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, More, Own};
+use super::watch;
+use crate::context;
+use crate::exit::ExitReason;
+use crate::id::Id;
+use crate::mailbox::node::{self, Node};
+use crate::mailbox::wait;
+use crate::receipt::ExitReceipt;
+use crate::sched::worker::Local;
+use crate::signal::{self, MonitorRef, Signal};
+use crate::slot::SlotRef;
+
+/// Ends the lane that `local` runs.
+pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
+    let Some(id) = slot.id() else { return };
+    let mut receipt = ExitReceipt::new(reason);
+
+    // 1. A generation that is used up is followed by 0, which no id bears.
+    let taken = slot.word.close(id.generation().get().wrapping_add(1));
+    // What destructors do from here on they do outside of any lane: nothing new can be held by the dead.
+    local.current.set(None);
+    let Own { frame, inbox, more, flags, .. } = context::with_own(local, slot, std::mem::take);
+    let outer = local.ending.replace(Some(receipt.reason.clone()));
+
+    // 2.
+    if let Some(frame) = frame {
+        receipt.bytes = frame.size() as u64;
+        receipt.destructor_panics += guarded(|| drop(frame));
+    }
+
+    // 3.
+    let more = more.unwrap_or_default();
+    release(local, slot, id, flags, &more, &mut receipt);
+
+    // 4.
+    let mut signals = Vec::new();
+    let mut inbox = inbox;
+    while let Some(node) = inbox.pop_front() {
+        discard(node, &mut signals, &mut receipt);
+    }
+    node::drain(taken.head, |node| discard(node, &mut signals, &mut receipt));
+    if taken.waiters {
+        receipt.senders_refused = wait::refuse_all(id);
+    }
+    local.ending.replace(outer);
+
+    // 5.
+    slot.state.transition_to_dead();
+    local.running.set(None);
+    tell(id, *more, signals, &mut receipt);
+
+    // 6.
+    local.scheduler.metrics.note_death(local.index, &receipt);
+    local.give_back(slot);
+}
+
+/// Runs a destructor; 1 where it panicked.
+fn guarded(destructor: impl FnOnce()) -> u64 {
+    match catch_unwind(AssertUnwindSafe(destructor)) {
+        Ok(()) => 0,
+        Err(payload) => {
+            // The payload's own destructor is the user's, too.
+            if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                std::mem::forget(again);
+            }
+            1
+        }
+    }
+}
+
+fn discard(node: Node, signals: &mut Vec<Signal>, receipt: &mut ExitReceipt) {
+    match node.take::<Signal>() {
+        Ok(signal) => signals.push(signal),
+        Err(message) => {
+            receipt.messages_dropped += 1;
+            receipt.destructor_panics += guarded(|| drop(message));
+        }
+    }
+}
+
+fn release(local: &Local, slot: SlotRef, id: Id, flags: u32, more: &More, receipt: &mut ExitReceipt) {
+    if flags & HAS_TIMERS != 0 {
+        receipt.timers = local.scheduler.timers.release_owner(slot.key());
+    }
+    if flags & HAS_DESCRIPTORS != 0 {
+        let released = local.scheduler.descriptors.release_owner(id);
+        receipt.descriptors = released.descriptors as u64;
+        receipt.errors += released.errors as u64;
+    }
+    if flags & HAS_NAMES != 0 {
+        receipt.names = local.scheduler.names.release(id, &more.names);
+    }
+}
+
+fn tell(id: Id, more: More, signals: Vec<Signal>, receipt: &mut ExitReceipt) {
+    let More { links, watchers, watching, .. } = more;
+    receipt.links = links.len() as u64;
+    receipt.watchers = watchers.len() as u64;
+    receipt.monitors = watching.len() as u64;
+    if !receipt.reason.is_ordinary() {
+        tracing::warn!(lane = %id, reason = %receipt.reason, "lane ended");
+    }
+    let shared = watchers.values().any(|wanted| *wanted).then(|| Arc::new(receipt.clone()));
+    for link in links {
+        watch::send_exit(link, id, receipt.reason.clone(), true);
+    }
+    for ((watcher, number), wanted) in watchers {
+        let receipt_for_it = if wanted { shared.clone() } else { None };
+        watch::send_down(MonitorRef { watcher, number }, id, receipt.reason.clone(), receipt_for_it);
+    }
+    for (number, target) in watching {
+        watch::forget(target, MonitorRef { watcher: id, number });
+    }
+    for signal in signals {
+        signal::bounce(id, signal, &receipt.reason);
+    }
+}

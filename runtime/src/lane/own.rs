@@ -1,0 +1,76 @@
+//! What a slot keeps for the one who runs the lane: its future, what was taken from its mailbox, and what it holds.
+//!
+//! All-zero bytes are a valid `Own`: no future, nothing taken, nothing held. (`slot.rs` relies on it.)
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use hashbrown::{HashMap, HashSet};
+use rustc_hash::FxBuildHasher;
+
+use super::frame::Frame;
+use crate::exit::ExitReason;
+use crate::id::Id;
+use crate::mailbox::node::List;
+
+/// The owner's half of a slot: one cache line.
+#[derive(Debug, Default)]
+pub(crate) struct Own {
+    /// The future; out of here while it is polled, and after the end.
+    pub(crate) frame: Option<Frame>,
+    /// What was taken from the mailbox and not handled yet.
+    pub(crate) inbox: List,
+    /// What most lanes do not need.
+    pub(crate) more: Option<Box<More>>,
+    /// The tick for which an alarm stands in the timer wheel, 0 for none (see `time.rs`).
+    pub(crate) alarm: u64,
+    /// Bits that spare a look into tables at death, see the constants.
+    pub(crate) flags: u32,
+}
+
+const _: () = assert!(size_of::<Own>() <= 64, "the owner's half is one cache line");
+
+/// Exit signals become messages.
+pub(crate) const TRAPS_EXITS: u32 = 1;
+/// The wheel may hold timers of the lane.
+pub(crate) const HAS_TIMERS: u32 = 2;
+/// The descriptor table may hold descriptors of the lane.
+pub(crate) const HAS_DESCRIPTORS: u32 = 4;
+/// `More::names` is not empty.
+pub(crate) const HAS_NAMES: u32 = 8;
+/// `More::doomed` says why the lane must end now.
+pub(crate) const DOOMED: u32 = 16;
+/// `More::receiver` must be woken when something comes.
+pub(crate) const RECEIVES_BY_WAKER: u32 = 64;
+/// `More::awaits_left` counts down.
+pub(crate) const COUNTS_AWAITS: u32 = 32;
+
+/// What a lane has when it is linked, watched, named or tested.
+#[derive(Debug, Default)]
+pub(crate) struct More {
+    /// Lanes whose end is ours and ours theirs.
+    pub(crate) links: HashSet<Id, FxBuildHasher>,
+    /// Who is told of our end: the watcher, its number for this, and whether it wants the receipt.
+    pub(crate) watchers: HashMap<(Id, u64), bool, FxBuildHasher>,
+    /// Whom we watch, by our numbers.
+    pub(crate) watching: HashMap<u64, Id, FxBuildHasher>,
+    /// The number that the last monitor got.
+    pub(crate) last_reference: u64,
+    pub(crate) names: Vec<Arc<str>>,
+    pub(crate) doomed: Option<ExitReason>,
+    /// Who waits for the mailbox, where it is not the lane itself.
+    pub(crate) receiver: Option<Waker>,
+    /// Awaits that the lane may still reach before it is killed.
+    pub(crate) awaits_left: u64,
+}
+
+impl Own {
+    /// What most lanes do not need.
+    pub(crate) fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    pub(crate) fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}

@@ -1,0 +1,131 @@
+//! Links and monitors: whom a death must tell, kept as bare ids on both sides.
+//!
+//! Everything here is a signal in the other lane's mailbox, so it comes in order with messages, and no lane ever
+//! touches what another holds.
+
+use std::sync::Arc;
+
+use crate::context;
+use crate::exit::ExitReason;
+use crate::id::Id;
+use crate::mailbox::node::{self, Node};
+use crate::mailbox::word::{Pushed, Weight};
+use crate::peer;
+use crate::receipt::ExitReceipt;
+use crate::sched;
+use crate::signal::{Down, MonitorRef, Signal};
+use crate::slot::slot_of;
+
+/// Whether a signal must take effect though the lane is not receiving.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Urgency {
+    /// Before the next poll.
+    Now,
+    /// When its turn comes in the mailbox.
+    InOrder,
+}
+
+/// Puts a signal in the mailbox of a local lane; false where the lane is gone.
+fn deliver(to: Id, signal: Signal, urgency: Urgency) -> bool {
+    let Some(slot) = slot_of(to) else { return false };
+    let generation = to.generation().get();
+    match node::push(&slot.word, generation, || Weight::Exempt, Node::new(signal)) {
+        Ok(pushed) => {
+            if urgency == Urgency::Now {
+                sched::act(slot, slot.state.transition_to_signalled(generation));
+            } else if pushed == Pushed::Schedule {
+                sched::act(slot, slot.state.transition_to_scheduled_exact(generation));
+            }
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// Sends an exit signal; a lane that is gone does not hear it.
+pub(crate) fn send_exit(to: Id, from: Id, reason: ExitReason, linked: bool) {
+    if let Some(route) = peer::route(to) {
+        route.exit(to, from, reason);
+    } else {
+        deliver(to, Signal::Exit { from, reason, linked }, Urgency::Now);
+    }
+}
+
+/// Tells a watcher that what it watched is gone; a watcher that is gone does not hear it.
+pub(crate) fn send_down(reference: MonitorRef, id: Id, reason: ExitReason, receipt: Option<Arc<ExitReceipt>>) {
+    let down = Box::new(Down { reference, id, reason, receipt });
+    deliver(reference.watcher, Signal::Down(down), Urgency::InOrder);
+}
+
+/// Asks a lane to end once it has handled what was queued before; false where it is gone.
+pub(crate) fn send_stop(to: Id, reason: ExitReason) -> bool {
+    deliver(to, Signal::Stop(reason), Urgency::InOrder)
+}
+
+/// Links the current lane with another. `None` outside of lanes.
+pub(crate) fn link(to: Id) -> Option<()> {
+    let me = context::current_id()?;
+    if me == to {
+        return Some(());
+    }
+    let new = context::with_current(|_, _, own| own.more().links.insert(to))?;
+    if new && !deliver(to, Signal::Link { from: me }, Urgency::Now) {
+        let reason = if to.namespace().is_peer() { ExitReason::NodeDown } else { ExitReason::NoProc };
+        send_exit(me, to, reason, true);
+    }
+    Some(())
+}
+
+/// Takes a link of the current lane back. `None` outside of lanes.
+pub(crate) fn unlink(from: Id) -> Option<()> {
+    let me = context::current_id()?;
+    let was = context::with_current(|_, _, own| own.more.as_mut().is_some_and(|more| more.links.remove(&from)))?;
+    if was {
+        deliver(from, Signal::Unlink { from: me }, Urgency::Now);
+    }
+    Some(())
+}
+
+/// Lets the current lane watch another. `None` outside of lanes.
+pub(crate) fn monitor(target: Id, receipt: bool) -> Option<MonitorRef> {
+    let watcher = context::current_id()?;
+    let number = context::with_current(|_, _, own| {
+        let more = own.more();
+        more.last_reference += 1;
+        more.watching.insert(more.last_reference, target);
+        more.last_reference
+    })?;
+    let reference = MonitorRef { watcher, number };
+    if let Some(route) = peer::route(target) {
+        route.monitor(target, reference);
+    } else if target.namespace().is_peer() {
+        send_down(reference, target, ExitReason::NodeDown, None);
+    } else if !deliver(target, Signal::Monitor { watcher, number, receipt }, Urgency::Now) {
+        send_down(reference, target, ExitReason::NoProc, None);
+    }
+    Some(reference)
+}
+
+/// Takes a monitor of the current lane back: whether it stood.
+pub(crate) fn demonitor(reference: MonitorRef) -> bool {
+    let target = context::with_current(|_, _, own| {
+        own.more.as_mut().and_then(|more| more.watching.remove(&reference.number))
+    });
+    match target.flatten() {
+        Some(target) => {
+            forget(target, reference);
+            true
+        }
+        None => false,
+    }
+}
+
+/// Tells the target that a watcher does not care any more.
+pub(crate) fn forget(target: Id, reference: MonitorRef) {
+    if let Some(route) = peer::route(target) {
+        route.demonitor(target, reference);
+    } else {
+        let MonitorRef { watcher, number } = reference;
+        deliver(target, Signal::Demonitor { watcher, number }, Urgency::Now);
+    }
+}

@@ -1,0 +1,90 @@
+//! The lanes of Laneway: green processes that are scheduled, sent to, watched and killed by 64-bit ids.
+//!
+//! Users meet this crate through `laneway`, whose actors stand on it. Here is what they are made of, in the order in
+//! which to read it:
+//!
+//! 1. [`id`] and `slot`: what names a lane, and the memory that is looked at when the name is used. An id is checked at
+//!    every use and never counted.
+//! 2. [`mailbox`], with `mailbox/word` and `mailbox/node`: one word a lane, which senders push on and the lane takes
+//!    whole.
+//! 3. [`lane`], with `lane/state`, `lane/frame`, `lane/waker`: the life of a lane; [`signal`]: what others do to it, in
+//!    order with messages; `lane/death`: its end, in six steps.
+//! 4. `sched`: workers, queues, who sleeps and whom to wake.
+//! 5. [`env`]: the world, as clock, entropy, threads and sockets; [`time`]: timers on it.
+//! 6. [`runtime`]: starting and ending all that.
+//!
+//! # Where unsafe code is
+//!
+//! In `slot`, `context`, `mailbox/node`, `lane/frame` and `lane/waker`, and nowhere else in the workspace. Each says
+//! at its head which invariants its blocks rely on.
+
+#[cfg(not(loom))]
+mod blocking;
+#[cfg(not(loom))]
+mod context;
+#[cfg(not(loom))]
+pub mod env;
+pub mod exit;
+#[cfg(not(loom))]
+pub mod fault;
+pub mod id;
+#[cfg(not(loom))]
+pub mod lane;
+#[cfg(not(loom))]
+pub mod mailbox;
+#[cfg(not(loom))]
+mod metrics;
+#[cfg(not(loom))]
+mod name;
+#[cfg(not(loom))]
+pub mod peer;
+#[cfg(not(loom))]
+mod receipt;
+#[cfg(not(loom))]
+pub mod reply;
+#[cfg(not(loom))]
+pub mod role;
+#[cfg(not(loom))]
+pub mod runtime;
+#[cfg(not(loom))]
+mod sched;
+mod shim;
+#[cfg(not(loom))]
+pub mod signal;
+#[cfg(not(loom))]
+mod slot;
+#[cfg(not(loom))]
+pub mod time;
+
+/// What the models need, and nothing that cannot be built under loom.
+#[cfg(loom)]
+mod lane {
+    pub(crate) mod state;
+}
+#[cfg(loom)]
+mod mailbox {
+    pub(crate) mod word;
+}
+#[cfg(loom)]
+mod sched {
+    pub(crate) mod idle;
+}
+#[cfg(all(test, loom))]
+mod model;
+
+#[cfg(not(loom))]
+pub use blocking::spawn_blocking;
+pub use exit::{ExitReason, IntoExit};
+pub use id::{Id, Namespace, ParseIdError, StaleId};
+#[cfg(not(loom))]
+pub use metrics::Metrics;
+#[cfg(not(loom))]
+pub use name::NameTaken;
+#[cfg(not(loom))]
+pub use receipt::ExitReceipt;
+#[cfg(not(loom))]
+pub use runtime::{BuildError, Builder, Handle, NotInRuntime, Runtime, ShutdownReport};
+#[cfg(not(loom))]
+pub use sched::turn::{poll_share, yield_now};
+#[cfg(not(loom))]
+pub use signal::{Down, Exit, MonitorRef};

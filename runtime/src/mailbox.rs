@@ -1,0 +1,458 @@
+//! A bounded mailbox as its two ends see it: [`MailboxId`] sends, [`Inbox`] receives.
+//!
+//! Owns: the types of both ends and the promise between them: a message is in the mailbox before the lane's death (and
+//! is dropped by it), or is handed back to its sender. There is no third case. Knows nothing of asks or addresses.
+//!
+//! A bound of n means that at most n messages are queued and at most n more are in the receiver's hands, plus one for
+//! each sender that waits.
+
+use std::any::{TypeId, type_name};
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+pub(crate) mod node;
+pub(crate) mod wait;
+pub(crate) mod word;
+
+use node::Node;
+use word::{Pushed, Refused, Weight};
+
+use crate::context;
+use crate::exit::ExitReason;
+use crate::id::{Id, StaleId};
+use crate::lane::own::{DOOMED, Own, RECEIVES_BY_WAKER};
+use crate::lane::waker::waker;
+use crate::sched;
+use crate::signal::{Down, Effect, Exit, MonitorRef, Signal, take_effect};
+use crate::slot::{SlotRef, slot_of};
+
+/// The bound of a mailbox that was not given another.
+pub const DEFAULT_BOUND: u32 = 1024;
+/// The largest bound; beyond it only "unbounded" is left.
+pub const MAX_BOUND: u32 = word::MAX_BOUND;
+
+/// The id of a lane that takes messages of type `M`: 8 bytes, `Copy`, checked at every use.
+pub struct MailboxId<M> {
+    id: Id,
+    takes: PhantomData<fn(M)>,
+}
+
+impl<M> Clone for MailboxId<M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for MailboxId<M> {}
+
+impl<M> PartialEq for MailboxId<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl<M> Eq for MailboxId<M> {}
+
+impl<M> fmt::Debug for MailboxId<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MailboxId({}, {})", self.id, type_name::<M>())
+    }
+}
+
+/// Why an id cannot be used to send messages of a type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotAMailbox {
+    /// The lane is gone; this will never succeed again.
+    Stale(StaleId),
+    /// The lane takes messages of another type.
+    OtherType {
+        /// The type that the lane takes.
+        takes: &'static str,
+    },
+}
+
+impl fmt::Display for NotAMailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotAMailbox::Stale(stale) => stale.fmt(f),
+            NotAMailbox::OtherType { takes } => write!(f, "the lane takes messages of type {takes}"),
+        }
+    }
+}
+
+impl std::error::Error for NotAMailbox {}
+
+/// Why a message was not queued. It is handed back in every case.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TrySendError<M> {
+    /// The mailbox is full, or others wait before us; the message is returned, nothing was queued.
+    Full(M),
+    /// The lane is gone; the message is returned, and this will never succeed again.
+    Gone(M),
+}
+
+impl<M> TrySendError<M> {
+    /// The message.
+    pub fn into_message(self) -> M {
+        match self {
+            TrySendError::Full(message) | TrySendError::Gone(message) => message,
+        }
+    }
+}
+
+impl<M> fmt::Debug for TrySendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TrySendError::Full(_) => "Full(..)",
+            TrySendError::Gone(_) => "Gone(..)",
+        })
+    }
+}
+
+impl<M> fmt::Display for TrySendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TrySendError::Full(_) => "the mailbox is full; the message is returned",
+            TrySendError::Gone(_) => "the lane is gone; the message is returned",
+        })
+    }
+}
+
+impl<M> std::error::Error for TrySendError<M> {}
+
+impl<M: Send + 'static> MailboxId<M> {
+    pub(crate) fn new_unchecked(id: Id) -> MailboxId<M> {
+        MailboxId { id, takes: PhantomData }
+    }
+
+    /// The mailbox of the local lane `id`, where it lives and takes messages of type `M`.
+    ///
+    /// # Errors
+    /// [`NotAMailbox`]: the lane is gone, was never here, or takes another type.
+    pub fn of(id: Id) -> Result<MailboxId<M>, NotAMailbox> {
+        let stale = NotAMailbox::Stale(StaleId(id));
+        let slot = slot_of(id).ok_or(stale)?;
+        let generation = id.generation().get();
+        // The type is read between two looks at the generation, so it is that of this very tenant.
+        if slot.word.generation() != generation {
+            return Err(stale);
+        }
+        let kind = slot.kind().ok_or(stale)?;
+        if slot.word.generation() != generation {
+            return Err(stale);
+        }
+        if kind.message != TypeId::of::<M>() {
+            return Err(NotAMailbox::OtherType { takes: (kind.message_name)() });
+        }
+        Ok(MailboxId::new_unchecked(id))
+    }
+
+    /// The bare id.
+    pub fn id(self) -> Id {
+        self.id
+    }
+
+    /// Queues a message if there is room.
+    ///
+    /// # Errors
+    /// [`TrySendError`] hands the message back.
+    pub fn try_send(self, message: M) -> Result<(), TrySendError<M>> {
+        let Some(slot) = slot_of(self.id) else { return Err(TrySendError::Gone(message)) };
+        self.push(slot, Node::new(message)).map_err(|(refused, node)| match refused {
+            Refused::Full => TrySendError::Full(message_of(node)),
+            Refused::Stale => TrySendError::Gone(message_of(node)),
+        })
+    }
+
+    /// Queues a message whether there is room or not: for what was promised to be delivered, as by a timer.
+    ///
+    /// # Errors
+    /// [`TrySendError::Gone`] hands the message back.
+    pub fn send_exempt(self, message: M) -> Result<(), TrySendError<M>> {
+        let Some(slot) = slot_of(self.id) else { return Err(TrySendError::Gone(message)) };
+        let generation = self.id.generation().get();
+        match node::push(&slot.word, generation, || Weight::Exempt, Node::new(message)) {
+            Ok(pushed) => {
+                after_push(slot, generation, pushed);
+                Ok(())
+            }
+            Err((_, node)) => Err(TrySendError::Gone(message_of(node))),
+        }
+    }
+
+    /// Queues a message as soon as there is room, in the order in which senders came.
+    ///
+    /// # Cancellation
+    /// Dropped before it is ready, the future drops the message, and nothing was queued.
+    pub fn send(self, message: M) -> SendFuture<M> {
+        SendFuture { to: self, step: Step::Start(message) }
+    }
+
+    fn push(self, slot: SlotRef, node: Node) -> Result<(), (Refused, Node)> {
+        let generation = self.id.generation().get();
+        // ORDER: Relaxed: `push` reads the bound between two looks at the generation.
+        let weigh = || Weight::Counted { bound: slot.bound.load(Ordering::Relaxed) };
+        let pushed = node::push(&slot.word, generation, weigh, node)?;
+        after_push(slot, generation, pushed);
+        Ok(())
+    }
+}
+
+fn after_push(slot: SlotRef, generation: u16, pushed: Pushed) {
+    if pushed == Pushed::Schedule {
+        sched::act(slot, slot.state.transition_to_scheduled_exact(generation));
+    }
+}
+
+fn message_of<M: Send + 'static>(node: Node) -> M {
+    match node.take() {
+        Ok(message) => message,
+        Err(_) => unreachable!("the node was made from this very message"),
+    }
+}
+
+/// The future of [`MailboxId::send`]; `Err` hands the message back: the lane is gone.
+#[must_use = "nothing is sent before it is awaited"]
+pub struct SendFuture<M: Send + 'static> {
+    to: MailboxId<M>,
+    step: Step<M>,
+}
+
+enum Step<M> {
+    Start(M),
+    Seated(Arc<wait::Seat>),
+    Done,
+}
+
+impl<M: Send + 'static> fmt::Debug for SendFuture<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SendFuture({})", self.to.id)
+    }
+}
+
+impl<M: Send + 'static> Unpin for SendFuture<M> {}
+
+impl<M: Send + 'static> Future for SendFuture<M> {
+    type Output = Result<(), M>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), M>> {
+        if let Step::Seated(seat) = &self.step {
+            let Poll::Ready(settled) = seat.poll(cx) else { return Poll::Pending };
+            self.step = Step::Done;
+            return Poll::Ready(settled.map_err(message_of));
+        }
+        if sched::turn::poll_share(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let Step::Start(message) = std::mem::replace(&mut self.step, Step::Done) else {
+            panic!("a send was polled after it was ready");
+        };
+        let to = self.to;
+        let Some(slot) = slot_of(to.id) else { return Poll::Ready(Err(message)) };
+        let mut node = Node::new(message);
+        loop {
+            node = match to.push(slot, node) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err((Refused::Stale, node)) => return Poll::Ready(Err(message_of(node))),
+                Err((Refused::Full, node)) => node,
+            };
+            let bound = slot.bound.load(Ordering::Relaxed);
+            node = match wait::take_seat(to.id, slot, bound, node, cx.waker()) {
+                wait::Seated::Waiting(seat) => {
+                    self.step = Step::Seated(seat);
+                    return Poll::Pending;
+                }
+                wait::Seated::Stale(node) => return Poll::Ready(Err(message_of(node))),
+                wait::Seated::Room(node) => node,
+            };
+        }
+    }
+}
+
+impl<M: Send + 'static> Drop for SendFuture<M> {
+    fn drop(&mut self) {
+        if let Step::Seated(seat) = &self.step {
+            drop(wait::leave(self.to.id, seat));
+        }
+    }
+}
+
+/// What comes out of a mailbox.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Received<M> {
+    /// A message.
+    Message(M),
+    /// A lane that is watched has ended.
+    Down(Box<Down>),
+    /// An exit signal, trapped.
+    Exit(Exit),
+    /// Somebody asked the lane to stop; all that was queued before has been received.
+    Stop(ExitReason),
+}
+
+/// The receiving end of a lane's mailbox; given to the lane's future, and of use only there.
+pub struct Inbox<M> {
+    id: Id,
+    gives: PhantomData<fn() -> M>,
+}
+
+impl<M> fmt::Debug for Inbox<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Inbox({}, {})", self.id, type_name::<M>())
+    }
+}
+
+impl<M: Send + 'static> Inbox<M> {
+    pub(crate) fn new(id: Id) -> Inbox<M> {
+        Inbox { id, gives: PhantomData }
+    }
+
+    /// The lane's own mailbox, as others see it.
+    pub fn mailbox(&self) -> MailboxId<M> {
+        MailboxId::new_unchecked(self.id)
+    }
+
+    /// The next thing in the mailbox, in the order in which they came.
+    ///
+    /// # Panics
+    /// Outside of the lane to which it belongs.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Received<M>> {
+        self.poll_next(cx, |_| true)
+    }
+
+    /// The first message that `wanted` likes, with what came before it left in place; or the first thing that is no
+    /// message.
+    ///
+    /// # Panics
+    /// Outside of the lane to which it belongs. `wanted` must not call back into the runtime.
+    pub fn poll_recv_match(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut wanted: impl FnMut(&M) -> bool,
+    ) -> Poll<Received<M>> {
+        self.poll_next(cx, |node| node.peek::<M>().is_none_or(&mut wanted))
+    }
+
+    /// The next thing, if there is one now.
+    ///
+    /// # Panics
+    /// Outside of the lane to which it belongs.
+    pub fn try_recv(&mut self) -> Option<Received<M>> {
+        self.within(|slot, own| {
+            if own.inbox.is_empty() {
+                take_in(self.id, slot, own);
+            }
+            if own.has(DOOMED) { None } else { own.inbox.pop_front() }
+        })
+        .map(open)
+    }
+
+    /// Drops the notice that `reference` came to, where it is queued already.
+    pub fn flush_down(&mut self, reference: MonitorRef) {
+        let node = self.within(|slot, own| {
+            take_in(self.id, slot, own);
+            own.inbox.remove_first(
+                |node| matches!(node.peek::<Signal>(), Some(Signal::Down(down)) if down.reference == reference),
+            )
+        });
+        drop(node);
+    }
+
+    /// Drops the exit of `from` where it is queued already.
+    pub fn flush_exit(&mut self, from: Id) {
+        let node = self.within(|slot, own| {
+            take_in(self.id, slot, own);
+            own.inbox.remove_first(
+                |node| matches!(node.peek::<Signal>(), Some(Signal::Exit { from: who, .. }) if *who == from),
+            )
+        });
+        drop(node);
+    }
+
+    fn within<R>(&self, f: impl FnOnce(SlotRef, &mut Own) -> R) -> R {
+        assert!(context::current_id() == Some(self.id), "an inbox is of use only in its own lane, {}", self.id);
+        context::with_current(|_, slot, own| f(slot, own)).expect("the current lane was there just now")
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>, mut wanted: impl FnMut(&Node) -> bool) -> Poll<Received<M>> {
+        if sched::turn::poll_share(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let id = self.id;
+        let (node, displaced) = self.within(|slot, own| {
+            let mut found = own.inbox.remove_first(&mut wanted);
+            let mut displaced = None;
+            while found.is_none() {
+                let took = take_in(id, slot, own);
+                if own.has(DOOMED) {
+                    break;
+                }
+                if took {
+                    found = own.inbox.remove_first(&mut wanted);
+                } else if slot.word.park(id.generation().get()) {
+                    displaced = receive_by(slot, own, cx);
+                    break;
+                }
+            }
+            (found, displaced)
+        });
+        drop(displaced);
+        match node {
+            Some(node) => Poll::Ready(open(node)),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// A push schedules the lane. Where the receiver was polled with another waker (it is in a set of futures that polls
+/// only those that were woken), that one has to be woken as well: the worker does so before it polls.
+fn receive_by(slot: SlotRef, own: &mut Own, cx: &Context<'_>) -> Option<std::task::Waker> {
+    if waker(slot).will_wake(cx.waker()) {
+        return None;
+    }
+    own.flags |= RECEIVES_BY_WAKER;
+    own.more().receiver.replace(cx.waker().clone())
+}
+
+/// Takes what was pushed into the inbox and lets signals take effect: whether anything came.
+pub(crate) fn take_in(me: Id, slot: SlotRef, own: &mut Own) -> bool {
+    if slot.word.looks_empty() {
+        return false;
+    }
+    let taken = slot.word.take();
+    node::drain(taken.head, |node| match node.take::<Signal>() {
+        Err(message) => own.inbox.push_back(message),
+        Ok(signal) => {
+            if let Effect::Deliver(signal) = take_effect(me, own, signal) {
+                own.inbox.push_back(Node::new(signal));
+            }
+        }
+    });
+    if taken.waiters {
+        let bound = slot.bound.load(Ordering::Relaxed);
+        for waker in wait::admit(me, slot, bound, &mut own.inbox) {
+            sched::wake_later(waker);
+        }
+    }
+    true
+}
+
+fn open<M: Send + 'static>(node: Node) -> Received<M> {
+    match node.take::<M>() {
+        Ok(message) => Received::Message(message),
+        Err(node) => match node.take::<Signal>() {
+            Ok(Signal::Down(down)) => Received::Down(down),
+            Ok(Signal::Exit { from, reason, .. }) => Received::Exit(Exit { from, reason }),
+            Ok(Signal::Stop(reason)) => Received::Stop(reason),
+            Ok(other) => unreachable!("{other:?} takes effect on arrival"),
+            Err(_) => unreachable!("a mailbox holds messages of one type, and signals"),
+        },
+    }
+}

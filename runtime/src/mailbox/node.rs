@@ -1,0 +1,445 @@
+//! Message nodes: 64-byte units named by 32-bit numbers, and the pools they come from and go back to.
+//!
+//! Owns: the region of all nodes of the process, [`Node`] (one that holds a payload), [`List`] (several in a row) and
+//! the only places where a node goes into a mailbox's word or comes out of it. Knows nothing of bounds or lanes.
+//!
+//! # Invariants
+//! 1. A node's number is owned by exactly one of: a free list, a [`Node`], a [`List`], or a mailbox's word. Only the
+//!    owner touches its payload; only the owner, or the pusher that is about to hand it over, touches its link.
+//! 2. A node outside the free lists holds one value of the type that its `kind` names.
+//! 3. Nodes are never unmapped.
+
+use std::any::TypeId;
+use std::cell::{Cell, UnsafeCell};
+use std::fmt;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+
+use super::word::{EMPTY, FIRST_NODE, MailboxWord, Pushed, Refused, Weight};
+use crate::context;
+use crate::slot::{Region, Zeroed};
+
+/// Bytes of a payload that lies in the node itself; a larger one is boxed.
+const INLINE: usize = 48;
+
+#[repr(C, align(64))]
+struct Unit {
+    next: AtomicU32,
+    kind: UnsafeCell<Option<&'static Kind>>,
+    payload: UnsafeCell<MaybeUninit<[u64; INLINE / 8]>>,
+}
+
+const _: () = assert!(size_of::<Unit>() == 64, "a node is one cache line");
+
+// SAFETY: `next` is atomic; `kind` and `payload` are touched by the owner only (invariant 1), and what is put in is
+// `Send` (`Node::new`).
+unsafe impl Sync for Unit {}
+
+// SAFETY: a zero number, no kind, and bytes of no meaning.
+unsafe impl Zeroed for Unit {}
+
+static UNITS: Region<Unit> = Region::new();
+
+/// What a payload is.
+struct Kind {
+    /// A function, since its result is not to be had in a constant on all supported compilers.
+    type_id: TypeId,
+    drop_in_place: unsafe fn(*mut u8),
+}
+
+struct KindOf<T>(T);
+
+impl<T: Send + 'static> KindOf<T> {
+    const INLINE: bool = size_of::<T>() <= INLINE && align_of::<T>() <= align_of::<u64>();
+    const KIND: &'static Kind = &Kind { type_id: TypeId::of::<T>(), drop_in_place: drop_payload::<T> };
+}
+
+/// # Safety
+/// `payload` holds a `T`, in itself or boxed as [`KindOf::INLINE`] says, which is not used again.
+unsafe fn drop_payload<T: Send + 'static>(payload: *mut u8) {
+    if KindOf::<T>::INLINE {
+        // SAFETY: the caller's promise.
+        unsafe { payload.cast::<T>().drop_in_place() }
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { payload.cast::<Box<T>>().drop_in_place() }
+    }
+}
+
+fn unit(index: u32) -> &'static Unit {
+    UNITS.at(index).expect("numbers are given out only once their chunk is there")
+}
+
+/// A node with its payload; dropping it drops the payload and frees the node.
+pub(crate) struct Node(u32);
+
+impl Node {
+    /// Puts a value in a node.
+    pub(crate) fn new<T: Send + 'static>(value: T) -> Node {
+        let index = allocate();
+        let unit = unit(index);
+        // SAFETY: invariant 1: `allocate` made us the owner.
+        unsafe { *unit.kind.get() = Some(KindOf::<T>::KIND) };
+        let payload = unit.payload.get();
+        if KindOf::<T>::INLINE {
+            // SAFETY: as above, and the payload is large and aligned enough, which `INLINE` says.
+            unsafe { payload.cast::<T>().write(value) };
+        } else {
+            // SAFETY: as above; a box is one word.
+            unsafe { payload.cast::<Box<T>>().write(Box::new(value)) };
+        }
+        Node(index)
+    }
+
+    fn kind(&self) -> &'static Kind {
+        // SAFETY: invariant 1: we own the node.
+        let kind = unsafe { *unit(self.0).kind.get() };
+        kind.expect("invariant 2")
+    }
+
+    /// Whether the payload is a `T`.
+    pub(crate) fn is<T: 'static>(&self) -> bool {
+        self.kind().type_id == TypeId::of::<T>()
+    }
+
+    /// The payload, where it is a `T`.
+    pub(crate) fn peek<T: Send + 'static>(&self) -> Option<&T> {
+        if !self.is::<T>() {
+            return None;
+        }
+        let payload = unit(self.0).payload.get();
+        if KindOf::<T>::INLINE {
+            // SAFETY: invariant 2 and the check above; the borrow of `self` keeps it ours.
+            Some(unsafe { &*payload.cast::<T>() })
+        } else {
+            // SAFETY: as above.
+            let boxed = unsafe { &*payload.cast::<Box<T>>() };
+            Some(boxed)
+        }
+    }
+
+    /// Takes the payload out where it is a `T`, else gives the node back.
+    pub(crate) fn take<T: Send + 'static>(self) -> Result<T, Node> {
+        if !self.is::<T>() {
+            return Err(self);
+        }
+        let node = ManuallyDrop::new(self);
+        let payload = unit(node.0).payload.get();
+        let value = if KindOf::<T>::INLINE {
+            // SAFETY: invariant 2 and the check above; the node is freed below without dropping it again.
+            unsafe { payload.cast::<T>().read() }
+        } else {
+            // SAFETY: as above.
+            *unsafe { payload.cast::<Box<T>>().read() }
+        };
+        release(node.0);
+        Ok(value)
+    }
+
+    /// Gives up the node for its number, which owns it from now on.
+    fn into_index(self) -> u32 {
+        ManuallyDrop::new(self).0
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        /// Frees the node also where the payload's destructor panics.
+        struct Release(u32);
+        impl Drop for Release {
+            fn drop(&mut self) {
+                release(self.0);
+            }
+        }
+        let kind = self.kind();
+        let _release = Release(self.0);
+        // SAFETY: invariant 2; nobody looks at the payload again before the node is filled anew.
+        unsafe { (kind.drop_in_place)(unit(self.0).payload.get().cast()) };
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({})", self.0)
+    }
+}
+
+/// Nodes in a row. All-zero bytes are an empty list.
+#[derive(Debug, Default)]
+pub(crate) struct List {
+    head: u32,
+    tail: u32,
+}
+
+impl List {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head == EMPTY
+    }
+
+    pub(crate) fn push_back(&mut self, node: Node) {
+        let index = node.into_index();
+        // ORDER: Relaxed, here and below: invariant 1, we own all nodes of the list.
+        unit(index).next.store(EMPTY, Ordering::Relaxed);
+        if self.head == EMPTY {
+            self.head = index;
+        } else {
+            unit(self.tail).next.store(index, Ordering::Relaxed);
+        }
+        self.tail = index;
+    }
+
+    pub(crate) fn pop_front(&mut self) -> Option<Node> {
+        if self.head == EMPTY {
+            return None;
+        }
+        let node = Node(self.head);
+        self.head = unit(self.head).next.load(Ordering::Relaxed);
+        Some(node)
+    }
+
+    /// Takes out the first node that `wanted` likes.
+    pub(crate) fn remove_first(&mut self, mut wanted: impl FnMut(&Node) -> bool) -> Option<Node> {
+        let (mut before, mut index) = (EMPTY, self.head);
+        while index != EMPTY {
+            let next = unit(index).next.load(Ordering::Relaxed);
+            // The list stays the owner should `wanted` panic.
+            let node = ManuallyDrop::new(Node(index));
+            if wanted(&node) {
+                if before == EMPTY {
+                    self.head = next;
+                } else {
+                    unit(before).next.store(next, Ordering::Relaxed);
+                }
+                if self.tail == index {
+                    self.tail = before;
+                }
+                return Some(ManuallyDrop::into_inner(node));
+            }
+            (before, index) = (index, next);
+        }
+        None
+    }
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        while let Some(node) = self.pop_front() {
+            drop(node);
+        }
+    }
+}
+
+/// Pushes a node into a mailbox, or gives it back.
+pub(crate) fn push(
+    word: &MailboxWord,
+    generation: u16,
+    weigh: impl Fn() -> Weight,
+    node: Node,
+) -> Result<Pushed, (Refused, Node)> {
+    let unit = unit(node.0);
+    // ORDER: Relaxed: the push publishes it.
+    let pushed = word.push(generation, node.0, weigh, |next| unit.next.store(next, Ordering::Relaxed));
+    match pushed {
+        Ok(pushed) => {
+            node.into_index();
+            Ok(pushed)
+        }
+        Err(refused) => Err((refused, node)),
+    }
+}
+
+/// Takes all nodes of a mailbox in the order in which they were pushed, each passed to `each`.
+pub(crate) fn drain(head: u32, mut each: impl FnMut(Node)) {
+    let mut reversed = EMPTY;
+    let mut index = head;
+    while index != EMPTY {
+        let unit = unit(index);
+        let next = unit.next.load(Ordering::Relaxed);
+        unit.next.store(reversed, Ordering::Relaxed);
+        reversed = index;
+        index = next;
+    }
+    while reversed != EMPTY {
+        let next = unit(reversed).next.load(Ordering::Relaxed);
+        each(Node(reversed));
+        reversed = next;
+    }
+}
+
+/// How many nodes move between a worker and the common pool at a time.
+const BATCH: u32 = 128;
+
+/// A worker's own free nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Cache {
+    head: Cell<u32>,
+    count: Cell<u32>,
+}
+
+impl Cache {
+    fn pop(&self) -> Option<u32> {
+        let index = self.head.get();
+        if index == EMPTY {
+            return None;
+        }
+        self.head.set(unit(index).next.load(Ordering::Relaxed));
+        self.count.set(self.count.get() - 1);
+        Some(index)
+    }
+
+    fn push(&self, index: u32) {
+        unit(index).next.store(self.head.get(), Ordering::Relaxed);
+        self.head.set(index);
+        self.count.set(self.count.get() + 1);
+    }
+
+    fn refill(&self) {
+        let mut pool = POOL.lock();
+        if let Some((head, count)) = pool.batches.pop() {
+            drop(pool);
+            self.head.set(head);
+            self.count.set(count);
+            return;
+        }
+        for _ in 0..BATCH {
+            let index = pool.fresh();
+            self.push(index);
+        }
+    }
+
+    /// Gives a batch to the others.
+    fn spill(&self) {
+        let head = self.head.get();
+        let mut last = head;
+        for _ in 1..BATCH {
+            last = unit(last).next.load(Ordering::Relaxed);
+        }
+        self.head.set(unit(last).next.swap(EMPTY, Ordering::Relaxed));
+        self.count.set(self.count.get() - BATCH);
+        POOL.lock().batches.push((head, BATCH));
+    }
+
+    /// Gives everything back.
+    pub(crate) fn flush(&self) {
+        let (head, count) = (self.head.replace(EMPTY), self.count.replace(0));
+        if head != EMPTY {
+            POOL.lock().batches.push((head, count));
+        }
+    }
+}
+
+struct Pool {
+    /// Heads and lengths of lists of free nodes.
+    batches: Vec<(u32, u32)>,
+    fresh: u32,
+}
+
+static POOL: Mutex<Pool> = Mutex::new(Pool { batches: Vec::new(), fresh: FIRST_NODE });
+
+impl Pool {
+    fn fresh(&mut self) -> u32 {
+        let index = self.fresh;
+        UNITS.reach(index).expect("memory for message nodes");
+        self.fresh += 1;
+        index
+    }
+}
+
+fn allocate() -> u32 {
+    context::with_local(|local| match local {
+        Some(local) => loop {
+            if let Some(index) = local.nodes.pop() {
+                break index;
+            }
+            local.nodes.refill();
+        },
+        None => {
+            let mut pool = POOL.lock();
+            match pool.batches.pop() {
+                Some((head, count)) => {
+                    let rest = unit(head).next.load(Ordering::Relaxed);
+                    if count > 1 {
+                        pool.batches.push((rest, count - 1));
+                    }
+                    head
+                }
+                None => pool.fresh(),
+            }
+        }
+    })
+}
+
+fn release(index: u32) {
+    context::with_local(|local| match local {
+        Some(local) => {
+            local.nodes.push(index);
+            if local.nodes.count.get() >= 2 * BATCH {
+                local.nodes.spill();
+            }
+        }
+        None => {
+            unit(index).next.store(EMPTY, Ordering::Relaxed);
+            POOL.lock().batches.push((index, 1));
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn small_and_large_payloads_come_out_as_they_went_in() {
+        assert_eq!(Node::new(7_u64).take::<u64>().unwrap(), 7);
+        assert_eq!(Node::new([9_u8; 1000]).take::<[u8; 1000]>().unwrap(), [9; 1000]);
+        assert_eq!(Node::new(u128::MAX).peek::<u128>(), Some(&u128::MAX));
+    }
+
+    #[test]
+    fn a_payload_of_another_type_stays_in() {
+        let node = Node::new(String::from("x")).take::<u64>().unwrap_err();
+        assert_eq!(node.peek::<u64>(), None);
+        assert_eq!(node.take::<String>().unwrap(), "x");
+    }
+
+    #[test]
+    fn dropping_a_node_drops_its_payload_once() {
+        let witness = Arc::new(());
+        drop(Node::new(witness.clone()));
+        drop(Node::new((witness.clone(), [0_u8; 100])));
+        let mut list = List::default();
+        list.push_back(Node::new(witness.clone()));
+        list.push_back(Node::new(witness.clone()));
+        drop(list);
+        assert_eq!(Arc::strong_count(&witness), 1);
+    }
+
+    #[test]
+    fn a_mailbox_gives_what_was_pushed_in_its_order() {
+        let word = MailboxWord::new(1);
+        for number in 0..5_u64 {
+            assert_eq!(push(&word, 1, || Weight::Exempt, Node::new(number)).unwrap(), Pushed::Nothing);
+        }
+        let mut seen = Vec::new();
+        drain(word.take().head, |node| seen.push(node.take::<u64>().unwrap()));
+        assert_eq!(seen, [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn removing_keeps_the_order_of_the_rest() {
+        for out in 0..4_u64 {
+            let mut list = List::default();
+            (0..4_u64).for_each(|number| list.push_back(Node::new(number)));
+            let node = list.remove_first(|node| node.peek::<u64>() == Some(&out)).unwrap();
+            assert_eq!(node.take::<u64>().unwrap(), out);
+            list.push_back(Node::new(9_u64));
+            let rest: Vec<_> = std::iter::from_fn(|| list.pop_front()).map(|n| n.take::<u64>().unwrap()).collect();
+            let expected: Vec<_> = (0..4).filter(|n| *n != out).chain([9]).collect();
+            assert_eq!(rest, expected);
+        }
+    }
+}

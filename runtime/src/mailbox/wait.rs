@@ -1,0 +1,142 @@
+//! Senders that wait for room in a mailbox, first come first served.
+//!
+//! Owns: the wait lists of all mailboxes. A waiting sender leaves its message here; whoever empties the mailbox moves
+//! it on for the sender, so a sender that came later cannot get in between. Wakers are woken outside of the locks.
+//!
+//! # Invariants
+//! 1. A seat leaves `Waiting` exactly once: to `Accepted` (the lane has the node), to `Refused` (the sender gets it
+//!    back) or by its sender's leaving.
+//! 2. While seats wait for a mailbox, its word bears the waiters bit or its owner is on the way through `admit`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use rustc_hash::FxBuildHasher;
+
+use super::node::{List, Node};
+use super::word::{Announced, UNBOUNDED};
+use crate::id::Id;
+use crate::slot::SlotRef;
+
+const SHARDS: usize = 64;
+
+type Lists = HashMap<Id, VecDeque<(Arc<Seat>, Node)>, FxBuildHasher>;
+
+static LISTS: [Mutex<Lists>; SHARDS] = [const { Mutex::new(HashMap::with_hasher(FxBuildHasher)) }; SHARDS];
+
+fn lists(id: Id) -> &'static Mutex<Lists> {
+    &LISTS[id.key() as usize % SHARDS]
+}
+
+/// A sender's place in a wait list.
+#[derive(Debug)]
+pub(crate) struct Seat(Mutex<Waiting>);
+
+#[derive(Debug)]
+enum Waiting {
+    Waiting(Waker),
+    Accepted,
+    Refused(Option<Node>),
+}
+
+/// What came of the wish for a seat.
+pub(crate) enum Seated {
+    /// Wait with this.
+    Waiting(Arc<Seat>),
+    /// There is room by now.
+    Room(Node),
+    /// The lane is gone.
+    Stale(Node),
+}
+
+impl Seat {
+    /// Whether the lane has the message; `Err` gives it back where the lane ended first.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), Node>> {
+        let mut state = self.0.lock();
+        match &mut *state {
+            Waiting::Waiting(waker) => {
+                let old = if waker.will_wake(cx.waker()) {
+                    None
+                } else {
+                    Some(std::mem::replace(waker, cx.waker().clone()))
+                };
+                drop(state);
+                drop(old);
+                Poll::Pending
+            }
+            Waiting::Accepted => Poll::Ready(Ok(())),
+            Waiting::Refused(node) => match node.take() {
+                Some(node) => Poll::Ready(Err(node)),
+                None => Poll::Ready(Ok(())),
+            },
+        }
+    }
+
+    fn settle(&self, outcome: Waiting) -> Option<Waker> {
+        match std::mem::replace(&mut *self.0.lock(), outcome) {
+            Waiting::Waiting(waker) => Some(waker),
+            Waiting::Accepted | Waiting::Refused(_) => None,
+        }
+    }
+}
+
+/// Takes the last seat for the mailbox of `id`, unless there is room.
+pub(crate) fn take_seat(id: Id, slot: SlotRef, bound: u32, node: Node, waker: &Waker) -> Seated {
+    let waker = waker.clone();
+    let mut lists = lists(id).lock();
+    match slot.word.announce_waiter(id.generation().get(), bound) {
+        Announced::Room => Seated::Room(node),
+        Announced::Stale => Seated::Stale(node),
+        Announced::Waiting => {
+            let seat = Arc::new(Seat(Mutex::new(Waiting::Waiting(waker))));
+            lists.entry(id).or_default().push_back((seat.clone(), node));
+            Seated::Waiting(seat)
+        }
+    }
+}
+
+/// The sender does not wait any more; gives back its message where nobody has it yet.
+pub(crate) fn leave(id: Id, seat: &Arc<Seat>) -> Option<Node> {
+    let mut lists = lists(id).lock();
+    let list = lists.get_mut(&id)?;
+    let at = list.iter().position(|(other, _)| Arc::ptr_eq(other, seat))?;
+    let (_, node) = list.remove(at)?;
+    if list.is_empty() {
+        lists.remove(&id);
+    }
+    Some(node)
+}
+
+/// Moves messages of waiting senders to the inbox, as many as the bound allows at a time. The caller owns the lane.
+pub(crate) fn admit(id: Id, slot: SlotRef, bound: u32, inbox: &mut List) -> Vec<Waker> {
+    let mut wakers = Vec::new();
+    let mut lists = lists(id).lock();
+    if let Some(list) = lists.get_mut(&id) {
+        let room = if bound == UNBOUNDED { list.len() } else { list.len().min(bound as usize) };
+        for (seat, node) in list.drain(..room) {
+            inbox.push_back(node);
+            wakers.extend(seat.settle(Waiting::Accepted));
+        }
+        if !list.is_empty() {
+            return wakers;
+        }
+        lists.remove(&id);
+    }
+    slot.word.no_more_waiters(id.generation().get());
+    wakers
+}
+
+/// Gives all waiting senders their message back: the lane is gone. How many there were.
+pub(crate) fn refuse_all(id: Id) -> u64 {
+    let list = lists(id).lock().remove(&id).unwrap_or_default();
+    let count = list.len() as u64;
+    for (seat, node) in list {
+        if let Some(waker) = seat.settle(Waiting::Refused(Some(node))) {
+            waker.wake();
+        }
+    }
+    count
+}

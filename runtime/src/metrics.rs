@@ -1,0 +1,151 @@
+//! Counters, a cache line pair a worker, and their sums.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::receipt::ExitReceipt;
+
+const COUNT: usize = 12;
+
+#[repr(align(128))]
+#[derive(Debug, Default)]
+struct Line([AtomicU64; COUNT]);
+
+/// The counters of a runtime. Each worker adds to its own line, so that nothing is shared on the way.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    /// One a worker, and a last one for threads outside.
+    lines: Vec<Line>,
+}
+
+const SPAWNED: usize = 0;
+const ENDED: usize = 1;
+const TURNS: usize = 2;
+const ABNORMAL: usize = 3;
+const TIMERS: usize = 4;
+const DESCRIPTORS: usize = 5;
+const NAMES: usize = 6;
+const DROPPED: usize = 7;
+const REFUSED: usize = 8;
+const PANICS: usize = 9;
+const ERRORS: usize = 10;
+const BYTES: usize = 11;
+
+/// What a runtime has done so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Lanes spawned.
+    pub spawned: u64,
+    /// Lanes ended.
+    pub ended: u64,
+    /// Lanes alive: spawned and not ended.
+    pub alive: u64,
+    /// Turns given to lanes.
+    pub turns: u64,
+    /// Lanes that ended otherwise than normally or by shutdown.
+    pub abnormal: u64,
+    /// Timers standing.
+    pub timers: u64,
+    /// Descriptors open.
+    pub descriptors: u64,
+    /// Descriptors opened.
+    pub descriptors_opened: u64,
+    /// Descriptors closed, by whatever way.
+    pub descriptors_closed: u64,
+    /// Names taken.
+    pub names: u64,
+    /// Timers that deaths cancelled.
+    pub timers_released: u64,
+    /// Descriptors that deaths closed.
+    pub descriptors_released: u64,
+    /// Names that deaths gave up.
+    pub names_released: u64,
+    /// Messages that deaths dropped.
+    pub messages_dropped: u64,
+    /// Waiting senders that deaths sent away.
+    pub senders_refused: u64,
+    /// Destructors that panicked during a death.
+    pub destructor_panics: u64,
+    /// Releases that failed.
+    pub release_errors: u64,
+    /// Bytes of futures that deaths gave back.
+    pub bytes_released: u64,
+}
+
+impl Counters {
+    pub(crate) fn new(workers: usize) -> Counters {
+        Counters { lines: (0..=workers).map(|_| Line::default()).collect() }
+    }
+
+    /// Adds to a worker's own line.
+    fn add(&self, worker: usize, which: usize, count: u64) {
+        let counter = &self.lines[worker].0[which];
+        // ORDER: Relaxed: counters order nothing. One thread writes each line, so load and store will do.
+        counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_spawn(&self, worker: Option<usize>) {
+        match worker {
+            Some(worker) => self.add(worker, SPAWNED, 1),
+            // Threads outside share the last line.
+            None => _ = self.lines[self.lines.len() - 1].0[SPAWNED].fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn note_turn(&self, worker: usize) {
+        self.add(worker, TURNS, 1);
+    }
+
+    pub(crate) fn note_death(&self, worker: usize, receipt: &ExitReceipt) {
+        self.add(worker, ENDED, 1);
+        self.add(worker, BYTES, receipt.bytes);
+        if !receipt.reason.is_ordinary() {
+            self.add(worker, ABNORMAL, 1);
+        }
+        for (which, count) in [
+            (TIMERS, receipt.timers),
+            (DESCRIPTORS, receipt.descriptors),
+            (NAMES, receipt.names),
+            (DROPPED, receipt.messages_dropped),
+            (REFUSED, receipt.senders_refused),
+            (PANICS, receipt.destructor_panics),
+            (ERRORS, receipt.errors),
+        ] {
+            if count != 0 {
+                self.add(worker, which, count);
+            }
+        }
+    }
+
+    /// Lanes alive, as far as one look at all lines tells.
+    pub(crate) fn alive(&self) -> u64 {
+        // Ends first: a lane that ends between the two sums then counts as alive rather than as less than nothing.
+        let ended = self.sum(ENDED);
+        self.sum(SPAWNED).saturating_sub(ended)
+    }
+
+    fn sum(&self, which: usize) -> u64 {
+        self.lines.iter().map(|line| line.0[which].load(Ordering::Relaxed)).sum()
+    }
+
+    pub(crate) fn snapshot(&self) -> Metrics {
+        let ended = self.sum(ENDED);
+        let spawned = self.sum(SPAWNED);
+        Metrics {
+            spawned,
+            ended,
+            alive: spawned.saturating_sub(ended),
+            turns: self.sum(TURNS),
+            abnormal: self.sum(ABNORMAL),
+            timers_released: self.sum(TIMERS),
+            descriptors_released: self.sum(DESCRIPTORS),
+            names_released: self.sum(NAMES),
+            messages_dropped: self.sum(DROPPED),
+            senders_refused: self.sum(REFUSED),
+            destructor_panics: self.sum(PANICS),
+            release_errors: self.sum(ERRORS),
+            bytes_released: self.sum(BYTES),
+            ..Metrics::default()
+        }
+    }
+}

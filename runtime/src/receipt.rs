@@ -1,0 +1,52 @@
+//! What a death released: one [`ExitReceipt`] a lane, and the sums over a runtime.
+
+use crate::exit::ExitReason;
+
+/// What the end of a lane gave back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExitReceipt {
+    /// Why the lane ended.
+    pub reason: ExitReason,
+    /// Bytes of the lane's future.
+    pub bytes: u64,
+    /// Timers cancelled.
+    pub timers: u64,
+    /// Descriptors closed.
+    pub descriptors: u64,
+    /// Names given up.
+    pub names: u64,
+    /// Links cut, each with an exit signal to the other side.
+    pub links: u64,
+    /// Watchers told.
+    pub watchers: u64,
+    /// Monitors on others taken back.
+    pub monitors: u64,
+    /// Messages that were queued and not handled.
+    pub messages_dropped: u64,
+    /// Senders that waited for room and got their message back.
+    pub senders_refused: u64,
+    /// Destructors that panicked on the way.
+    pub destructor_panics: u64,
+    /// Releases that failed, as a `close` that the OS refused.
+    pub errors: u64,
+}
+
+impl ExitReceipt {
+    pub(crate) fn new(reason: ExitReason) -> ExitReceipt {
+        ExitReceipt {
+            reason,
+            bytes: 0,
+            timers: 0,
+            descriptors: 0,
+            names: 0,
+            links: 0,
+            watchers: 0,
+            monitors: 0,
+            messages_dropped: 0,
+            senders_refused: 0,
+            destructor_panics: 0,
+            errors: 0,
+        }
+    }
+}

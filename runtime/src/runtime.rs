@@ -1,0 +1,511 @@
+//! A runtime: its workers, from the first to the last.
+//!
+//! Owns: [`Builder`], [`Runtime`], and the order in which a runtime ends.
+
+use std::fmt;
+use std::io;
+use std::num::NonZeroUsize;
+use std::panic::Location;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{JoinHandle, Thread};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::blocking::Busy;
+use crate::context;
+use crate::env::{Descriptors, Driver, Env, Instant, OsEnv, Unparker, VirtualEnv};
+use crate::exit::ExitReason;
+use crate::fault::FaultPlan;
+use crate::id::Id;
+use crate::lane::watch;
+use crate::metrics::{Counters, Metrics};
+use crate::name::Names;
+use crate::sched::idle::{Idle, MAX_WORKERS};
+use crate::sched::parker::Parker;
+use crate::sched::queue::queues;
+use crate::sched::{Scheduler, worker};
+use crate::slot::{self, SlotRef, Table};
+use crate::time::Timers;
+
+/// The code runs in no runtime: neither in a lane nor inside [`Runtime::block_on`] or [`Handle::enter`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotInRuntime;
+
+impl fmt::Display for NotInRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there is no runtime here: call this in a lane, in block_on, or after Handle::enter")
+    }
+}
+
+impl std::error::Error for NotInRuntime {}
+
+/// Why a runtime was not built.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The number of workers is not from 1 to 48.
+    BadWorkers(usize),
+    /// The number of drivers is not from 1 to the number of workers.
+    BadDrivers(usize),
+    /// The process has used up its namespaces, as by building tens of thousands of runtimes.
+    OutOfNamespaces,
+    /// The OS refused a thread or a poller.
+    Os(io::Error),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BuildError::BadWorkers(count) => write!(f, "a runtime has 1 to {MAX_WORKERS} workers, not {count}"),
+            BuildError::BadDrivers(count) => write!(f, "a runtime has 1 driver to one a worker, not {count}"),
+            BuildError::OutOfNamespaces => f.write_str("the process is out of namespaces for ids"),
+            BuildError::Os(error) => write!(f, "the system refused what a runtime needs: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            BuildError::Os(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for BuildError {
+    fn from(error: io::Error) -> BuildError {
+        BuildError::Os(error)
+    }
+}
+
+/// How to build a [`Runtime`].
+#[derive(Debug)]
+#[must_use = "nothing is built before `build`"]
+pub struct Builder {
+    workers: Option<usize>,
+    drivers: usize,
+    max_lanes: u32,
+    env: Option<Arc<dyn Env>>,
+    clock_jumps: bool,
+    faults: Option<Arc<dyn FaultPlan>>,
+}
+
+impl Builder {
+    fn new() -> Builder {
+        Builder { workers: None, drivers: 1, max_lanes: 1 << 26, env: None, clock_jumps: false, faults: None }
+    }
+
+    /// The number of workers, 1 to 48; as many as the machine has processors by default.
+    pub fn workers(mut self, count: usize) -> Builder {
+        self.workers = Some(count);
+        self
+    }
+
+    /// The number of drivers that wait for I/O, from 1 (the default) to one a worker.
+    pub fn drivers(mut self, count: usize) -> Builder {
+        self.drivers = count;
+        self
+    }
+
+    /// The most lanes that may live at a time; 67 108 864 by default.
+    pub fn max_lanes(mut self, count: u32) -> Builder {
+        self.max_lanes = count;
+        self
+    }
+
+    /// The world that the runtime sees; [`OsEnv`] by default.
+    pub fn env(mut self, env: Arc<dyn Env>) -> Builder {
+        self.env = Some(env);
+        self.clock_jumps = false;
+        self
+    }
+
+    /// Time is virtual: it stands still while anything can run, and jumps to the next timer when nothing can. For tests
+    /// without sockets, whose traffic the clock would not wait for. `seed` is where all entropy comes from.
+    pub fn virtual_time(mut self, seed: u64) -> Builder {
+        self.env = Some(Arc::new(VirtualEnv::new(seed)));
+        self.clock_jumps = true;
+        self
+    }
+
+    /// Lets faults strike; see [`fault`](crate::fault).
+    pub fn faults(mut self, plan: Arc<dyn FaultPlan>) -> Builder {
+        self.faults = Some(plan);
+        self
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// [`BuildError`]; nothing is left running.
+    pub fn build(self) -> Result<Runtime, BuildError> {
+        let workers = match self.workers {
+            Some(count) => count,
+            None => std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_WORKERS),
+        };
+        if !(1..=MAX_WORKERS).contains(&workers) {
+            return Err(BuildError::BadWorkers(workers));
+        }
+        let drivers = NonZeroUsize::new(self.drivers).filter(|count| count.get() <= workers);
+        let drivers = drivers.ok_or(BuildError::BadDrivers(self.drivers))?;
+        report_panics_of_lanes();
+        let env = self.env.unwrap_or_else(|| Arc::new(OsEnv::new()));
+        let namespace = slot::fresh_namespace().ok_or(BuildError::OutOfNamespaces)?;
+        let (descriptors, drivers) = Driver::start(&*env, namespace, drivers)?;
+        let table = slot::take_table().ok_or(BuildError::OutOfNamespaces)?;
+        let (queues, shared) = queues(workers);
+        let scheduler = Arc::new(Scheduler {
+            table,
+            max_lanes: self.max_lanes,
+            queues: shared,
+            idle: Idle::new(workers),
+            parkers: (0..workers).map(|_| Parker::default()).collect(),
+            unparkers: drivers.iter().map(Driver::unparker).collect::<Vec<Unparker>>(),
+            timers: Timers::new(env.now(), drivers.len()),
+            drivers: drivers.into_iter().map(Mutex::new).collect(),
+            descriptors,
+            names: Names::default(),
+            metrics: Counters::new(workers),
+            closing: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            busy_outside: AtomicUsize::new(0),
+            clock_jumps: self.clock_jumps,
+            faults: self.faults,
+            env,
+        });
+        table.set_scheduler(Some(scheduler.clone()));
+        let mut runtime = Runtime { handle: Handle(scheduler.clone()), threads: Vec::new(), table };
+        for (index, queue) in queues.into_iter().enumerate() {
+            let scheduler = scheduler.clone();
+            let work = Box::new(move || worker::work(scheduler, index, queue));
+            // Should this fail, dropping `runtime` ends the workers that run.
+            runtime.threads.push(runtime.handle.0.env.spawn_thread(&format!("laneway-{index}"), work)?);
+        }
+        Ok(runtime)
+    }
+}
+
+/// Notes where a lane panicked, then lets the process's own hook say it.
+fn report_panics_of_lanes() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if let Some(place) = info.location() {
+                worker::note_panic(place);
+            }
+            before(info);
+        }));
+    });
+}
+
+/// Workers that run lanes. Dropped, it ends them all at once, as [`Runtime::shutdown`] with no time.
+///
+/// ```
+/// let runtime = laneway_runtime::Runtime::builder().workers(2).build()?;
+/// assert_eq!(runtime.block_on(async { 6 * 7 }), 42);
+/// # Ok::<(), laneway_runtime::BuildError>(())
+/// ```
+#[derive(Debug)]
+pub struct Runtime {
+    handle: Handle,
+    threads: Vec<JoinHandle<()>>,
+    table: &'static Table,
+}
+
+/// A runtime, as those know it who neither build nor end it.
+#[derive(Clone)]
+pub struct Handle(Arc<Scheduler>);
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handle({:?})", self.0.table.namespace)
+    }
+}
+
+/// Ends the time in which a thread is in a runtime.
+#[must_use = "the thread is in the runtime until this is dropped"]
+pub struct EnterGuard<'a> {
+    _entered: context::EnterGuard,
+    _handle: &'a Handle,
+}
+
+impl fmt::Debug for EnterGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EnterGuard")
+    }
+}
+
+impl Handle {
+    /// The runtime that this code runs in.
+    ///
+    /// # Errors
+    /// [`NotInRuntime`].
+    pub fn current() -> Result<Handle, NotInRuntime> {
+        context::scheduler().map(Handle).ok_or(NotInRuntime)
+    }
+
+    /// Makes the runtime the one that spawns, sleeps and sockets of this thread go to.
+    pub fn enter(&self) -> EnterGuard<'_> {
+        EnterGuard { _entered: context::enter(self.0.clone()), _handle: self }
+    }
+
+    /// Counters, as of now.
+    pub fn metrics(&self) -> Metrics {
+        let descriptors = self.0.descriptors.counts();
+        Metrics {
+            timers: self.0.timers.count() as u64,
+            descriptors: descriptors.open,
+            descriptors_opened: descriptors.opened,
+            descriptors_closed: descriptors.closed,
+            names: self.0.names.count() as u64,
+            ..self.0.metrics.snapshot()
+        }
+    }
+
+    /// The lanes that live, with where they were spawned and what they are called.
+    pub fn lanes(&self) -> Vec<LaneInfo> {
+        self.slots().filter_map(|slot| self.describe(slot)).collect()
+    }
+
+    /// What a lane, living or dead, still has in the tables of the runtime.
+    pub fn held_by(&self, id: Id) -> Held {
+        Held {
+            timers: self.0.timers.owned_by(id.key()),
+            descriptors: self.0.descriptors.owned_by(id).len(),
+            names: self.0.names.of(id).len(),
+        }
+    }
+
+    /// The world that the runtime sees.
+    pub fn env(&self) -> Arc<dyn Env> {
+        self.0.env.clone()
+    }
+
+    /// The descriptors of the runtime, for those who open sockets.
+    pub fn descriptors(&self) -> Arc<Descriptors> {
+        self.0.descriptors.clone()
+    }
+
+    fn slots(&self) -> impl Iterator<Item = SlotRef> {
+        let table = self.0.table;
+        (0..table.highest()).filter_map(|key| table.at(key))
+    }
+
+    fn describe(&self, slot: SlotRef) -> Option<LaneInfo> {
+        let id = slot.id()?;
+        let (parent, spawned_at) = (slot.parent(), slot.spawned_at()?);
+        // What was read belongs to this tenant if it still lives.
+        if !slot.state.is_live(id.generation().get()) {
+            return None;
+        }
+        Some(LaneInfo { id, parent, spawned_at, names: self.0.names.of(id) })
+    }
+}
+
+/// A lane that lives.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LaneInfo {
+    /// Its id.
+    pub id: Id,
+    /// The lane that spawned it.
+    pub parent: Option<Id>,
+    /// Where that was.
+    pub spawned_at: &'static Location<'static>,
+    /// The names that it has registered.
+    pub names: Vec<Arc<str>>,
+}
+
+impl fmt::Display for LaneInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lane {}", self.id)?;
+        for name in &self.names {
+            write!(f, " {name:?}")?;
+        }
+        write!(f, ", spawned at {}", self.spawned_at)
+    }
+}
+
+/// What a lane has in the tables of its runtime.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Held {
+    /// Timers.
+    pub timers: usize,
+    /// Descriptors.
+    pub descriptors: usize,
+    /// Names.
+    pub names: usize,
+}
+
+/// How a runtime ended.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Lanes that were asked to end, did not by the deadline, and were killed.
+    pub late: Vec<LaneInfo>,
+    /// Those of them that did not even end when killed, as they never left their poll. Their threads go on.
+    pub stuck: Vec<LaneInfo>,
+    /// What the runtime did in its life.
+    pub metrics: Metrics,
+}
+
+impl ShutdownReport {
+    /// Whether every lane ended in time.
+    pub fn is_clean(&self) -> bool {
+        self.late.is_empty() && self.stuck.is_empty()
+    }
+}
+
+/// How long a killed lane may take to leave its poll before it counts as stuck.
+const KILL_GRACE: Duration = Duration::from_secs(1);
+/// How often a shutdown looks.
+const SHUTDOWN_LOOK: Duration = Duration::from_millis(1);
+
+impl Runtime {
+    /// A runtime with as many workers as processors, one driver, on the OS.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// The runtime for those who do not own it.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Runs a future on this thread until it is ready. It is no lane: it has no mailbox and no id, but it may spawn,
+    /// sleep, send and ask.
+    ///
+    /// # Panics
+    /// Within a lane, which it would block.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        assert!(context::with_local(|local| local.is_none()), "block_on would block a worker: await instead");
+        let _entered = self.handle.enter();
+        let unpark = Arc::new(Unpark { thread: std::thread::current(), woken: AtomicBool::new(false) });
+        let waker = Waker::from(unpark.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mut future = std::pin::pin!(future);
+        loop {
+            let busy = Busy::new(self.handle.0.clone());
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return output;
+            }
+            drop(busy);
+            while !unpark.woken.swap(false, Ordering::AcqRel) {
+                std::thread::park();
+            }
+        }
+    }
+
+    /// Ends the runtime in order: lanes at the top of their trees get the exit signal
+    /// [`Shutdown`](ExitReason::Shutdown), then those they leave behind; who still lives at the deadline is killed, and
+    /// named.
+    ///
+    /// Blocks the calling thread, for up to `deadline` and a second more. The deadline is by the clock on the wall, also
+    /// where the lanes' time is virtual.
+    pub fn shutdown(mut self, deadline: Duration) -> ShutdownReport {
+        self.end(deadline)
+    }
+
+    fn end(&mut self, deadline: Duration) -> ShutdownReport {
+        let scheduler = self.handle.0.clone();
+        scheduler.closing.store(true, Ordering::Release);
+        let mut report = ShutdownReport::default();
+        let clock = OsEnv::new();
+        if !self.ask_to_end(&clock, deadline) {
+            report.late = self.handle.lanes();
+            if !self.kill_all(&clock) {
+                report.stuck = self.handle.lanes();
+            }
+        }
+        scheduler.stopped.store(true, Ordering::Release);
+        scheduler.unpark_all();
+        for thread in self.threads.drain(..) {
+            // A worker that is stuck in a poll keeps its thread and its share of the runtime.
+            if report.stuck.is_empty() && thread.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+        scheduler.descriptors.close_all();
+        report.metrics = self.handle.metrics();
+        if report.stuck.is_empty() {
+            slot::leave_table(self.table);
+        }
+        report
+    }
+
+    /// True once all lanes are gone.
+    fn ask_to_end(&self, clock: &OsEnv, deadline: Duration) -> bool {
+        let asked_since = clock.now();
+        let mut asked = hashbrown::HashSet::with_hasher(rustc_hash::FxBuildHasher);
+        loop {
+            if self.handle.0.metrics.alive() == 0 {
+                return true;
+            }
+            if clock.now() - asked_since >= deadline {
+                return false;
+            }
+            for slot in self.handle.slots() {
+                let Some(id) = slot.id() else { continue };
+                let alive = slot.state.is_live(id.generation().get());
+                let has_parent = slot.parent().is_some_and(crate::lane::is_alive);
+                if alive && !has_parent && asked.insert(id) {
+                    watch::send_exit(id, id, ExitReason::Shutdown, false);
+                }
+            }
+            pause(clock);
+        }
+    }
+
+    /// True once all lanes are gone.
+    fn kill_all(&self, clock: &OsEnv) -> bool {
+        let since: Instant = clock.now();
+        while self.handle.0.metrics.alive() != 0 {
+            for slot in self.handle.slots() {
+                if let Some(id) = slot.id() {
+                    crate::lane::kill(id);
+                }
+            }
+            if clock.now() - since >= KILL_GRACE {
+                return false;
+            }
+            pause(clock);
+        }
+        true
+    }
+}
+
+fn pause(_: &OsEnv) {
+    std::thread::park_timeout(SHUTDOWN_LOOK);
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.end(Duration::ZERO);
+        }
+    }
+}
+
+/// The waker of a thread in [`Runtime::block_on`].
+struct Unpark {
+    thread: Thread,
+    woken: AtomicBool,
+}
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.thread.unpark();
+        }
+    }
+}

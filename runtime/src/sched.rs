@@ -1,0 +1,205 @@
+//! The scheduler: workers that run lanes, and how a lane that was woken gets to one of them.
+//!
+//! Owns: [`Scheduler`], what the workers of a runtime share. Read on in `worker` (the main loop), `idle` (who sleeps),
+//! `queue`, `turn`, `parker`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Waker;
+
+use parking_lot::Mutex;
+
+pub(crate) mod idle;
+pub(crate) mod parker;
+pub(crate) mod queue;
+pub(crate) mod turn;
+pub(crate) mod worker;
+
+use crate::context;
+use crate::env::{Descriptors, Driver, Env, Unparker};
+use crate::fault::FaultPlan;
+use crate::lane::state::OnWake;
+use crate::metrics::Counters;
+use crate::name::Names;
+use crate::slot::{SlotRef, Table, Vacant};
+use crate::time::Timers;
+
+/// What the workers of a runtime share.
+pub(crate) struct Scheduler {
+    pub(crate) env: Arc<dyn Env>,
+    pub(crate) table: &'static Table,
+    pub(crate) max_lanes: u32,
+    pub(crate) queues: queue::Shared,
+    pub(crate) idle: idle::Idle,
+    pub(crate) parkers: Vec<parker::Parker>,
+    pub(crate) drivers: Vec<Mutex<Driver>>,
+    pub(crate) unparkers: Vec<Unparker>,
+    pub(crate) descriptors: Arc<Descriptors>,
+    pub(crate) timers: Timers,
+    pub(crate) names: Names,
+    pub(crate) metrics: Counters,
+    /// No new lanes.
+    pub(crate) closing: AtomicBool,
+    /// No more turns.
+    pub(crate) stopped: AtomicBool,
+    /// Threads outside of the workers that are about to give them work: a clock that jumps must wait for them.
+    pub(crate) busy_outside: AtomicUsize,
+    /// The env's clock moves only when nothing can run.
+    pub(crate) clock_jumps: bool,
+    pub(crate) faults: Option<Arc<dyn FaultPlan>>,
+}
+
+impl std::fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scheduler").field("namespace", &self.table.namespace).finish_non_exhaustive()
+    }
+}
+
+/// Wakes whoever lives in a slot.
+pub(crate) fn wake(slot: SlotRef) {
+    act(slot, slot.state.transition_to_scheduled());
+}
+
+/// Does what a change of the state word asks for.
+pub(crate) fn act(slot: SlotRef, on: OnWake) {
+    if on == OnWake::Schedule {
+        schedule(slot);
+    }
+}
+
+/// Queues a lane: with this worker where it is one of the lane's runtime, else for any of them.
+pub(crate) fn schedule(slot: SlotRef) {
+    let Some(table) = slot.table() else { return };
+    let elsewhere = context::with_local(|local| match local {
+        Some(local) if std::ptr::eq(local.scheduler.table, table) => {
+            local.push_next(slot);
+            false
+        }
+        _ => true,
+    });
+    // A lane that lives has a scheduler: tables are left only once all their lanes are dead.
+    if elsewhere && let Some(scheduler) = table.scheduler() {
+        scheduler.inject(slot);
+    }
+}
+
+/// Wakes a waker of unknown kind as soon as the running lane's poll is over, or now where there is none.
+pub(crate) fn wake_later(waker: Waker) {
+    context::with_local(|local| match local {
+        Some(local) if local.current.get().is_some() => local.wake_later(waker),
+        _ => waker.wake(),
+    });
+}
+
+impl Scheduler {
+    /// A slot for a new lane.
+    pub(crate) fn vacant(self: &Arc<Self>) -> Option<Vacant> {
+        context::with_local(|local| match local {
+            Some(local) if Arc::ptr_eq(&local.scheduler, self) => local.vacant(),
+            _ => {
+                let mut keys = VecDeque::new();
+                self.table.allocate(&mut keys, self.max_lanes);
+                let key = keys.pop_front()?;
+                self.table.give_back(keys.into_iter());
+                self.table.vacant(key)
+            }
+        })
+    }
+
+    /// Queues a lane that was just made.
+    pub(crate) fn queue_new(self: &Arc<Self>, slot: SlotRef) {
+        context::with_local(|local| match local {
+            Some(local) if Arc::ptr_eq(&local.scheduler, self) => {
+                self.metrics.note_spawn(Some(local.index));
+                local.push_back(slot);
+            }
+            _ => {
+                self.metrics.note_spawn(None);
+                self.inject(slot);
+            }
+        });
+    }
+
+    /// Queues a lane for whichever worker comes first.
+    pub(crate) fn inject(&self, slot: SlotRef) {
+        self.queues.inject(slot);
+        if let Some(worker) = self.idle.wake_one() {
+            self.unpark(worker);
+        }
+    }
+
+    pub(crate) fn unpark(&self, worker: usize) {
+        self.parkers[worker].unpark(&self.unparkers);
+    }
+
+    /// Whether the workers must go.
+    pub(crate) fn is_stopped(&self) -> bool {
+        // ORDER: Acquire: a worker that goes sees what was decided before.
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// The drivers in the order in which a worker tries them: its own first.
+    fn drivers_from(&self, worker: usize) -> impl Iterator<Item = usize> {
+        let count = self.drivers.len();
+        (0..count).map(move |step| (worker + step) % count)
+    }
+
+    /// Takes what I/O and timers there are, without waiting. A driver that somebody else turns is left to them.
+    pub(crate) fn turn_driver(&self, worker: usize) {
+        let mut wakers = Vec::new();
+        for index in self.drivers_from(worker) {
+            if let Some(mut driver) = self.drivers[index].try_lock()
+                && let Err(error) = driver.poll_now(&mut wakers)
+            {
+                tracing::error!(%error, "the reactor cannot be polled");
+            }
+        }
+        wakers.drain(..).for_each(Waker::wake);
+        self.fire_timers();
+    }
+
+    fn fire_timers(&self) {
+        if self.timers.is_due(self.env.now()) {
+            self.timers.fire(self.env.now());
+        }
+    }
+
+    /// Sleeps until there is work: in a driver where one is free, which then also minds the timers.
+    pub(crate) fn park(&self, worker: usize) {
+        let mut wakers = Vec::new();
+        let free = self.drivers_from(worker).find_map(|index| Some((index, self.drivers[index].try_lock()?)));
+        match free {
+            None => self.parkers[worker].park(),
+            Some((index, mut driver)) => {
+                self.parkers[worker].park_in(index, || {
+                    let next = self.timers.sleep_until(index);
+                    let polled = if self.may_jump() {
+                        driver.idle(&*self.env, next, &mut wakers)
+                    } else {
+                        driver.park(next.map(|next| next - self.env.now()), &mut wakers)
+                    };
+                    self.timers.awake(index);
+                    if let Err(error) = polled {
+                        tracing::error!(%error, "the reactor cannot be polled");
+                    }
+                });
+                drop(driver);
+                wakers.drain(..).for_each(Waker::wake);
+                self.fire_timers();
+            }
+        }
+    }
+
+    /// Whether nothing can happen but by a timer: no worker is awake, no thread outside is about to act.
+    fn may_jump(&self) -> bool {
+        self.clock_jumps && self.idle.all_asleep() && self.busy_outside.load(Ordering::Acquire) == 0
+    }
+
+    /// Wakes all workers, to see that they must stop or that the world changed.
+    pub(crate) fn unpark_all(&self) {
+        for parker in &self.parkers {
+            parker.unpark(&self.unparkers);
+        }
+    }
+}

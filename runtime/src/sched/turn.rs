@@ -1,0 +1,123 @@
+//! How long a lane may go on before others have their turn: so many operations, or so much time.
+//!
+//! An operation is whatever might have had to wait: a receive, a send, a read from a socket that keeps being ready. A
+//! lane over its share is queued behind all others and goes on where it was.
+
+use std::cell::Cell;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::context;
+use crate::env::Instant;
+
+/// Operations in a turn.
+const OPERATIONS: u32 = 256;
+/// Time in a turn, looked at once in [`CLOCK_EVERY`] operations.
+const TIME: Duration = Duration::from_millis(1);
+const CLOCK_EVERY: u32 = 32;
+
+/// What is left of the present turn.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    left: Cell<u32>,
+    began: Cell<Option<Instant>>,
+}
+
+impl Turn {
+    /// A lane begins its turn.
+    pub(crate) fn begin(&self) {
+        self.left.set(OPERATIONS);
+        self.began.set(None);
+    }
+
+    /// Takes one operation; false where the turn is over.
+    fn take(&self, now: impl FnOnce() -> Instant) -> bool {
+        let left = self.left.get();
+        if left == 0 {
+            return false;
+        }
+        self.left.set(left - 1);
+        if left.is_multiple_of(CLOCK_EVERY) {
+            let now = now();
+            match self.began.get() {
+                None => self.began.set(Some(now)),
+                Some(began) if now - began >= TIME => {
+                    self.left.set(0);
+                    return false;
+                }
+                Some(_) => {}
+            }
+        }
+        true
+    }
+
+    /// Whether the lane used up its turn.
+    pub(crate) fn is_over(&self) -> bool {
+        self.left.get() == 0
+    }
+}
+
+/// Takes one operation of the current lane's turn: pending, with the lane queued behind the others, where it is over.
+/// Always ready outside of lanes.
+///
+/// Futures that can be ready many times in a row call this before they look, so that their lane cannot keep a worker
+/// to itself.
+pub fn poll_share(cx: &mut Context<'_>) -> Poll<()> {
+    let granted = context::with_local(|local| match local {
+        Some(local) if local.current.get().is_some() => local.turn.take(|| local.scheduler.env.now()),
+        _ => true,
+    });
+    if granted {
+        Poll::Ready(())
+    } else {
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Lets all other lanes that are ready run before this one goes on.
+///
+/// ```
+/// # let runtime = laneway_runtime::Runtime::builder().build().unwrap();
+/// runtime.block_on(laneway_runtime::yield_now());
+/// ```
+pub async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_ends_after_its_operations() {
+        let turn = Turn::default();
+        turn.begin();
+        assert_eq!((0..1000).filter(|_| turn.take(|| Instant::ZERO)).count(), OPERATIONS as usize);
+        assert!(turn.is_over());
+        turn.begin();
+        assert!(turn.take(|| Instant::ZERO));
+    }
+
+    #[test]
+    fn a_turn_ends_after_its_time() {
+        let turn = Turn::default();
+        turn.begin();
+        let mut now = Instant::ZERO;
+        let mut taken = 0;
+        while turn.take(|| now) {
+            taken += 1;
+            now += Duration::from_micros(100);
+        }
+        assert!(taken <= CLOCK_EVERY, "{taken}");
+    }
+}

@@ -1,0 +1,357 @@
+//! One worker: pick a lane, give it a turn, sleep when there is none.
+//!
+//! Owns: [`Local`], all that a worker keeps to itself, and the main loop.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::Scheduler;
+use super::queue::Queue;
+use super::turn::Turn;
+use crate::context;
+use crate::exit::ExitReason;
+use crate::id::Id;
+use crate::lane::death;
+use crate::lane::own::{COUNTS_AWAITS, DOOMED, RECEIVES_BY_WAKER};
+use crate::lane::state::OnIdle;
+use crate::lane::waker::waker;
+use crate::mailbox::{node, take_in};
+use crate::slot::{BATCH, SlotRef, Vacant};
+
+/// Lanes that may run from the hand-over place in a row before the queue has its turn.
+const NEXT_IN_A_ROW: u32 = 16;
+/// Turns between two looks at what comes from outside: injected lanes, I/O, timers.
+const LOOK_OUTSIDE_EVERY: u32 = 61;
+/// Rounds of searching before a worker sleeps.
+const SEARCH_ROUNDS: u32 = 4;
+
+/// All that a worker keeps to itself.
+pub(crate) struct Local {
+    pub(crate) scheduler: Arc<Scheduler>,
+    pub(crate) index: usize,
+    queue: Queue,
+    /// The lane woken last, which runs next: what it needs is still in the cache.
+    next: Cell<Option<SlotRef>>,
+    /// Free message nodes.
+    pub(crate) nodes: node::Cache,
+    /// Free slots.
+    slots: RefCell<VecDeque<u32>>,
+    /// The lane whose code runs; `None` also while a lane is being ended.
+    pub(crate) current: Cell<Option<SlotRef>>,
+    /// The lane of which this worker holds `RUNNING`.
+    pub(crate) running: Cell<Option<SlotRef>>,
+    /// Whether somebody has the owner's half of `running`.
+    pub(crate) borrowed: Cell<bool>,
+    /// Why the lane ends whose destructors run.
+    pub(crate) ending: RefCell<Option<ExitReason>>,
+    /// What the panic hook saw last.
+    pub(crate) panic_place: RefCell<Option<Arc<str>>>,
+    pub(crate) turn: Turn,
+    late_wakers: RefCell<Vec<Waker>>,
+    random: Cell<u64>,
+}
+
+impl Local {
+    fn new(scheduler: Arc<Scheduler>, index: usize, queue: Queue) -> Local {
+        let mut seed = [0; 8];
+        scheduler.env.fill_entropy(&mut seed);
+        Local {
+            scheduler,
+            index,
+            queue,
+            next: Cell::new(None),
+            nodes: node::Cache::default(),
+            slots: RefCell::default(),
+            current: Cell::new(None),
+            running: Cell::new(None),
+            borrowed: Cell::new(false),
+            ending: RefCell::new(None),
+            panic_place: RefCell::new(None),
+            turn: Turn::default(),
+            late_wakers: RefCell::default(),
+            random: Cell::new(u64::from_ne_bytes(seed) | 1),
+        }
+    }
+
+    /// Queues a lane that was woken: it runs next, and whoever was to run next goes to the queue.
+    pub(crate) fn push_next(&self, slot: SlotRef) {
+        if let Some(displaced) = self.next.replace(Some(slot)) {
+            self.push_back(displaced);
+        }
+    }
+
+    /// Queues a lane behind all others of this worker.
+    pub(crate) fn push_back(&self, slot: SlotRef) {
+        self.queue.push(slot);
+        if let Some(worker) = self.scheduler.idle.wake_one_hint() {
+            self.scheduler.unpark(worker);
+        }
+    }
+
+    /// A slot for a new lane.
+    pub(crate) fn vacant(&self) -> Option<Vacant> {
+        let mut slots = self.slots.borrow_mut();
+        if slots.is_empty() {
+            self.scheduler.table.allocate(&mut slots, self.scheduler.max_lanes);
+        }
+        self.scheduler.table.vacant(slots.pop_front()?)
+    }
+
+    /// Takes back the slot of a lane that has ended.
+    pub(crate) fn give_back(&self, slot: SlotRef) {
+        if slot.word.generation() == 0 {
+            self.scheduler.table.retire(slot);
+            return;
+        }
+        let mut slots = self.slots.borrow_mut();
+        slots.push_back(slot.key());
+        if slots.len() > 2 * BATCH {
+            self.scheduler.table.give_back(slots.drain(..BATCH));
+        }
+    }
+
+    /// Wakes a waker that is not ours once the present poll is over.
+    pub(crate) fn wake_later(&self, waker: Waker) {
+        self.late_wakers.borrow_mut().push(waker);
+    }
+
+    fn wake_late(&self) {
+        while let Some(waker) = { self.late_wakers.borrow_mut().pop() } {
+            waker.wake();
+        }
+    }
+
+    /// Xorshift64: whom to steal from first.
+    fn draw(&self) -> usize {
+        let mut x = self.random.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.random.set(x);
+        x as usize
+    }
+}
+
+/// What the main loop keeps between its rounds.
+struct Rounds {
+    tick: u32,
+    from_next: u32,
+    searching: bool,
+}
+
+/// The main loop of a worker's thread.
+pub(crate) fn work(scheduler: Arc<Scheduler>, index: usize, queue: Queue) {
+    let local = Local::new(scheduler, index, queue);
+    let guard = context::enter_worker(&local);
+    let mut rounds = Rounds { tick: 0, from_next: 0, searching: false };
+    while !local.scheduler.is_stopped() {
+        match local.pick(&mut rounds) {
+            Some(slot) => {
+                local.found_work(&mut rounds);
+                local.run(slot);
+            }
+            None => local.sleep(&mut rounds),
+        }
+    }
+    // Who still waits here is taken over by whoever stops the runtime.
+    while let Some(slot) = local.next.take().or_else(|| local.queue.pop()) {
+        local.scheduler.inject(slot);
+    }
+    local.scheduler.table.give_back(local.slots.borrow_mut().drain(..));
+    drop(guard);
+    local.nodes.flush();
+}
+
+impl Local {
+    fn pick(&self, rounds: &mut Rounds) -> Option<SlotRef> {
+        rounds.tick = rounds.tick.wrapping_add(1);
+        if rounds.tick.is_multiple_of(LOOK_OUTSIDE_EVERY) {
+            self.scheduler.turn_driver(self.index);
+            if let Some(slot) = self.scheduler.queues.take_injected(&self.queue) {
+                return Some(slot);
+            }
+        }
+        if rounds.from_next < NEXT_IN_A_ROW {
+            if let Some(slot) = self.next.take() {
+                rounds.from_next += 1;
+                return Some(slot);
+            }
+        } else if let Some(slot) = self.next.take() {
+            self.queue.push(slot);
+        }
+        rounds.from_next = 0;
+        self.queue.pop().or_else(|| self.search(rounds))
+    }
+
+    fn search(&self, rounds: &mut Rounds) -> Option<SlotRef> {
+        let queues = &self.scheduler.queues;
+        if let Some(slot) = queues.take_injected(&self.queue) {
+            return Some(slot);
+        }
+        if !rounds.searching {
+            rounds.searching = self.scheduler.idle.try_start_searching();
+        }
+        if !rounds.searching {
+            return None;
+        }
+        for _ in 0..SEARCH_ROUNDS {
+            if let Some(slot) = queues.steal(self.index, self.draw(), &self.queue) {
+                return Some(slot);
+            }
+            if let Some(slot) = queues.take_injected(&self.queue) {
+                return Some(slot);
+            }
+            std::hint::spin_loop();
+        }
+        None
+    }
+
+    fn found_work(&self, rounds: &mut Rounds) {
+        if rounds.searching {
+            rounds.searching = false;
+            if self.scheduler.idle.stop_searching()
+                && let Some(worker) = self.scheduler.idle.wake_one_hint()
+            {
+                self.scheduler.unpark(worker);
+            }
+        }
+    }
+
+    fn sleep(&self, rounds: &mut Rounds) {
+        self.scheduler.turn_driver(self.index);
+        if !self.queue.is_empty() || self.next_is_set() {
+            return;
+        }
+        self.scheduler.idle.transition_to_sleeping(self.index, rounds.searching);
+        rounds.searching = false;
+        // The second look of `idle.rs`.
+        if self.scheduler.queues.is_empty() && !self.scheduler.is_stopped() {
+            self.scheduler.park(self.index);
+        }
+        rounds.searching = self.scheduler.idle.transition_from_sleeping(self.index);
+    }
+
+    fn next_is_set(&self) -> bool {
+        let next = self.next.take();
+        self.next.set(next);
+        next.is_some()
+    }
+
+    /// Gives a lane its turn.
+    fn run(&self, slot: SlotRef) {
+        let on = slot.state.transition_to_running();
+        self.running.set(Some(slot));
+        self.current.set(Some(slot));
+        self.turn.begin();
+        let end = if on.kill {
+            Some(ExitReason::Killed)
+        } else {
+            self.let_signals_in(slot, on.signal).or_else(|| self.poll(slot))
+        };
+        if let Some(reason) = end {
+            death::end(self, slot, reason);
+            self.current.set(None);
+        } else {
+            self.current.set(None);
+            self.running.set(None);
+            // From here on the lane may run elsewhere.
+            match slot.state.transition_to_idle() {
+                OnIdle::Parked => {}
+                OnIdle::Schedule => self.push_back(slot),
+            }
+        }
+        self.scheduler.metrics.note_turn(self.index);
+        self.wake_late();
+        if self.turn.is_over() {
+            self.scheduler.turn_driver(self.index);
+        }
+    }
+
+    /// What has to happen before a poll: signals take effect, a receiver's own waker is woken.
+    fn let_signals_in(&self, slot: SlotRef, signalled: bool) -> Option<ExitReason> {
+        if signalled {
+            slot.state.clear_signal();
+        }
+        let (receiver, doomed) = context::with_own(self, slot, |own| {
+            let mut receiver = None;
+            if own.has(RECEIVES_BY_WAKER) && !slot.word.looks_empty() {
+                own.flags &= !RECEIVES_BY_WAKER;
+                receiver = own.more().receiver.take();
+            }
+            if signalled && let Some(me) = slot.id() {
+                take_in(me, slot, own);
+                if receiver.is_none() && own.has(RECEIVES_BY_WAKER) && !own.inbox.is_empty() {
+                    own.flags &= !RECEIVES_BY_WAKER;
+                    receiver = own.more().receiver.take();
+                }
+            }
+            let doomed = if own.has(DOOMED) { own.more().doomed.take() } else { None };
+            (receiver, doomed)
+        });
+        if let Some(receiver) = receiver {
+            receiver.wake();
+        }
+        doomed
+    }
+
+    /// Polls the lane's future: why the lane ends, or `None` where it goes on.
+    fn poll(&self, slot: SlotRef) -> Option<ExitReason> {
+        let mut frame = context::with_own(self, slot, |own| own.frame.take())?;
+        let waker = waker(slot);
+        let mut cx = Context::from_waker(&waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| frame.poll(&mut cx)));
+        context::with_own(self, slot, |own| {
+            own.frame = Some(frame);
+            match polled {
+                Ok(Poll::Ready(reason)) => return Some(reason),
+                Ok(Poll::Pending) => {}
+                Err(payload) => return Some(self.panicked(payload)),
+            }
+            if own.has(DOOMED) {
+                return own.more().doomed.take();
+            }
+            if own.has(COUNTS_AWAITS) {
+                let more = own.more();
+                more.awaits_left = more.awaits_left.saturating_sub(1);
+                if more.awaits_left == 0 {
+                    return Some(ExitReason::Killed);
+                }
+            }
+            slot.state.is_killed().then_some(ExitReason::Killed)
+        })
+    }
+
+    fn panicked(&self, payload: Box<dyn Any + Send>) -> ExitReason {
+        let message: Arc<str> = match payload.downcast::<&'static str>() {
+            Ok(text) => (*text).into(),
+            Err(payload) => match payload.downcast::<String>() {
+                Ok(text) => (*text).into(),
+                Err(payload) => {
+                    // Its destructor is the user's and may panic as well.
+                    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                        std::mem::forget(again);
+                    }
+                    "a value that is no text".into()
+                }
+            },
+        };
+        let location = self.panic_place.take().unwrap_or_default();
+        ExitReason::Panicked { message, location }
+    }
+}
+
+/// The lane that this worker runs, for the panic hook.
+pub(crate) fn note_panic(place: &std::panic::Location<'_>) -> Option<Id> {
+    context::with_local(|local| {
+        let local = local?;
+        let slot = local.running.get()?;
+        if let Ok(mut noted) = local.panic_place.try_borrow_mut() {
+            *noted = Some(place.to_string().into());
+        }
+        slot.id()
+    })
+}

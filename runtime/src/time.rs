@@ -1,0 +1,415 @@
+//! Time as lanes use it: sleep, timeout, interval, and calls to be made later.
+//!
+//! Owns: a runtime's timer wheel and the futures on it. The wheel ticks in milliseconds; nothing fires early, and a
+//! deadline between two ticks fires at the later one. A timer belongs to the lane that set it and goes with it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+pub(crate) mod wheel;
+
+use wheel::{TimerKey, Wheel};
+
+use crate::context;
+use crate::env::Instant;
+use crate::id::Namespace;
+use crate::lane::own::HAS_TIMERS;
+use crate::lane::waker::waker;
+use crate::runtime::NotInRuntime;
+use crate::sched::Scheduler;
+use crate::slot;
+
+const NANOS_PER_TICK: u64 = 1_000_000;
+/// Timers that are fired or released between two releases of the wheel's lock.
+const SLICE: usize = 256;
+/// The tick of "never".
+const NEVER: u64 = u64::MAX;
+
+/// What happens when a timer fires.
+enum Due {
+    Wake(Waker),
+    Run(Box<dyn FnOnce() + Send>),
+}
+
+/// The timers of a runtime.
+pub(crate) struct Timers {
+    wheel: Mutex<Wheel<Due>>,
+    /// No timer fires before this tick.
+    next: AtomicU64,
+    /// Until when each driver sleeps, in nanoseconds; 0 while it does not. Changed under the lock of the wheel, so that
+    /// a timer is either seen by the driver that goes to sleep, or its setter sees the sleeper.
+    sleepers: Vec<AtomicU64>,
+}
+
+fn tick_of(deadline: Instant) -> u64 {
+    deadline.as_nanos().div_ceil(NANOS_PER_TICK)
+}
+
+impl Timers {
+    pub(crate) fn new(now: Instant, drivers: usize) -> Timers {
+        Timers {
+            wheel: Mutex::new(Wheel::new(now.as_nanos() / NANOS_PER_TICK)),
+            next: AtomicU64::new(NEVER),
+            sleepers: (0..drivers).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    fn note_next(&self, wheel: &Wheel<Due>) {
+        // ORDER: Relaxed: a hint. Whoever sleeps computes its deadline from the wheel itself.
+        self.next.store(wheel.next_expiry().unwrap_or(NEVER), Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.next.load(Ordering::Relaxed) <= now.as_nanos() / NANOS_PER_TICK
+    }
+
+    /// Fires what is due, without holding the lock meanwhile.
+    pub(crate) fn fire(&self, now: Instant) {
+        let mut expired = Vec::new();
+        let mut more = true;
+        while more {
+            let mut wheel = self.wheel.lock();
+            more = wheel.advance(now.as_nanos() / NANOS_PER_TICK, SLICE, &mut expired);
+            self.note_next(&wheel);
+            drop(wheel);
+            for due in expired.drain(..) {
+                match due {
+                    Due::Wake(waker) => waker.wake(),
+                    Due::Run(call) => call(),
+                }
+            }
+        }
+    }
+
+    /// Cancels what a lane still has: how many timers.
+    pub(crate) fn release_owner(&self, owner: u32) -> u64 {
+        let mut released = Vec::new();
+        let mut count = 0;
+        loop {
+            let in_slice = self.wheel.lock().release_owner(owner, SLICE, &mut released);
+            released.clear();
+            count += in_slice as u64;
+            if in_slice < SLICE {
+                return count;
+            }
+        }
+    }
+
+    /// How many timers stand, and how many of them a lane has.
+    pub(crate) fn count(&self) -> usize {
+        self.wheel.lock().len()
+    }
+
+    pub(crate) fn owned_by(&self, owner: u32) -> usize {
+        self.wheel.lock().owned_by(owner)
+    }
+
+    /// A driver goes to sleep: until when at the latest.
+    pub(crate) fn sleep_until(&self, driver: usize) -> Option<Instant> {
+        let wheel = self.wheel.lock();
+        let next = wheel.next_expiry().map(|tick| tick.saturating_mul(NANOS_PER_TICK));
+        // ORDER: Relaxed, here and in `awake` and `sleeper_beyond`: the lock orders those that must not miss each other.
+        self.sleepers[driver].store(next.unwrap_or(NEVER), Ordering::Relaxed);
+        drop(wheel);
+        next.map(Instant::from_nanos)
+    }
+
+    pub(crate) fn awake(&self, driver: usize) {
+        self.sleepers[driver].store(0, Ordering::Relaxed);
+    }
+
+    fn set(&self, deadline: Instant, owner: Option<u32>, due: Due) -> (TimerKey, Option<usize>) {
+        let tick = tick_of(deadline);
+        let mut wheel = self.wheel.lock();
+        let key = wheel.insert(tick, owner, due);
+        let mut sleeper = None;
+        if tick < self.next.load(Ordering::Relaxed) {
+            self.note_next(&wheel);
+            let until = |driver: &AtomicU64| driver.load(Ordering::Relaxed);
+            let earliest = self.sleepers.iter().enumerate().filter(|(_, d)| until(d) != 0).min_by_key(|(_, d)| until(d));
+            sleeper = earliest.filter(|(_, d)| until(d) > deadline.as_nanos()).map(|(driver, _)| driver);
+        }
+        (key, sleeper)
+    }
+
+    fn cancel(&self, key: TimerKey) -> bool {
+        let cancelled = self.wheel.lock().cancel(key);
+        // Dropped here, outside of the lock: what was to be called is the user's.
+        cancelled.is_some()
+    }
+}
+
+impl fmt::Debug for Timers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timers").field("count", &self.count()).finish()
+    }
+}
+
+/// Sets a timer that the current lane, if any, owns.
+fn set(scheduler: &Scheduler, deadline: Instant, due: Due) -> TimerKey {
+    let owner = context::with_current(|local, slot, own| {
+        // A lane's timers are in the wheel of its own runtime.
+        if !std::ptr::eq(&*local.scheduler, scheduler) {
+            return None;
+        }
+        own.flags |= HAS_TIMERS;
+        Some(slot.key())
+    });
+    let (key, sleeper) = scheduler.timers.set(deadline, owner.flatten(), due);
+    if let Some(driver) = sleeper {
+        scheduler.unparkers[driver].unpark();
+    }
+    key
+}
+
+fn scheduler() -> Arc<Scheduler> {
+    context::scheduler().unwrap_or_else(|| panic!("{NotInRuntime}"))
+}
+
+/// What time it is for the runtime that this code runs in.
+///
+/// # Panics
+/// Outside of a runtime.
+pub fn now() -> Instant {
+    context::with_scheduler(|scheduler| match scheduler {
+        Some(scheduler) => scheduler.env.now(),
+        None => panic!("{NotInRuntime}"),
+    })
+}
+
+/// Ready once `length` has passed; up to a millisecond later than that, and more where the workers are busy.
+///
+/// # Panics
+/// Outside of a runtime.
+pub fn sleep(length: Duration) -> Sleep {
+    let scheduler = scheduler();
+    Sleep { deadline: scheduler.env.now() + length, scheduler, registered: None }
+}
+
+/// Ready once `deadline` has come.
+///
+/// # Panics
+/// Outside of a runtime.
+pub fn sleep_until(deadline: Instant) -> Sleep {
+    Sleep { deadline, scheduler: scheduler(), registered: None }
+}
+
+/// The future of [`sleep`]. Dropped early, it takes its timer back.
+#[must_use = "nothing sleeps before it is awaited"]
+pub struct Sleep {
+    deadline: Instant,
+    scheduler: Arc<Scheduler>,
+    registered: Option<(TimerKey, Waker)>,
+}
+
+impl Sleep {
+    /// When it will be ready.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Lets it be ready at another time.
+    pub fn reset(&mut self, deadline: Instant) {
+        self.unregister();
+        self.deadline = deadline;
+    }
+
+    fn unregister(&mut self) {
+        if let Some((key, _)) = self.registered.take() {
+            self.scheduler.timers.cancel(key);
+        }
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if this.scheduler.env.now() >= this.deadline {
+            this.unregister();
+            return Poll::Ready(());
+        }
+        if !this.registered.as_ref().is_some_and(|(_, waker)| waker.will_wake(cx.waker())) {
+            this.unregister();
+            let key = set(&this.scheduler, this.deadline, Due::Wake(cx.waker().clone()));
+            this.registered = Some((key, cx.waker().clone()));
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.unregister();
+    }
+}
+
+/// A deadline that hardly ever comes, as that of an ask: waiting for it sets no timer of its own where the lane has one
+/// that is early enough.
+#[derive(Debug)]
+pub struct Deadline {
+    at: Instant,
+    sleep: Option<Sleep>,
+}
+
+impl Deadline {
+    /// The deadline `length` from now.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn after(length: Duration) -> Deadline {
+        Deadline { at: now() + length, sleep: None }
+    }
+
+    /// Ready once it has come. A pending answer may wake the lane early, which is to be expected of any future.
+    pub fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(sleep) = &mut self.sleep {
+            return Pin::new(sleep).poll(cx);
+        }
+        let at = self.at;
+        let alarmed = context::with_current(|local, slot, own| {
+            if !waker(slot).will_wake(cx.waker()) {
+                return None;
+            }
+            let now = local.scheduler.env.now();
+            if now >= at {
+                return Some(Poll::Ready(()));
+            }
+            let tick = tick_of(at);
+            if own.alarm <= now.as_nanos() / NANOS_PER_TICK || own.alarm > tick {
+                own.alarm = tick;
+                own.flags |= HAS_TIMERS;
+                let due = Due::Wake(cx.waker().clone());
+                let (_, sleeper) = local.scheduler.timers.set(at, Some(slot.key()), due);
+                if let Some(driver) = sleeper {
+                    local.scheduler.unparkers[driver].unpark();
+                }
+            }
+            Some(Poll::Pending)
+        });
+        match alarmed.flatten() {
+            Some(polled) => polled,
+            None => Pin::new(self.sleep.insert(sleep_until(at))).poll(cx),
+        }
+    }
+}
+
+/// The time was over first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elapsed(());
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the time was over first")
+    }
+}
+
+impl std::error::Error for Elapsed {}
+
+/// Waits for `future`, but not longer than `length`.
+///
+/// # Errors
+/// [`Elapsed`]: the future was dropped unfinished.
+///
+/// # Panics
+/// Outside of a runtime.
+pub async fn timeout<F: Future>(length: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let mut deadline = Deadline::after(length);
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(move |cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Ok(output)),
+        Poll::Pending => deadline.poll_passed(cx).map(|()| Err(Elapsed(()))),
+    })
+    .await
+}
+
+/// Ticks at once and then every `period`.
+///
+/// # Panics
+/// Outside of a runtime, and for a period of zero.
+pub fn interval(period: Duration) -> Interval {
+    assert!(!period.is_zero(), "an interval needs a period above zero");
+    Interval { period, next: now(), missed: MissedTick::Burst }
+}
+
+/// What an [`Interval`] does when its user came too late for one or more ticks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MissedTick {
+    /// Ticks that were missed come at once, one after the other, so that their number is right.
+    #[default]
+    Burst,
+    /// Ticks that were missed are left out; the next comes at the next multiple of the period.
+    Skip,
+}
+
+/// Ticks by its deadlines, not by when it was asked, so that it does not drift.
+#[derive(Debug)]
+pub struct Interval {
+    period: Duration,
+    next: Instant,
+    missed: MissedTick,
+}
+
+impl Interval {
+    /// What to do about ticks that were missed; [`MissedTick::Burst`] by default.
+    #[must_use]
+    pub fn missed_tick(mut self, missed: MissedTick) -> Interval {
+        self.missed = missed;
+        self
+    }
+
+    /// The next tick: when it was due.
+    ///
+    /// # Cancellation
+    /// Dropped before it is ready, it has used up no tick.
+    pub async fn tick(&mut self) -> Instant {
+        let due = self.next;
+        sleep_until(due).await;
+        self.next = due + self.period;
+        if self.missed == MissedTick::Skip {
+            let late = (now() - due).as_nanos() / self.period.as_nanos();
+            self.next += self.period * u32::try_from(late).unwrap_or(u32::MAX);
+        }
+        due
+    }
+}
+
+/// Names a call that was put off with [`call_at`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimerId {
+    key: TimerKey,
+    namespace: Namespace,
+}
+
+impl TimerId {
+    /// Takes the call back: true if it will not be made any more.
+    pub fn cancel(self) -> bool {
+        slot::table_of(self.namespace)
+            .and_then(|table| table.scheduler())
+            .is_some_and(|scheduler| scheduler.timers.cancel(self.key))
+    }
+}
+
+/// Has `call` made at `deadline`, by a worker. It must neither block nor take long. The timer goes with the lane that
+/// set it.
+///
+/// # Panics
+/// Outside of a runtime.
+pub fn call_at(deadline: Instant, call: impl FnOnce() + Send + 'static) -> TimerId {
+    let scheduler = scheduler();
+    let key = set(&scheduler, deadline, Due::Run(Box::new(call)));
+    TimerId { key, namespace: scheduler.table.namespace }
+}
