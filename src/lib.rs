@@ -1,2 +1,59 @@
+//! Laneway: Erlang-like green processes for Rust.
+//!
+//! A **lane** is a green process: it owns its memory, a mailbox and every id it holds; it talks by messages; supervisors
+//! start it, watch it, kill it and restart it; when it goes, everything it held goes with it. Lanes on other machines
+//! are reached by the same 64-bit ids.
+//!
+//! This crate is the face of four others, in the order in which to read them:
+//!
+//! * [`actors`]: lanes and actors as you write and call them; most of it is re-exported here.
+//! * [`supervisor`]: supervision trees.
+//! * [`net`]: sockets that belong to lanes, and links to other nodes.
+//! * [`runtime`]: what all of it stands on.
+//!
+//! ```
+//! use laneway::prelude::*;
+//!
+//! enum Msg {
+//!     Add(u64),
+//!     Total(Reply<u64>),
+//! }
+//!
+//! let runtime = Runtime::builder().build()?;
+//! runtime.block_on(async {
+//!     let counter = laneway::spawn(async |mut lane: Lane<Msg>| {
+//!         let mut total = 0;
+//!         while let Some(message) = lane.recv().await {
+//!             match message {
+//!                 Msg::Add(number) => total += number,
+//!                 Msg::Total(reply) => _ = reply.send(total),
+//!             }
+//!         }
+//!     })?;
+//!     counter.send(Msg::Add(40)).await?;
+//!     counter.send(Msg::Add(2)).await?;
+//!     assert_eq!(counter.ask(Msg::Total).await?, 42);
+//!     Ok::<(), Box<dyn std::error::Error>>(())
+//! })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
 #![forbid(unsafe_code)]
-//! placeholder
+
+pub use actors::{
+    Actor, Address, Ask, AskError, BuildError, Builder, Context, DemonitorError, Down, Elapsed, Exit, ExitReason,
+    ExitReceipt, Handle, Id, Init, IntoExit, Lane, Metrics, MonitorRef, NameError, NameTaken, Namespace, NotAMailbox,
+    NotInLane, NotInRuntime, Outcome, Received, Recipient, Reply, Role, Runtime, SendError, Sending, ShutdownReport,
+    Spawn, SpawnError, StaleId, StartError, Starting, current, demonitor, exit, interval, is_alive, join, kill, link,
+    monitor, parent, sleep, sleep_until, spawn, spawn_blocking, start, stop, time, timeout, trap_exits, unlink,
+    whereis, yield_now,
+};
+pub use {actors, net, runtime, supervisor};
+
+/// What most programs use.
+pub mod prelude {
+    pub use actors::{
+        Actor, Address, AskError, Context, Down, Exit, ExitReason, Id, Init, Lane, Outcome, Reply, Role, Runtime,
+        SendError, Spawn, sleep, timeout,
+    };
+}

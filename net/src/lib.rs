@@ -1,11 +1,15 @@
 #![forbid(unsafe_code)]
 //! Sockets and node links for Laneway's actors.
 //!
-//! Read in this order: [`codec`] (messages as bytes), [`peer`] (who the other nodes are), [`wire_id`] (ids that cross
-//! the border), [`schema`] (which message types agree), [`link`] (one connection between two nodes).
+//! Read in this order: [`tcp`] (sockets for lanes), [`codec`] (messages as bytes), [`peer`] (who the other nodes are),
+//! [`wire_id`] (ids that cross the border), [`schema`] (which message types agree), [`link`] (one connection between two
+//! nodes).
 
 pub mod codec;
 pub mod link;
 pub mod peer;
 pub mod schema;
+pub mod tcp;
 pub mod wire_id;
+
+pub use tcp::{TcpListener, TcpStream};

@@ -85,6 +85,13 @@ impl fmt::Display for ExitReason {
     }
 }
 
+/// So that `?` ends a lane with the error's words.
+impl<E: std::error::Error> From<E> for ExitReason {
+    fn from(error: E) -> ExitReason {
+        ExitReason::error(error)
+    }
+}
+
 /// What the future of a lane may return: each value says how the lane ended.
 pub trait IntoExit {
     /// The reason with which the lane ends.

@@ -3,8 +3,9 @@
 //! Everything here is a request by id. Nothing touches another lane's memory: requests are bits in its state word or
 //! nodes in its mailbox, both checked by generation.
 
-use std::any::type_name;
+use std::any::{Any, type_name};
 use std::fmt;
+use std::future::poll_fn;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -158,12 +159,27 @@ impl Spawn {
         M: Send + 'static,
         F: Future<Output: IntoExit> + Send + 'static,
     {
-        let at = Location::caller();
+        self.spawn_at(Location::caller(), make)
+    }
+
+    /// As [`Spawn::spawn`], in the name of another place in the source.
+    ///
+    /// # Errors
+    /// [`SpawnError`].
+    pub fn spawn_at<M, F>(
+        self,
+        at: &'static Location<'static>,
+        make: impl FnOnce(Inbox<M>) -> F,
+    ) -> Result<NewLane<M>, SpawnError>
+    where
+        M: Send + 'static,
+        F: Future<Output: IntoExit> + Send + 'static,
+    {
         let scheduler = context::scheduler().ok_or(SpawnError::NotInRuntime)?;
         self.spawn_on(&scheduler, at, make)
     }
 
-    pub(crate) fn spawn_on<M, F>(
+    fn spawn_on<M, F>(
         self,
         scheduler: &Arc<Scheduler>,
         at: &'static Location<'static>,
@@ -290,6 +306,25 @@ pub fn stop(id: Id, reason: ExitReason) -> Result<(), StaleId> {
         return Ok(());
     }
     if watch::send_stop(id, reason) { Ok(()) } else { Err(StaleId(id)) }
+}
+
+/// Waits until a local lane is gone and what it held is released: why it ended, [`ExitReason::NoProc`] where it was gone
+/// before.
+///
+/// Unlike a monitor this needs no lane to wait in.
+pub async fn join(id: Id) -> ExitReason {
+    let mut answer = watch::join(id);
+    poll_fn(|cx| answer.poll_answer(cx)).await.unwrap_or(ExitReason::NoProc)
+}
+
+/// Turns what a panic threw into the reason with which its lane would have ended.
+pub fn panic_reason(payload: Box<dyn Any + Send>) -> ExitReason {
+    sched::worker::panic_reason(payload)
+}
+
+/// Why the lane ends whose destructors run here; `None` elsewhere.
+pub fn ending() -> Option<ExitReason> {
+    context::with_local(|local| local.and_then(|local| local.ending.borrow().clone()))
 }
 
 /// Ties the fates of the current lane and another: the end of either is an exit signal to the other.

@@ -153,6 +153,19 @@ impl<M: Send + 'static> MailboxId<M> {
         Ok(MailboxId::new_unchecked(id))
     }
 
+    /// The mailbox of a lane of a peer node; `None` for local ids. Sending to it by this type gives the message back:
+    /// the layer above knows the way.
+    pub fn of_peer(id: Id) -> Option<MailboxId<M>> {
+        id.namespace().is_peer().then(|| MailboxId::new_unchecked(id))
+    }
+
+    /// The mailbox of a lane that once was and is gone: sending to it gives the message back, for ever. `None` for an id
+    /// that never was or still is.
+    pub fn of_gone(id: Id) -> Option<MailboxId<M>> {
+        let now = slot_of(id)?.word.generation();
+        (now == 0 || now > id.generation().get()).then(|| MailboxId::new_unchecked(id))
+    }
+
     /// The bare id.
     pub fn id(self) -> Id {
         self.id
@@ -349,7 +362,11 @@ impl<M: Send + 'static> Inbox<M> {
             if own.inbox.is_empty() {
                 take_in(self.id, slot, own);
             }
-            if own.has(DOOMED) { None } else { own.inbox.pop_front() }
+            let found = if own.has(DOOMED) { None } else { own.inbox.pop_front() };
+            if let Some(Signal::Stop(reason)) = found.as_ref().and_then(Node::peek) {
+                own.more().stopped = Some(reason.clone());
+            }
+            found
         })
         .map(open)
     }
@@ -400,6 +417,9 @@ impl<M: Send + 'static> Inbox<M> {
                     displaced = receive_by(slot, own, cx);
                     break;
                 }
+            }
+            if let Some(Signal::Stop(reason)) = found.as_ref().and_then(Node::peek) {
+                own.more().stopped = Some(reason.clone());
             }
             (found, displaced)
         });

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
-use crate::context;
 use crate::exit::ExitReason;
+use crate::lane;
 
 /// Why there will be no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,8 +85,7 @@ fn settle<T>(shared: &Shared<T>, outcome: Result<T, NoAnswer>) -> Result<(), Res
 impl<T> Drop for Answerer<T> {
     fn drop(&mut self) {
         if let Some(shared) = self.0.take() {
-            let ending = context::with_local(|local| local.and_then(|local| local.ending.borrow().clone()));
-            let _ = settle(&shared, Err(ending.map_or(NoAnswer::Dropped, NoAnswer::Ended)));
+            let _ = settle(&shared, Err(lane::ending().map_or(NoAnswer::Dropped, NoAnswer::Ended)));
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::id::Id;
 use crate::lane::own::{DOOMED, Own, TRAPS_EXITS};
 use crate::lane::watch;
 use crate::receipt::ExitReceipt;
+use crate::reply::Answerer;
 
 /// Names one act of monitoring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +54,8 @@ pub(crate) enum Signal {
     Monitor { watcher: Id, number: u64, receipt: bool },
     Demonitor { watcher: Id, number: u64 },
     Down(Box<Down>),
+    /// Answer once the lane is gone.
+    Join(Answerer<ExitReason>),
     /// End once what was queued before is handled.
     Stop(ExitReason),
 }
@@ -94,6 +97,10 @@ pub(crate) fn take_effect(me: Id, own: &mut Own, signal: Signal) -> Effect {
             let known = own.more.as_mut().and_then(|more| more.watching.remove(&down.reference.number));
             if known.is_some() { Effect::Deliver(Signal::Down(down)) } else { Effect::Done }
         }
+        Signal::Join(answerer) => {
+            own.more().joiners.push(answerer);
+            Effect::Done
+        }
         Signal::Stop(reason) => Effect::Deliver(Signal::Stop(reason)),
     }
 }
@@ -128,6 +135,7 @@ pub(crate) fn bounce(me: Id, signal: Signal, reason: &ExitReason) {
         Signal::Monitor { watcher, number, receipt: _ } => {
             watch::send_down(MonitorRef { watcher, number }, me, reason.clone(), None);
         }
+        Signal::Join(answerer) => _ = answerer.answer(reason.clone()),
         Signal::Exit { .. } | Signal::Unlink { .. } | Signal::Demonitor { .. } | Signal::Down(_) | Signal::Stop(_) => {}
     }
 }

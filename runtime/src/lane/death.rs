@@ -105,7 +105,7 @@ fn release(local: &Local, slot: SlotRef, id: Id, flags: u32, more: &More, receip
 }
 
 fn tell(id: Id, more: More, signals: Vec<Signal>, receipt: &mut ExitReceipt) {
-    let More { links, watchers, watching, .. } = more;
+    let More { links, watchers, watching, joiners, .. } = more;
     receipt.links = links.len() as u64;
     receipt.watchers = watchers.len() as u64;
     receipt.monitors = watching.len() as u64;
@@ -122,6 +122,10 @@ fn tell(id: Id, more: More, signals: Vec<Signal>, receipt: &mut ExitReceipt) {
     }
     for (number, target) in watching {
         watch::forget(target, MonitorRef { watcher: id, number });
+    }
+    for joiner in joiners {
+        // Whoever waited may have left.
+        let _ = joiner.answer(receipt.reason.clone());
     }
     for signal in signals {
         signal::bounce(id, signal, &receipt.reason);

@@ -12,6 +12,7 @@ use super::frame::Frame;
 use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::mailbox::node::List;
+use crate::reply::Answerer;
 
 /// The owner's half of a slot: one cache line.
 #[derive(Debug, Default)]
@@ -58,6 +59,10 @@ pub(crate) struct More {
     pub(crate) last_reference: u64,
     pub(crate) names: Vec<Arc<str>>,
     pub(crate) doomed: Option<ExitReason>,
+    /// With what reason the lane was asked to stop; what it ends with if its future is ready without a word.
+    pub(crate) stopped: Option<ExitReason>,
+    /// Who waits, outside of any mailbox, for the end.
+    pub(crate) joiners: Vec<Answerer<ExitReason>>,
     /// Who waits for the mailbox, where it is not the lane itself.
     pub(crate) receiver: Option<Waker>,
     /// Awaits that the lane may still reach before it is killed.

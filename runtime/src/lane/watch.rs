@@ -12,6 +12,7 @@ use crate::mailbox::node::{self, Node};
 use crate::mailbox::word::{Pushed, Weight};
 use crate::peer;
 use crate::receipt::ExitReceipt;
+use crate::reply::{self, Answer};
 use crate::sched;
 use crate::signal::{Down, MonitorRef, Signal};
 use crate::slot::slot_of;
@@ -60,6 +61,14 @@ pub(crate) fn send_down(reference: MonitorRef, id: Id, reason: ExitReason, recei
 /// Asks a lane to end once it has handled what was queued before; false where it is gone.
 pub(crate) fn send_stop(to: Id, reason: ExitReason) -> bool {
     deliver(to, Signal::Stop(reason), Urgency::InOrder)
+}
+
+/// Waits for the end of a local lane, from wherever.
+pub(crate) fn join(id: Id) -> Answer<ExitReason> {
+    let (answerer, answer) = reply::port();
+    // A lane that is gone gives the signal back, and dropping it answers.
+    deliver(id, Signal::Join(answerer), Urgency::Now);
+    answer
 }
 
 /// Links the current lane with another. `None` outside of lanes.

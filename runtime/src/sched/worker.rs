@@ -307,9 +307,13 @@ impl Local {
         context::with_own(self, slot, |own| {
             own.frame = Some(frame);
             match polled {
+                Ok(Poll::Ready(ExitReason::Normal)) => {
+                    let asked = own.more.as_mut().and_then(|more| more.stopped.take());
+                    return Some(asked.unwrap_or(ExitReason::Normal));
+                }
                 Ok(Poll::Ready(reason)) => return Some(reason),
                 Ok(Poll::Pending) => {}
-                Err(payload) => return Some(self.panicked(payload)),
+                Err(payload) => return Some(panic_reason(payload)),
             }
             if own.has(DOOMED) {
                 return own.more().doomed.take();
@@ -324,24 +328,25 @@ impl Local {
             slot.state.is_killed().then_some(ExitReason::Killed)
         })
     }
+}
 
-    fn panicked(&self, payload: Box<dyn Any + Send>) -> ExitReason {
-        let message: Arc<str> = match payload.downcast::<&'static str>() {
+/// What a panic threw, in words, with the place that the hook noted.
+pub(crate) fn panic_reason(payload: Box<dyn Any + Send>) -> ExitReason {
+    let message: Arc<str> = match payload.downcast::<&'static str>() {
+        Ok(text) => (*text).into(),
+        Err(payload) => match payload.downcast::<String>() {
             Ok(text) => (*text).into(),
-            Err(payload) => match payload.downcast::<String>() {
-                Ok(text) => (*text).into(),
-                Err(payload) => {
-                    // Its destructor is the user's and may panic as well.
-                    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-                        std::mem::forget(again);
-                    }
-                    "a value that is no text".into()
+            Err(payload) => {
+                // Its destructor is the user's and may panic as well.
+                if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                    std::mem::forget(again);
                 }
-            },
-        };
-        let location = self.panic_place.take().unwrap_or_default();
-        ExitReason::Panicked { message, location }
-    }
+                "a value that is no text".into()
+            }
+        },
+    };
+    let location = context::with_local(|local| local.and_then(|local| local.panic_place.take()));
+    ExitReason::Panicked { message, location: location.unwrap_or_default() }
 }
 
 /// The lane that this worker runs, for the panic hook.

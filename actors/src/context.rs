@@ -1,0 +1,152 @@
+//! [`Context`]: what a callback of an actor may do.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use runtime::lane::{self, DemonitorError, NameError, NotInLane};
+use runtime::mailbox::{Inbox, Received};
+use runtime::time::Deadline;
+use runtime::{ExitReason, Id, MonitorRef};
+
+use crate::address::Address;
+
+/// An actor's own view of the lane that it is.
+pub struct Context<M> {
+    inbox: Inbox<M>,
+    stop: Option<ExitReason>,
+    idle_after: Option<Duration>,
+}
+
+impl<M> fmt::Debug for Context<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("inbox", &self.inbox).field("idle_after", &self.idle_after).finish()
+    }
+}
+
+impl<M: Send + 'static> Context<M> {
+    pub(crate) fn new(inbox: Inbox<M>) -> Context<M> {
+        Context { inbox, stop: None, idle_after: None }
+    }
+
+    /// The actor's id.
+    pub fn id(&self) -> Id {
+        self.inbox.mailbox().id()
+    }
+
+    /// The actor's own address.
+    pub fn address(&self) -> Address<M> {
+        self.inbox.mailbox().into()
+    }
+
+    /// The lane that spawned the actor.
+    pub fn parent(&self) -> Option<Id> {
+        lane::parent()
+    }
+
+    /// Ends the actor normally once the present callback returns; what is queued is dropped.
+    pub fn stop(&mut self) {
+        self.stop_with(ExitReason::Normal);
+    }
+
+    /// Ends the actor with this reason once the present callback returns; what is queued is dropped.
+    pub fn stop_with(&mut self, reason: ExitReason) {
+        self.stop.get_or_insert(reason);
+    }
+
+    /// Calls [`Actor::idle`](crate::Actor::idle) whenever nothing came for this long; `None`, the default: never.
+    pub fn idle_after(&mut self, length: Option<Duration>) {
+        self.idle_after = length;
+    }
+
+    /// Watches a lane: its end comes to [`Actor::down`](crate::Actor::down). One that is gone says so with
+    /// [`ExitReason::NoProc`].
+    pub fn monitor(&mut self, id: impl Into<Id>) -> MonitorRef {
+        self.inside(lane::monitor(id.into()))
+    }
+
+    /// As [`Context::monitor`]; the notice brings the [`ExitReceipt`](runtime::ExitReceipt).
+    pub fn monitor_with_receipt(&mut self, id: impl Into<Id>) -> MonitorRef {
+        self.inside(lane::monitor_with_receipt(id.into()))
+    }
+
+    /// Takes a monitor back; no notice of it comes after this. True if it stood.
+    ///
+    /// # Errors
+    /// The monitor is another lane's.
+    pub fn demonitor(&mut self, reference: MonitorRef) -> Result<bool, DemonitorError> {
+        let stood = lane::demonitor(reference)?;
+        self.inbox.flush_down(reference);
+        Ok(stood)
+    }
+
+    /// Ties the fates of this actor and a lane; see [`link`](runtime::lane::link).
+    pub fn link(&self, id: impl Into<Id>) {
+        self.inside(lane::link(id.into()));
+    }
+
+    /// Takes a link back; it has no effect on this actor after this.
+    pub fn unlink(&mut self, id: impl Into<Id>) {
+        let id = id.into();
+        self.inside(lane::unlink(id));
+        self.inbox.flush_exit(id);
+    }
+
+    /// Lets exit signals come to [`Actor::exit`](crate::Actor::exit), or lets them end the actor, as they do at first.
+    pub fn trap_exits(&self, trap: bool) {
+        self.inside(lane::trap_exits(trap));
+    }
+
+    /// Gives the actor a name, until it ends or unregisters.
+    ///
+    /// # Errors
+    /// [`NameError::Taken`].
+    pub fn register(&self, name: &str) -> Result<(), NameError> {
+        lane::register(name)
+    }
+
+    /// Gives up a name: true if it was this actor's.
+    pub fn unregister(&self, name: &str) -> bool {
+        lane::unregister(name)
+    }
+
+    /// The next message that `wanted` likes, before any other; those that came earlier stay, in order. `None` where
+    /// something else than a message came first, which is then dropped unless it is a wish to stop.
+    ///
+    /// `wanted` must not call the runtime.
+    pub async fn recv_match(&mut self, mut wanted: impl FnMut(&M) -> bool) -> Option<M> {
+        match poll_fn(|cx| self.inbox.poll_recv_match(cx, &mut wanted)).await {
+            Received::Message(message) => Some(message),
+            Received::Stop(reason) => {
+                self.stop_with(reason);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn take_stop(&mut self) -> Option<ExitReason> {
+        self.stop.take()
+    }
+
+    /// What comes next; `None` where the actor was idle for too long.
+    pub(crate) async fn next(&mut self) -> Option<Received<M>> {
+        let mut idle: Option<Deadline> = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(received) = self.inbox.poll_recv(cx) {
+                return Poll::Ready(Some(received));
+            }
+            let Some(length) = self.idle_after else { return Poll::Pending };
+            idle.get_or_insert_with(|| Deadline::after(length)).poll_passed(cx).map(|()| None)
+        })
+        .await
+    }
+
+    fn inside<T>(&self, result: Result<T, NotInLane>) -> T {
+        match result {
+            Ok(value) => value,
+            Err(NotInLane) => panic!("a `Context` is of use only in the actor that it is of, {}", self.id()),
+        }
+    }
+}

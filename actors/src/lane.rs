@@ -1,0 +1,250 @@
+//! Function lanes: a lane written as one `async` function over its [`Lane`].
+
+use std::fmt;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use runtime::lane::{self, NameError, NotInLane};
+use runtime::mailbox::{Inbox, Received};
+use runtime::time::{self, Elapsed};
+use runtime::{Down, Exit, ExitReason, Id, MonitorRef};
+use rustc_hash::FxBuildHasher;
+
+use crate::address::Address;
+
+/// A lane as its own code knows it: what it receives, whom it watches, what it is called.
+///
+/// What comes in order with messages and is no `M`, as the end of a lane that is watched, is turned into one where it
+/// is asked for.
+///
+/// ```
+/// use laneway_actors::{Lane, spawn};
+/// enum Msg { Died(String) }
+/// # let runtime = laneway_actors::Runtime::builder().build()?;
+/// # runtime.block_on(async {
+/// let watcher = spawn(async |mut lane: Lane<Msg>| {
+///     let short = spawn(async |_: Lane<()>| panic!("on purpose")).unwrap();
+///     lane.monitor(short, |down| Msg::Died(down.reason.to_string()));
+///     let Some(Msg::Died(why)) = lane.recv().await else { return };
+///     assert!(why.contains("no such lane") || why.contains("on purpose"));
+/// })?;
+/// # laneway_actors::join(watcher.id()).await;
+/// # Ok::<(), laneway_actors::SpawnError>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Lane<M> {
+    inbox: Inbox<M>,
+    more: Option<Box<More<M>>>,
+}
+
+type MakeDown<M> = Box<dyn FnOnce(Down) -> M + Send>;
+type MakeExit<M> = Box<dyn FnMut(Exit) -> M + Send>;
+
+/// What most lanes do not need.
+struct More<M> {
+    downs: HashMap<u64, MakeDown<M>, FxBuildHasher>,
+    exits: Option<MakeExit<M>>,
+    stopped: Option<ExitReason>,
+}
+
+impl<M> Default for More<M> {
+    fn default() -> More<M> {
+        More { downs: HashMap::default(), exits: None, stopped: None }
+    }
+}
+
+impl<M> fmt::Debug for Lane<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane").field("inbox", &self.inbox).finish_non_exhaustive()
+    }
+}
+
+impl<M: Send + 'static> Lane<M> {
+    pub(crate) fn new(inbox: Inbox<M>) -> Lane<M> {
+        Lane { inbox, more: None }
+    }
+
+    /// The lane's id.
+    pub fn id(&self) -> Id {
+        self.inbox.mailbox().id()
+    }
+
+    /// The lane's own address.
+    pub fn address(&self) -> Address<M> {
+        self.inbox.mailbox().into()
+    }
+
+    /// The lane that spawned this one.
+    pub fn parent(&self) -> Option<Id> {
+        lane::parent()
+    }
+
+    /// The next message; `None` once somebody asked the lane to stop and all that was queued before is received.
+    ///
+    /// # Cancellation
+    /// Dropped before it is ready, it has taken nothing.
+    ///
+    /// # Panics
+    /// Where another lane than its own polls it; so do all receives.
+    pub async fn recv(&mut self) -> Option<M> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// As [`Lane::recv`], for those who poll.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
+        self.poll_by(cx, Inbox::poll_recv)
+    }
+
+    /// The first message that `wanted` likes; what came before it stays, in order. `None` as for [`Lane::recv`].
+    /// Notices, as of the end of a lane that is watched, come out whether wanted or not.
+    ///
+    /// `wanted` must not call the runtime.
+    pub async fn recv_match(&mut self, mut wanted: impl FnMut(&M) -> bool) -> Option<M> {
+        poll_fn(|cx| self.poll_by(cx, |inbox, cx| inbox.poll_recv_match(cx, &mut wanted))).await
+    }
+
+    fn poll_by(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut poll: impl FnMut(&mut Inbox<M>, &mut Context<'_>) -> Poll<Received<M>>,
+    ) -> Poll<Option<M>> {
+        if self.stop_reason().is_some() {
+            return Poll::Ready(None);
+        }
+        loop {
+            match poll(&mut self.inbox, cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Received::Message(message)) => return Poll::Ready(Some(message)),
+                Poll::Ready(other) => {
+                    if let Some(outcome) = self.turn_into_message(other) {
+                        return Poll::Ready(outcome);
+                    }
+                }
+            }
+        }
+    }
+
+    /// As [`Lane::recv`], but waits no longer than `length`.
+    ///
+    /// # Errors
+    /// [`Elapsed`]: nothing was taken.
+    pub async fn recv_timeout(&mut self, length: Duration) -> Result<Option<M>, Elapsed> {
+        time::timeout(length, self.recv()).await
+    }
+
+    /// The next message if there is one now; notices count where they were asked for as messages.
+    pub fn try_recv(&mut self) -> Option<M> {
+        if self.stop_reason().is_some() {
+            return None;
+        }
+        loop {
+            match self.inbox.try_recv()? {
+                Received::Message(message) => return Some(message),
+                other => {
+                    if let Some(outcome) = self.turn_into_message(other) {
+                        return outcome;
+                    }
+                }
+            }
+        }
+    }
+
+    /// `None`: nobody asked for it. `Some(None)`: the lane is to stop.
+    fn turn_into_message(&mut self, received: Received<M>) -> Option<Option<M>> {
+        match received {
+            Received::Message(message) => Some(Some(message)),
+            Received::Down(down) => {
+                let make = self.more.as_mut()?.downs.remove(&down.reference.number)?;
+                Some(Some(make(*down)))
+            }
+            Received::Exit(exit) => {
+                let make = self.more.as_mut()?.exits.as_mut()?;
+                Some(Some(make(exit)))
+            }
+            Received::Stop(reason) => {
+                self.more().stopped = Some(reason);
+                Some(None)
+            }
+            _ => None,
+        }
+    }
+
+    fn more(&mut self) -> &mut More<M> {
+        self.more.get_or_insert_default()
+    }
+
+    /// Why the lane was asked to stop, once [`Lane::recv`] has said so. A lane that then returns `()` ends with this
+    /// reason.
+    pub fn stop_reason(&self) -> Option<&ExitReason> {
+        self.more.as_ref()?.stopped.as_ref()
+    }
+
+    /// Watches a lane: its end comes as the message that `message` makes of it. One that is gone says so with
+    /// [`ExitReason::NoProc`].
+    pub fn monitor(&mut self, id: impl Into<Id>, message: impl FnOnce(Down) -> M + Send + 'static) -> MonitorRef {
+        let reference = self.inside(lane::monitor(id.into()));
+        self.on_down(reference, message);
+        reference
+    }
+
+    /// Says what the notice of a monitor that stands already, as one from [`Spawn::monitor`](crate::Spawn::monitor),
+    /// is turned into.
+    pub fn on_down(&mut self, reference: MonitorRef, message: impl FnOnce(Down) -> M + Send + 'static) {
+        self.more().downs.insert(reference.number, Box::new(message));
+    }
+
+    /// Takes a monitor back; no notice of it comes after this. True if it stood.
+    ///
+    /// # Errors
+    /// The monitor is another lane's.
+    pub fn demonitor(&mut self, reference: MonitorRef) -> Result<bool, lane::DemonitorError> {
+        let stood = lane::demonitor(reference)?;
+        self.inbox.flush_down(reference);
+        if let Some(more) = &mut self.more {
+            more.downs.remove(&reference.number);
+        }
+        Ok(stood)
+    }
+
+    /// Ties the fates of this lane and another; see [`link`](runtime::lane::link).
+    pub fn link(&self, id: impl Into<Id>) {
+        self.inside(lane::link(id.into()));
+    }
+
+    /// Takes a link back; it has no effect on this lane after this.
+    pub fn unlink(&mut self, id: impl Into<Id>) {
+        let id = id.into();
+        self.inside(lane::unlink(id));
+        self.inbox.flush_exit(id);
+    }
+
+    /// Traps exit signals: from now on they come as the message that `message` makes of them, and only a kill ends the
+    /// lane from outside.
+    pub fn trap_exits(&mut self, message: impl FnMut(Exit) -> M + Send + 'static) {
+        self.inside(lane::trap_exits(true));
+        self.more().exits = Some(Box::new(message));
+    }
+
+    /// Gives the lane a name, until it ends or unregisters.
+    ///
+    /// # Errors
+    /// [`NameError::Taken`].
+    pub fn register(&self, name: &str) -> Result<(), NameError> {
+        lane::register(name)
+    }
+
+    /// Gives up a name: true if it was this lane's.
+    pub fn unregister(&self, name: &str) -> bool {
+        lane::unregister(name)
+    }
+
+    fn inside<T>(&self, result: Result<T, NotInLane>) -> T {
+        match result {
+            Ok(value) => value,
+            Err(NotInLane) => panic!("a `Lane` is of use only in the lane that it is, {}", self.id()),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! [`Reply<T>`]: the port of an ask, which always answers.
+
+use std::cell::Cell;
+use std::fmt;
+
+use runtime::reply::{Answerer, NoAnswer};
+
+use crate::remote::ReplyRoute;
+
+/// The port of an ask. It may be handed on, to be answered later and by another lane; dropped, it tells the asker that
+/// there will be no answer, and where a lane's end dropped it, why that lane ended.
+pub struct Reply<T> {
+    // In a cell, since a reply that is serialized moves on to the other node.
+    pub(crate) port: Cell<Option<Port<T>>>,
+}
+
+pub(crate) enum Port<T> {
+    Local(Answerer<T>),
+    /// The asker is on another node.
+    Remote {
+        route: Box<dyn ReplyRoute>,
+        encode: fn(&T) -> &dyn erased_serde::Serialize,
+    },
+}
+
+impl<T> Reply<T> {
+    pub(crate) fn local(answerer: Answerer<T>) -> Reply<T> {
+        Reply { port: Cell::new(Some(Port::Local(answerer))) }
+    }
+
+    /// Answers.
+    ///
+    /// # Errors
+    /// Gives the value back where the asker is known not to wait any more.
+    pub fn send(self, value: T) -> Result<(), T> {
+        match self.port.take() {
+            Some(Port::Local(answerer)) => answerer.answer(value),
+            Some(Port::Remote { route, encode }) => {
+                route.answer(encode(&value));
+                Ok(())
+            }
+            None => Err(value),
+        }
+    }
+
+    /// Whether the asker still waits, as far as can be told without asking another node.
+    pub fn is_awaited(&self) -> bool {
+        let port = self.port.take();
+        let awaited = match &port {
+            Some(Port::Local(answerer)) => answerer.is_awaited(),
+            Some(Port::Remote { .. }) => true,
+            None => false,
+        };
+        self.port.set(port);
+        awaited
+    }
+}
+
+impl<T> Drop for Reply<T> {
+    fn drop(&mut self) {
+        if let Some(Port::Remote { route, .. }) = self.port.take() {
+            route.refuse(runtime::lane::ending().map_or(NoAnswer::Dropped, NoAnswer::Ended));
+        }
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reply<{}>", std::any::type_name::<T>())
+    }
+}

@@ -1,0 +1,138 @@
+//! [`Spawn`]: how a lane or an actor is brought to life.
+
+use std::sync::Arc;
+
+use runtime::lane::{self, SpawnError};
+use runtime::{IntoExit, MonitorRef};
+
+use crate::actor::{Actor, Starting};
+use crate::address::Address;
+use crate::lane::Lane;
+
+/// How to spawn a lane: its name, its mailbox, and its ties to the spawner.
+///
+/// ```
+/// use laneway_actors::{Lane, Spawn, whereis};
+/// # let runtime = laneway_actors::Runtime::builder().build()?;
+/// # runtime.block_on(async {
+/// let address = Spawn::new().name("sink").mailbox(16).spawn(async |mut lane: Lane<String>| {
+///     while lane.recv().await.is_some() {}
+/// })?;
+/// assert_eq!(whereis::<String>("sink")?, Some(address));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "nothing is spawned before `spawn` or `start`"]
+pub struct Spawn(lane::Spawn);
+
+impl Spawn {
+    /// A lane with no name, a mailbox of 1024 messages, no link and no monitor.
+    pub const fn new() -> Spawn {
+        Spawn(lane::Spawn::new())
+    }
+
+    /// Registers the lane under a name before it runs.
+    pub fn name(self, name: impl Into<Arc<str>>) -> Spawn {
+        Spawn(self.0.name(name))
+    }
+
+    /// The most messages that may be queued, from 1 to 32 767; 1024 by default.
+    pub fn mailbox(self, bound: u32) -> Spawn {
+        Spawn(self.0.mailbox(bound))
+    }
+
+    /// Lets the mailbox grow without bound: senders never wait, and memory is the only limit.
+    pub fn unbounded(self) -> Spawn {
+        Spawn(self.0.unbounded())
+    }
+
+    /// Links the lane with the spawner before it runs.
+    pub fn link(self) -> Spawn {
+        Spawn(self.0.link())
+    }
+
+    /// Lets the spawner watch the lane before it runs, so that the true reason is told, however early it ends. What
+    /// the notice is turned into is said by [`Lane::on_down`], or it comes to [`Actor::down`].
+    pub fn monitor(self) -> Spawn {
+        Spawn(self.0.monitor())
+    }
+
+    /// As [`Spawn::monitor`]; the notice brings the [`ExitReceipt`](runtime::ExitReceipt).
+    pub fn monitor_with_receipt(self) -> Spawn {
+        Spawn(self.0.monitor_with_receipt())
+    }
+
+    /// Turns exit signals into messages from the first moment; see [`Lane::trap_exits`].
+    pub fn trap_exits(self) -> Spawn {
+        Spawn(self.0.trap_exits())
+    }
+
+    /// Spawns a lane that runs a function.
+    ///
+    /// # Errors
+    /// [`SpawnError`]; nothing of the lane remains.
+    #[track_caller]
+    pub fn spawn<M, F>(self, body: impl FnOnce(Lane<M>) -> F) -> Result<Address<M>, SpawnError>
+    where
+        M: Send + 'static,
+        F: Future<Output: IntoExit> + Send + 'static,
+    {
+        Ok(self.0.spawn(|inbox| body(Lane::new(inbox)))?.mailbox.into())
+    }
+
+    /// As [`Spawn::spawn`], for those who asked for a monitor and want to tell notices apart.
+    ///
+    /// # Errors
+    /// [`SpawnError`]; nothing of the lane remains.
+    #[track_caller]
+    pub fn spawn_monitored<M, F>(
+        self,
+        body: impl FnOnce(Lane<M>) -> F,
+    ) -> Result<(Address<M>, Option<MonitorRef>), SpawnError>
+    where
+        M: Send + 'static,
+        F: Future<Output: IntoExit> + Send + 'static,
+    {
+        let lane = self.0.spawn(|inbox| body(Lane::new(inbox)))?;
+        Ok((lane.mailbox.into(), lane.monitor))
+    }
+
+    /// Starts an actor: the future is ready once `init` is through, five seconds at most unless told otherwise.
+    ///
+    /// # Cancellation
+    /// Dropped before it is ready, it kills the half-started lane.
+    #[track_caller]
+    pub fn start<A: Actor>(self, actor: A) -> Starting<A> {
+        Starting::new(self.0, actor)
+    }
+
+    /// Spawns an actor without waiting for its `init`, of whose failure only a link or a monitor will tell.
+    ///
+    /// # Errors
+    /// [`SpawnError`]; the actor is dropped.
+    #[track_caller]
+    pub fn spawn_actor<A: Actor>(self, actor: A) -> Result<Address<A::Msg>, SpawnError> {
+        Ok(self.0.spawn(|inbox| crate::actor::run(actor, inbox, None))?.mailbox.into())
+    }
+}
+
+/// Spawns a lane that runs a function, with no name, a mailbox of 1024 messages, no link and no monitor.
+///
+/// # Errors
+/// [`SpawnError`]; nothing of the lane remains.
+#[track_caller]
+pub fn spawn<M, F>(body: impl FnOnce(Lane<M>) -> F) -> Result<Address<M>, SpawnError>
+where
+    M: Send + 'static,
+    F: Future<Output: IntoExit> + Send + 'static,
+{
+    Spawn::new().spawn(body)
+}
+
+/// Starts an actor; see [`Spawn::start`].
+#[track_caller]
+pub fn start<A: Actor>(actor: A) -> Starting<A> {
+    Spawn::new().start(actor)
+}
