@@ -9,11 +9,11 @@ use runtime::env::Descriptor;
 
 use super::methods::{self, answers, reads, writes};
 
-/// The reading direction of a stream, lent by [`TcpStream::split`](super::TcpStream::split).
+/// The reading direction of a stream, lent by [`TcpStream::halves`](super::TcpStream::halves).
 #[derive(Debug)]
 pub struct ReadHalf<'a>(pub(super) &'a Descriptor);
 
-/// The writing direction of a stream, lent by [`TcpStream::split`](super::TcpStream::split). Dropping it ends nothing.
+/// The writing direction of a stream, lent by [`TcpStream::halves`](super::TcpStream::halves). Dropping it ends nothing.
 #[derive(Debug)]
 pub struct WriteHalf<'a>(pub(super) &'a Descriptor);
 

@@ -90,8 +90,9 @@ impl TcpStream {
         self.descriptor.shutdown(how)
     }
 
-    /// Lends the two directions, to be used at the same time within one lane.
-    pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
+    /// Lends the two directions, to be used at the same time within one lane. (It is not called `split`, since where
+    /// `futures`' `AsyncReadExt` is in scope that one would be taken, which locks and allocates.)
+    pub fn halves(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
         (ReadHalf(&self.descriptor), WriteHalf(&self.descriptor))
     }
 
