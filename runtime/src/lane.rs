@@ -17,7 +17,7 @@ pub(crate) mod state;
 pub(crate) mod waker;
 pub(crate) mod watch;
 
-use frame::Frame;
+use frame::{Frame, LaneType};
 use own::{COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, Own, TRAPS_EXITS};
 
 use crate::context;
@@ -66,7 +66,10 @@ impl fmt::Display for SpawnError {
             SpawnError::TooManyLanes { limit } => write!(f, "the runtime has its {limit} lanes"),
             SpawnError::NameTaken(taken) => taken.fmt(f),
             SpawnError::BadBound { bound } => {
-                write!(f, "a mailbox's bound is from 1 to {MAX_BOUND}, or the mailbox is unbounded; {bound} was asked for")
+                write!(
+                    f,
+                    "a mailbox's bound is from 1 to {MAX_BOUND}, or the mailbox is unbounded; {bound} was asked for"
+                )
             }
         }
     }
@@ -200,10 +203,13 @@ impl Spawn {
             return Err(SpawnError::NotInLane);
         }
         let too_many = SpawnError::TooManyLanes { limit: scheduler.max_lanes };
-        let vacant = scheduler.vacant().ok_or(too_many.clone())?;
-        let id = vacant.id().ok_or(too_many)?;
+        let unborn = scheduler
+            .vacant()
+            .and_then(|vacant| vacant.publish(LaneType::of::<F, M>(), self.bound, parent, at, death::abandon))
+            .ok_or(too_many)?;
+        let id = unborn.id;
+        // Should `make` panic, the lane is abandoned.
         let frame = Frame::new::<F, M>(make(Inbox::new(id)));
-        let kind = frame.kind();
         let mut own = Own { frame: Some(frame), ..Own::default() };
         if self.trap_exits {
             own.flags |= TRAPS_EXITS;
@@ -221,8 +227,7 @@ impl Spawn {
             }
         }
         let monitor = parent.and_then(|parent| self.tie(parent, id, &mut own));
-        let slot = vacant.occupy(own, kind, self.bound, parent, at);
-        scheduler.queue_new(slot);
+        scheduler.queue_new(unborn.born(own));
         Ok(NewLane { mailbox: MailboxId::new_unchecked(id), monitor })
     }
 
@@ -319,7 +324,7 @@ pub async fn join(id: Id) -> ExitReason {
 
 /// Turns what a panic threw into the reason with which its lane would have ended.
 pub fn panic_reason(payload: Box<dyn Any + Send>) -> ExitReason {
-    sched::worker::panic_reason(payload)
+    crate::panic::reason(payload)
 }
 
 /// Why the lane ends whose destructors run here; `None` elsewhere.

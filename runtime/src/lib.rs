@@ -37,6 +37,8 @@ mod metrics;
 #[cfg(not(loom))]
 mod name;
 #[cfg(not(loom))]
+mod panic;
+#[cfg(not(loom))]
 pub mod peer;
 #[cfg(not(loom))]
 mod receipt;
@@ -68,6 +70,11 @@ mod mailbox {
 #[cfg(loom)]
 mod sched {
     pub(crate) mod idle;
+    pub(crate) mod parker;
+}
+#[cfg(loom)]
+mod env {
+    pub(crate) use crate::shim::Unparker;
 }
 #[cfg(all(test, loom))]
 mod model;

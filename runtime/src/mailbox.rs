@@ -162,8 +162,7 @@ impl<M: Send + 'static> MailboxId<M> {
     /// The mailbox of a lane that once was and is gone: sending to it gives the message back, for ever. `None` for an id
     /// that never was or still is.
     pub fn of_gone(id: Id) -> Option<MailboxId<M>> {
-        let now = slot_of(id)?.word.generation();
-        (now == 0 || now > id.generation().get()).then(|| MailboxId::new_unchecked(id))
+        slot_of(id)?.word.is_past(id.generation().get()).then(|| MailboxId::new_unchecked(id))
     }
 
     /// The bare id.
@@ -345,11 +344,7 @@ impl<M: Send + 'static> Inbox<M> {
     ///
     /// # Panics
     /// Outside of the lane to which it belongs. `wanted` must not call back into the runtime.
-    pub fn poll_recv_match(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut wanted: impl FnMut(&M) -> bool,
-    ) -> Poll<Received<M>> {
+    pub fn poll_recv_match(&mut self, cx: &mut Context<'_>, mut wanted: impl FnMut(&M) -> bool) -> Poll<Received<M>> {
         self.poll_next(cx, |node| node.peek::<M>().is_none_or(&mut wanted))
     }
 

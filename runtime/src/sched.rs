@@ -22,6 +22,7 @@ use crate::fault::FaultPlan;
 use crate::lane::state::OnWake;
 use crate::metrics::Counters;
 use crate::name::Names;
+use crate::panic::contain;
 use crate::slot::{SlotRef, Table, Vacant};
 use crate::time::Timers;
 
@@ -92,6 +93,13 @@ pub(crate) fn wake_later(waker: Waker) {
     });
 }
 
+/// Wakes those who waited for I/O.
+fn wake_all(wakers: Vec<Waker>) {
+    for waker in wakers {
+        contain(|| waker.wake());
+    }
+}
+
 impl Scheduler {
     /// A slot for a new lane.
     pub(crate) fn vacant(self: &Arc<Self>) -> Option<Vacant> {
@@ -155,7 +163,7 @@ impl Scheduler {
                 tracing::error!(%error, "the reactor cannot be polled");
             }
         }
-        wakers.drain(..).for_each(Waker::wake);
+        wake_all(wakers);
         self.fire_timers();
     }
 
@@ -185,7 +193,7 @@ impl Scheduler {
                     }
                 });
                 drop(driver);
-                wakers.drain(..).for_each(Waker::wake);
+                wake_all(wakers);
                 self.fire_timers();
             }
         }

@@ -7,7 +7,7 @@
 //! # Invariants
 //! 1. A pointer to a slot stays valid for ever; its atomics may be read at any time by anyone, with any stale key.
 //! 2. [`Slot::own`] is touched only by whoever holds `RUNNING` of `state` (see `lane/state.rs`), or by the spawner
-//!    before it publishes the lane by `open` and `revive`.
+//!    before it queues the lane for the first time.
 //! 3. A slot is in at most one free list, and only while it is dead.
 //! 4. A generation is used by one tenant only. After 65 535 the slot is retired: no free list holds it ever again.
 //! 5. A page whose slots are all retired may be zeroed at any time: a zeroed slot has generation 0, which no id bears,
@@ -19,8 +19,8 @@ use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::num::NonZeroU16;
-use std::ptr::{self, NonNull};
 use std::panic::Location;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -155,7 +155,7 @@ impl Slot {
         Some(unsafe { table.as_ref() })
     }
 
-    /// The id of the present tenant; `None` before the first one and after the last.
+    /// The id of the present tenant; `None` where there is none.
     pub(crate) fn id(&self) -> Option<Id> {
         let generation = NonZeroU16::new(self.word.generation())?;
         Some(Id::new(self.key(), self.table()?.namespace, generation))
@@ -200,42 +200,55 @@ impl Slot {
 #[must_use]
 pub(crate) struct Vacant(SlotRef);
 
-impl Vacant {
-    /// The id that the tenant will have.
-    pub(crate) fn id(&self) -> Option<Id> {
-        self.0.id()
-    }
+/// A lane that has its id, can be sent to and killed, and has no future yet, so that it is in no queue.
+#[must_use]
+pub(crate) struct Unborn {
+    slot: SlotRef,
+    pub(crate) id: Id,
+    /// Ends the lane should it never be born.
+    abandon: fn(SlotRef, Id),
+}
 
-    /// Makes the slot a lane that is scheduled and must now be queued.
-    pub(crate) fn occupy(
+impl Vacant {
+    /// Publishes the lane's id. What is sent to it from now on waits for it; `abandon` ends it should it not be born.
+    pub(crate) fn publish(
         self,
-        own: Own,
         kind: &'static LaneType,
         bound: u32,
         parent: Option<Id>,
         spawned_at: &'static Location<'static>,
-    ) -> SlotRef {
-        let slot = ManuallyDrop::new(self).0;
-        let generation = slot.word.generation();
-        // SAFETY: invariant 3: no other free list holds the slot, and nobody runs it, as it was not published yet.
-        *unsafe { slot.own() } = own;
+        abandon: fn(SlotRef, Id),
+    ) -> Option<Unborn> {
+        let slot = self.0;
+        let generation = NonZeroU16::new(slot.word.next_generation())?;
+        let id = Id::new(slot.key(), slot.table()?.namespace, generation);
+        // ORDER: Relaxed where a store says so: all of it is published by `open`.
         slot.set_kind(kind);
-        // ORDER: Relaxed: published by `open`.
         slot.bound.store(bound, Ordering::Relaxed);
         slot.parent.store(parent.map_or(0, Id::to_bits), Ordering::Relaxed);
         slot.spawned_at.store(ptr::from_ref(spawned_at).cast_mut(), Ordering::Relaxed);
-        // `revive` comes first: who gets through the mailbox's generation must find a state that can be raised.
-        slot.state.revive(generation);
-        slot.word.open(generation);
+        // `revive` comes first: who gets through the mailbox's generation must find a state that can be raised. The
+        // lane counts as scheduled from now on, so nobody else queues it.
+        slot.state.revive(generation.get());
+        slot.word.open(generation.get());
+        Some(Unborn { slot, id, abandon })
+    }
+}
+
+impl Unborn {
+    /// Gives the lane its owner's half; it must now be queued.
+    pub(crate) fn born(self, own: Own) -> SlotRef {
+        let slot = ManuallyDrop::new(self).slot;
+        // SAFETY: invariant 3: no other free list holds the slot; and nobody runs it, as only who queues it lets it
+        // run, and that is our caller.
+        *unsafe { slot.own() } = own;
         slot
     }
 }
 
-impl Drop for Vacant {
+impl Drop for Unborn {
     fn drop(&mut self) {
-        if let Some(table) = self.0.table() {
-            table.give_back(std::iter::once(self.0.key()));
-        }
+        (self.abandon)(self.slot, self.id);
     }
 }
 
@@ -378,8 +391,7 @@ fn new_table() -> Option<&'static Table> {
         scheduler: RwLock::new(None),
     }));
     // ORDER: Release publishes the table; pairs with the Acquire of `slot_of`.
-    tables().by_namespace[usize::from(namespace.number())]
-        .store(ptr::from_ref(table).cast_mut(), Ordering::Release);
+    tables().by_namespace[usize::from(namespace.number())].store(ptr::from_ref(table).cast_mut(), Ordering::Release);
     Some(table)
 }
 
@@ -445,7 +457,7 @@ mod tests {
             table.retire(slot);
         }
         let slot = table.at(0).unwrap();
-        assert_eq!((slot.word.generation(), slot.id()), (0, None));
-        assert_eq!(table.at(per_page).unwrap().word.generation(), 1);
+        assert_eq!((slot.word.next_generation(), slot.id()), (0, None));
+        assert_eq!(table.at(per_page).unwrap().word.next_generation(), 1);
     }
 }

@@ -21,6 +21,7 @@ use crate::env::Instant;
 use crate::id::Namespace;
 use crate::lane::own::HAS_TIMERS;
 use crate::lane::waker::waker;
+use crate::panic::contain;
 use crate::runtime::NotInRuntime;
 use crate::sched::Scheduler;
 use crate::slot;
@@ -79,24 +80,29 @@ impl Timers {
             self.note_next(&wheel);
             drop(wheel);
             for due in expired.drain(..) {
-                match due {
+                let unharmed = contain(|| match due {
                     Due::Wake(waker) => waker.wake(),
                     Due::Run(call) => call(),
+                });
+                if !unharmed {
+                    tracing::error!("what a timer called panicked");
                 }
             }
         }
     }
 
-    /// Cancels what a lane still has: how many timers.
-    pub(crate) fn release_owner(&self, owner: u32) -> u64 {
+    /// Cancels what a lane still has: how many timers, and how many destructors of what they were to call panicked.
+    pub(crate) fn release_owner(&self, owner: u32) -> (u64, u64) {
         let mut released = Vec::new();
-        let mut count = 0;
+        let (mut count, mut panics) = (0, 0);
         loop {
             let in_slice = self.wheel.lock().release_owner(owner, SLICE, &mut released);
-            released.clear();
+            for due in released.drain(..) {
+                panics += u64::from(!contain(|| drop(due)));
+            }
             count += in_slice as u64;
             if in_slice < SLICE {
-                return count;
+                return (count, panics);
             }
         }
     }
@@ -132,7 +138,8 @@ impl Timers {
         if tick < self.next.load(Ordering::Relaxed) {
             self.note_next(&wheel);
             let until = |driver: &AtomicU64| driver.load(Ordering::Relaxed);
-            let earliest = self.sleepers.iter().enumerate().filter(|(_, d)| until(d) != 0).min_by_key(|(_, d)| until(d));
+            let earliest =
+                self.sleepers.iter().enumerate().filter(|(_, d)| until(d) != 0).min_by_key(|(_, d)| until(d));
             sleeper = earliest.filter(|(_, d)| until(d) > deadline.as_nanos()).map(|(driver, _)| driver);
         }
         (key, sleeper)

@@ -7,7 +7,6 @@
 //! 5. The lane counts as dead; only now do links and watchers hear of it, who so find its name free.
 //! 6. The slot goes back, under its next generation or never.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::own::{HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, More, Own};
@@ -17,6 +16,7 @@ use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::mailbox::node::{self, Node};
 use crate::mailbox::wait;
+use crate::panic::contain;
 use crate::receipt::ExitReceipt;
 use crate::sched::worker::Local;
 use crate::signal::{self, MonitorRef, Signal};
@@ -68,14 +68,26 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
 
 /// Runs a destructor; 1 where it panicked.
 fn guarded(destructor: impl FnOnce()) -> u64 {
-    match catch_unwind(AssertUnwindSafe(destructor)) {
-        Ok(()) => 0,
-        Err(payload) => {
-            // The payload's own destructor is the user's, too.
-            if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-                std::mem::forget(again);
-            }
-            1
+    u64::from(!contain(destructor))
+}
+
+/// Ends a lane that has an id and never got a future.
+pub(crate) fn abandon(slot: SlotRef, id: Id) {
+    let mut receipt = ExitReceipt::new(ExitReason::NoProc);
+    let taken = slot.word.close(id.generation().get().wrapping_add(1));
+    let mut signals = Vec::new();
+    node::drain(taken.head, |node| discard(node, &mut signals, &mut receipt));
+    if taken.waiters {
+        wait::refuse_all(id);
+    }
+    slot.state.transition_to_dead();
+    for signal in signals {
+        signal::bounce(id, signal, &ExitReason::NoProc);
+    }
+    if let Some(table) = slot.table() {
+        match slot.word.next_generation() {
+            0 => table.retire(slot),
+            _ => table.give_back(std::iter::once(slot.key())),
         }
     }
 }
@@ -92,7 +104,9 @@ fn discard(node: Node, signals: &mut Vec<Signal>, receipt: &mut ExitReceipt) {
 
 fn release(local: &Local, slot: SlotRef, id: Id, flags: u32, more: &More, receipt: &mut ExitReceipt) {
     if flags & HAS_TIMERS != 0 {
-        receipt.timers = local.scheduler.timers.release_owner(slot.key());
+        let (timers, panics) = local.scheduler.timers.release_owner(slot.key());
+        receipt.timers = timers;
+        receipt.destructor_panics += panics;
     }
     if flags & HAS_DESCRIPTORS != 0 {
         let released = local.scheduler.descriptors.release_owner(id);

@@ -43,12 +43,20 @@ where
     };
 }
 
+impl LaneType {
+    /// The type of lanes that run an `F` and take messages of type `M`.
+    pub(crate) fn of<F, M>() -> &'static LaneType
+    where
+        F: Future<Output: IntoExit> + Send + 'static,
+        M: Send + 'static,
+    {
+        TypeOf::<F, M>::TYPE
+    }
+}
+
 /// # Safety
 /// `memory` holds a live `F` that does not move until it is dropped, and nobody else touches it meanwhile.
-unsafe fn poll_future<F: Future<Output: IntoExit>>(
-    memory: NonNull<u8>,
-    cx: &mut Context<'_>,
-) -> Poll<ExitReason> {
+unsafe fn poll_future<F: Future<Output: IntoExit>>(memory: NonNull<u8>, cx: &mut Context<'_>) -> Poll<ExitReason> {
     // SAFETY: the caller's promise.
     let future = unsafe { memory.cast::<F>().as_mut() };
     // SAFETY: the caller's promise: it does not move.
@@ -84,10 +92,6 @@ impl Frame {
         // SAFETY: fresh memory of the layout of `F`.
         unsafe { memory.cast::<F>().write(future) };
         Frame { memory, kind }
-    }
-
-    pub(crate) fn kind(&self) -> &'static LaneType {
-        self.kind
     }
 
     /// Polls the future. It must not be polled again after it was ready.

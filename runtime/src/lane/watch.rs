@@ -117,9 +117,8 @@ pub(crate) fn monitor(target: Id, receipt: bool) -> Option<MonitorRef> {
 
 /// Takes a monitor of the current lane back: whether it stood.
 pub(crate) fn demonitor(reference: MonitorRef) -> bool {
-    let target = context::with_current(|_, _, own| {
-        own.more.as_mut().and_then(|more| more.watching.remove(&reference.number))
-    });
+    let target =
+        context::with_current(|_, _, own| own.more.as_mut().and_then(|more| more.watching.remove(&reference.number)));
     match target.flatten() {
         Some(target) => {
             forget(target, reference);

@@ -19,6 +19,7 @@ use rustc_hash::FxBuildHasher;
 use super::node::{List, Node};
 use super::word::{Announced, UNBOUNDED};
 use crate::id::Id;
+use crate::panic::contain;
 use crate::slot::SlotRef;
 
 const SHARDS: usize = 64;
@@ -58,11 +59,8 @@ impl Seat {
         let mut state = self.0.lock();
         match &mut *state {
             Waiting::Waiting(waker) => {
-                let old = if waker.will_wake(cx.waker()) {
-                    None
-                } else {
-                    Some(std::mem::replace(waker, cx.waker().clone()))
-                };
+                let old =
+                    if waker.will_wake(cx.waker()) { None } else { Some(std::mem::replace(waker, cx.waker().clone())) };
                 drop(state);
                 drop(old);
                 Poll::Pending
@@ -135,7 +133,7 @@ pub(crate) fn refuse_all(id: Id) -> u64 {
     let count = list.len() as u64;
     for (seat, node) in list {
         if let Some(waker) = seat.settle(Waiting::Refused(Some(node))) {
-            waker.wake();
+            contain(|| waker.wake());
         }
     }
     count

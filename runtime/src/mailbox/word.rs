@@ -8,11 +8,11 @@
 //! | 0..32 | head | [`EMPTY`], [`PARKED`] (empty, and the lane sleeps on it), or the node pushed last |
 //! | 32..47 | count | messages pushed since the last take; signals do not count |
 //! | 47 | waiters | senders wait for room; nobody may overtake them |
-//! | 48..64 | generation | whose mailbox it is; a push for another is refused |
+//! | 48..64 | generation | whose mailbox it is; a push for another is refused. 0: closed, and the head says which generation comes next |
 //!
 //! # Invariants
-//! 1. A push succeeds only while the word bears the generation it is for; [`MailboxWord::close`] puts in the next
-//!    generation and takes the list in one step. So a node is in the list before death, or its sender still has it.
+//! 1. A push succeeds only while the word bears the generation it is for; [`MailboxWord::close`] takes the generation
+//!    out and the list with it in one step. So a node is in the list before death, or its sender still has it.
 //! 2. Only the owner of the lane calls `take`, `park`, `close` and `open`, never two at a time.
 //! 3. `PARKED` is replaced by exactly one push, and that push is told to schedule the lane.
 //!
@@ -115,16 +115,32 @@ fn fresh(generation: u16, head: u32) -> u64 {
 }
 
 impl MailboxWord {
-    /// A closed mailbox that will first be opened under `generation`.
+    /// An open mailbox.
     #[cfg(any(test, loom))]
     pub(crate) fn new(generation: u16) -> MailboxWord {
         MailboxWord(AtomicU64::new(fresh(generation, EMPTY)))
     }
 
-    /// The generation that the word bears.
+    /// The generation that the word bears, 0 while it is closed.
     pub(crate) fn generation(&self) -> u16 {
         // ORDER: Acquire pairs with the Release of `open`: who sees the generation sees the slot made ready for it.
         generation_of(self.0.load(Ordering::Acquire))
+    }
+
+    /// The generation under which a closed mailbox is opened next; 0: never again.
+    pub(crate) fn next_generation(&self) -> u16 {
+        let word = self.0.load(Ordering::Acquire);
+        debug_assert_eq!(generation_of(word), 0, "the mailbox is open");
+        word as u16
+    }
+
+    /// Whether the mailbox of `generation` was open once and will never be again.
+    pub(crate) fn is_past(&self, generation: u16) -> bool {
+        let word = self.0.load(Ordering::Acquire);
+        match generation_of(word) {
+            0 => word as u16 == 0 || word as u16 > generation,
+            now => now > generation,
+        }
     }
 
     /// Pushes `node`. `link` is told what the node comes before and may be called more than once; `weigh` is asked
@@ -222,14 +238,15 @@ impl MailboxWord {
 
     /// Closes the mailbox for ever for its generation and takes what is in it.
     pub(crate) fn close(&self, next_generation: u16) -> Taken {
-        // ORDER: as `take`; Release so that a sender that sees the new generation sees the lane as it ended.
-        let word = self.0.swap(fresh(next_generation, EMPTY), Ordering::AcqRel);
+        // ORDER: as `take`; Release so that a sender that finds it closed sees the lane as it ended.
+        let word = self.0.swap(u64::from(next_generation), Ordering::AcqRel);
         let head = head_of(word);
         Taken { head: if head == PARKED { EMPTY } else { head }, waiters: word & WAITERS != 0 }
     }
 
-    /// Opens the mailbox for the tenant of `generation`, which `close` (or a zeroed slot) left here.
+    /// Opens the mailbox for the tenant of `generation`, which `close` left here.
     pub(crate) fn open(&self, generation: u16) {
+        debug_assert_eq!(self.0.load(Ordering::Relaxed), u64::from(generation), "not closed for this generation");
         // ORDER: Release publishes the slot made ready; pairs with the Acquire of `push` and `generation`.
         self.0.store(fresh(generation, EMPTY), Ordering::Release);
     }
@@ -248,8 +265,14 @@ mod tests {
         let word = MailboxWord::new(3);
         assert_eq!(word.push(2, 5, bound(9), |_| ()), Err(Refused::Stale));
         assert_eq!(word.push(3, 5, bound(9), |_| ()), Ok(Pushed::Nothing));
+        assert!(!word.is_past(3));
         assert_eq!(word.close(4).head, 5);
+        assert!(word.is_past(3) && !word.is_past(4));
         assert_eq!(word.push(3, 6, bound(9), |_| ()), Err(Refused::Stale));
+        assert_eq!(word.push(4, 6, bound(9), |_| ()), Err(Refused::Stale), "closed until it is opened");
+        word.open(4);
+        assert_eq!(word.push(4, 6, bound(9), |_| ()), Ok(Pushed::Nothing));
+        assert!(word.is_past(3) && !word.is_past(4));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //!
 //! Owns: [`Local`], all that a worker keeps to itself, and the main loop.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +19,7 @@ use crate::lane::own::{COUNTS_AWAITS, DOOMED, RECEIVES_BY_WAKER};
 use crate::lane::state::OnIdle;
 use crate::lane::waker::waker;
 use crate::mailbox::{node, take_in};
+use crate::panic::{self, contain};
 use crate::slot::{BATCH, SlotRef, Vacant};
 
 /// Lanes that may run from the hand-over place in a row before the queue has its turn.
@@ -103,7 +103,7 @@ impl Local {
 
     /// Takes back the slot of a lane that has ended.
     pub(crate) fn give_back(&self, slot: SlotRef) {
-        if slot.word.generation() == 0 {
+        if slot.word.next_generation() == 0 {
             self.scheduler.table.retire(slot);
             return;
         }
@@ -121,7 +121,7 @@ impl Local {
 
     fn wake_late(&self) {
         while let Some(waker) = { self.late_wakers.borrow_mut().pop() } {
-            waker.wake();
+            contain(|| waker.wake());
         }
     }
 
@@ -293,7 +293,7 @@ impl Local {
             (receiver, doomed)
         });
         if let Some(receiver) = receiver {
-            receiver.wake();
+            contain(|| receiver.wake());
         }
         doomed
     }
@@ -313,7 +313,7 @@ impl Local {
                 }
                 Ok(Poll::Ready(reason)) => return Some(reason),
                 Ok(Poll::Pending) => {}
-                Err(payload) => return Some(panic_reason(payload)),
+                Err(payload) => return Some(panic::reason(payload)),
             }
             if own.has(DOOMED) {
                 return own.more().doomed.take();
@@ -328,25 +328,6 @@ impl Local {
             slot.state.is_killed().then_some(ExitReason::Killed)
         })
     }
-}
-
-/// What a panic threw, in words, with the place that the hook noted.
-pub(crate) fn panic_reason(payload: Box<dyn Any + Send>) -> ExitReason {
-    let message: Arc<str> = match payload.downcast::<&'static str>() {
-        Ok(text) => (*text).into(),
-        Err(payload) => match payload.downcast::<String>() {
-            Ok(text) => (*text).into(),
-            Err(payload) => {
-                // Its destructor is the user's and may panic as well.
-                if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-                    std::mem::forget(again);
-                }
-                "a value that is no text".into()
-            }
-        },
-    };
-    let location = context::with_local(|local| local.and_then(|local| local.panic_place.take()));
-    ExitReason::Panicked { message, location: location.unwrap_or_default() }
 }
 
 /// The lane that this worker runs, for the panic hook.

@@ -1,0 +1,40 @@
+//! What user code threw must not reach a worker's loop.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::context;
+use crate::exit::ExitReason;
+
+/// Runs user code that the runtime itself calls, as a waker or a destructor; false where it panicked.
+pub(crate) fn contain(call: impl FnOnce()) -> bool {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(()) => true,
+        Err(payload) => {
+            discard(payload);
+            false
+        }
+    }
+}
+
+/// Drops what a panic threw. Its destructor is the user's and may panic as well.
+fn discard(payload: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(again);
+    }
+}
+
+/// What a panic threw, in words, with the place that the hook noted.
+pub(crate) fn reason(payload: Box<dyn Any + Send>) -> ExitReason {
+    let message: Arc<str> = if let Some(text) = payload.downcast_ref::<&'static str>() {
+        (*text).into()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.as_str().into()
+    } else {
+        "a value that is no text".into()
+    };
+    discard(payload);
+    let location = context::with_local(|local| local.and_then(|local| local.panic_place.take()));
+    ExitReason::Panicked { message, location: location.unwrap_or_default() }
+}
