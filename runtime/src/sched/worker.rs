@@ -250,7 +250,8 @@ impl Local {
         let end = if on.kill {
             Some(ExitReason::Killed)
         } else {
-            self.let_signals_in(slot, on.signal).or_else(|| self.poll(slot))
+            let doomed = if on.signal { self.let_signals_in(slot) } else { None };
+            doomed.or_else(|| self.poll(slot))
         };
         if let Some(reason) = end {
             death::end(self, slot, reason);
@@ -271,36 +272,40 @@ impl Local {
         }
     }
 
-    /// What has to happen before a poll: signals take effect, a receiver's own waker is woken.
-    fn let_signals_in(&self, slot: SlotRef, signalled: bool) -> Option<ExitReason> {
-        if signalled {
-            slot.state.clear_signal();
-        }
-        let (receiver, doomed) = context::with_own(self, slot, |own| {
-            let mut receiver = None;
-            if own.has(RECEIVES_BY_WAKER) && !slot.word.looks_empty() {
-                own.flags &= !RECEIVES_BY_WAKER;
-                receiver = own.more().receiver.take();
+    /// Lets signals take effect before a poll: why the lane must end, if so.
+    #[cold]
+    fn let_signals_in(&self, slot: SlotRef) -> Option<ExitReason> {
+        slot.state.clear_signal();
+        let me = slot.id()?;
+        context::with_own(self, slot, |own| {
+            take_in(me, slot, own);
+            if own.has(DOOMED) { own.more().doomed.take() } else { None }
+        })
+    }
+
+    /// Wakes the receiver that waits by a waker of its own, where something came for it.
+    #[cold]
+    fn wake_receiver(&self, slot: SlotRef) {
+        let receiver = context::with_own(self, slot, |own| {
+            if slot.word.looks_empty() && own.inbox.is_empty() {
+                return None;
             }
-            if signalled && let Some(me) = slot.id() {
-                take_in(me, slot, own);
-                if receiver.is_none() && own.has(RECEIVES_BY_WAKER) && !own.inbox.is_empty() {
-                    own.flags &= !RECEIVES_BY_WAKER;
-                    receiver = own.more().receiver.take();
-                }
-            }
-            let doomed = if own.has(DOOMED) { own.more().doomed.take() } else { None };
-            (receiver, doomed)
+            own.flags &= !RECEIVES_BY_WAKER;
+            own.more().receiver.take()
         });
         if let Some(receiver) = receiver {
             contain(|| receiver.wake());
         }
-        doomed
     }
 
     /// Polls the lane's future: why the lane ends, or `None` where it goes on.
     fn poll(&self, slot: SlotRef) -> Option<ExitReason> {
-        let mut frame = context::with_own(self, slot, |own| own.frame.take())?;
+        let (frame, by_waker) =
+            context::with_own(self, slot, |own| (own.frame.take(), own.has(RECEIVES_BY_WAKER)));
+        let mut frame = frame?;
+        if by_waker {
+            self.wake_receiver(slot);
+        }
         let waker = waker(slot);
         let mut cx = Context::from_waker(&waker);
         let polled = catch_unwind(AssertUnwindSafe(|| frame.poll(&mut cx)));
