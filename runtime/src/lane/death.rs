@@ -9,10 +9,11 @@
 
 use std::sync::Arc;
 
-use super::own::{HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, More, Own};
+use super::own::{COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, More, Own};
 use super::watch;
 use crate::context;
 use crate::exit::ExitReason;
+use crate::fault::Ended;
 use crate::id::Id;
 use crate::mailbox::node::{self, Node};
 use crate::mailbox::wait;
@@ -26,6 +27,9 @@ use crate::slot::SlotRef;
 pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     let Some(id) = slot.id() else { return };
     let mut receipt = ExitReceipt::new(reason);
+    if let Some(plan) = &local.scheduler.faults {
+        plan.dying(id);
+    }
 
     // 1. A generation that is used up is followed by 0, which no id bears.
     let taken = slot.word.close(id.generation().get().wrapping_add(1));
@@ -59,10 +63,14 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     // 5.
     slot.state.transition_to_dead();
     local.running.set(None);
+    let awaits_left = (flags & COUNTS_AWAITS != 0).then_some(more.awaits_left);
     tell(id, *more, signals, &mut receipt);
 
     // 6.
     local.scheduler.metrics.note_death(local.index, &receipt);
+    if let Some(plan) = &local.scheduler.faults {
+        plan.ended(Ended { id, receipt: &receipt, awaits_left });
+    }
     local.give_back(slot);
 }
 
@@ -110,8 +118,8 @@ fn release(local: &Local, slot: SlotRef, id: Id, flags: u32, more: &More, receip
     }
     if flags & HAS_DESCRIPTORS != 0 {
         let released = local.scheduler.descriptors.release_owner(id);
-        receipt.descriptors = released.descriptors as u64;
-        receipt.errors += released.errors as u64;
+        receipt.descriptors = released.descriptors;
+        receipt.errors += released.errors;
     }
     if flags & HAS_NAMES != 0 {
         receipt.names = local.scheduler.names.release(id, &more.names);

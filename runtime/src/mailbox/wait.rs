@@ -4,7 +4,7 @@
 //! it on for the sender, so a sender that came later cannot get in between. Wakers are woken outside of the locks.
 //!
 //! # Invariants
-//! 1. A seat leaves `Waiting` exactly once: to `Accepted` (the lane has the node), to `Refused` (the sender gets it
+//! 1. A seat leaves `InLine` exactly once: to `Accepted` (the lane has the node), to `Refused` (the sender gets it
 //!    back) or by its sender's leaving.
 //! 2. While seats wait for a mailbox, its word bears the waiters bit or its owner is on the way through `admit`.
 
@@ -38,7 +38,7 @@ pub(crate) struct Seat(Mutex<Waiting>);
 
 #[derive(Debug)]
 enum Waiting {
-    Waiting(Waker),
+    InLine(Waker),
     Accepted,
     Refused(Option<Node>),
 }
@@ -58,7 +58,7 @@ impl Seat {
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), Node>> {
         let mut state = self.0.lock();
         match &mut *state {
-            Waiting::Waiting(waker) => {
+            Waiting::InLine(waker) => {
                 let old =
                     if waker.will_wake(cx.waker()) { None } else { Some(std::mem::replace(waker, cx.waker().clone())) };
                 drop(state);
@@ -75,7 +75,7 @@ impl Seat {
 
     fn settle(&self, outcome: Waiting) -> Option<Waker> {
         match std::mem::replace(&mut *self.0.lock(), outcome) {
-            Waiting::Waiting(waker) => Some(waker),
+            Waiting::InLine(waker) => Some(waker),
             Waiting::Accepted | Waiting::Refused(_) => None,
         }
     }
@@ -89,7 +89,7 @@ pub(crate) fn take_seat(id: Id, slot: SlotRef, bound: u32, node: Node, waker: &W
         Announced::Room => Seated::Room(node),
         Announced::Stale => Seated::Stale(node),
         Announced::Waiting => {
-            let seat = Arc::new(Seat(Mutex::new(Waiting::Waiting(waker))));
+            let seat = Arc::new(Seat(Mutex::new(Waiting::InLine(waker))));
             lists.entry(id).or_default().push_back((seat.clone(), node));
             Seated::Waiting(seat)
         }
@@ -125,6 +125,11 @@ pub(crate) fn admit(id: Id, slot: SlotRef, bound: u32, inbox: &mut List) -> Vec<
     }
     slot.word.no_more_waiters(id.generation().get());
     wakers
+}
+
+/// How many senders wait for the mailbox.
+pub(crate) fn count(id: Id) -> usize {
+    lists(id).lock().get(&id).map_or(0, VecDeque::len)
 }
 
 /// Gives all waiting senders their message back: the lane is gone. How many there were.

@@ -66,6 +66,7 @@ pub(crate) struct TimerKey {
     generation: NonZeroU32,
 }
 
+#[cfg(test)]
 impl TimerKey {
     /// The key as 64 bits, never 0: the index below, the generation above.
     pub(crate) const fn to_bits(self) -> u64 {
@@ -123,6 +124,7 @@ impl<T> Wheel<T> {
     }
 
     /// Whether no timer is left.
+    #[cfg(test)]
     pub(crate) const fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -164,6 +166,7 @@ impl<T> Wheel<T> {
     }
 
     /// When a timer is to fire; `None` if it fired, was cancelled or never was.
+    #[cfg(test)]
     pub(crate) fn deadline_of(&self, key: TimerKey) -> Option<u64> {
         self.entry(key).map(|entry| entry.deadline)
     }
