@@ -223,7 +223,7 @@ impl Spawn {
             let lane = Spawned { id, name: self.name.as_deref(), spawned_at: at, message: type_name::<M>() };
             if let Some(awaits) = plan.kill_at_await(lane) {
                 own.flags |= COUNTS_AWAITS;
-                own.more().awaits_left = awaits;
+                own.more().awaits_left = awaits.max(1);
             }
         }
         let monitor = parent.and_then(|parent| self.tie(parent, id, &mut own));

@@ -29,6 +29,8 @@ pub mod exit;
 pub mod fault;
 pub mod id;
 #[cfg(not(loom))]
+pub mod inspect;
+#[cfg(not(loom))]
 pub mod lane;
 #[cfg(not(loom))]
 pub mod mailbox;

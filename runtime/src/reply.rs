@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use crate::exit::ExitReason;
 use crate::lane;
+use crate::sched;
 
 /// Why there will be no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,15 @@ impl<T> Answerer<T> {
         }
     }
 
+    /// As [`Answerer::answer`], for those who may not call user code: whoever waits is woken a little later.
+    pub(crate) fn answer_later(mut self, value: T) {
+        if let Some(shared) = self.0.take()
+            && let Ok(Some(waker)) = place(&shared, Ok(value))
+        {
+            sched::wake_later(waker);
+        }
+    }
+
     /// Says that there will be no answer, and why.
     pub fn refuse(mut self, why: NoAnswer) {
         if let Some(shared) = self.0.take() {
@@ -71,15 +81,19 @@ impl<T> Answerer<T> {
 }
 
 fn settle<T>(shared: &Shared<T>, outcome: Result<T, NoAnswer>) -> Result<(), Result<T, NoAnswer>> {
+    if let Some(waker) = place(shared, outcome)? {
+        waker.wake();
+    }
+    Ok(())
+}
+
+/// Leaves the outcome for whoever waits: the waker that the caller must wake.
+fn place<T>(shared: &Shared<T>, outcome: Result<T, NoAnswer>) -> Result<Option<Waker>, Result<T, NoAnswer>> {
     let mut state = shared.lock();
     let State::Open(waker) = &mut *state else { return Err(outcome) };
     let waker = waker.take();
     *state = State::Answered(outcome);
-    drop(state);
-    if let Some(waker) = waker {
-        waker.wake();
-    }
-    Ok(())
+    Ok(waker)
 }
 
 impl<T> Drop for Answerer<T> {

@@ -21,6 +21,7 @@ use crate::exit::ExitReason;
 use crate::fault::FaultPlan;
 use crate::id::Id;
 use crate::lane::watch;
+use crate::mailbox::wait;
 use crate::metrics::{Counters, Metrics};
 use crate::name::Names;
 use crate::sched::idle::{Idle, MAX_WORKERS};
@@ -278,6 +279,7 @@ impl Handle {
             timers: self.0.timers.owned_by(id.key()),
             descriptors: self.0.descriptors.owned_by(id).len(),
             names: self.0.names.of(id).len(),
+            senders: wait::count(id),
         }
     }
 
@@ -341,6 +343,8 @@ pub struct Held {
     pub descriptors: usize,
     /// Names.
     pub names: usize,
+    /// Senders that wait for room in its mailbox.
+    pub senders: usize,
 }
 
 /// How a runtime ended.

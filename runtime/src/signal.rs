@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::exit::ExitReason;
 use crate::id::Id;
+use crate::inspect::Inspection;
 use crate::lane::own::{DOOMED, Own, TRAPS_EXITS};
 use crate::lane::watch;
 use crate::receipt::ExitReceipt;
@@ -56,6 +57,8 @@ pub(crate) enum Signal {
     Down(Box<Down>),
     /// Answer once the lane is gone.
     Join(Answerer<ExitReason>),
+    /// Say whom the lane is tied to.
+    Inspect(Answerer<Inspection>),
     /// End once what was queued before is handled.
     Stop(ExitReason),
 }
@@ -101,6 +104,10 @@ pub(crate) fn take_effect(me: Id, own: &mut Own, signal: Signal) -> Effect {
             own.more().joiners.push(answerer);
             Effect::Done
         }
+        Signal::Inspect(answerer) => {
+            answerer.answer_later(Inspection::of(me, own));
+            Effect::Done
+        }
         Signal::Stop(reason) => Effect::Deliver(Signal::Stop(reason)),
     }
 }
@@ -136,6 +143,8 @@ pub(crate) fn bounce(me: Id, signal: Signal, reason: &ExitReason) {
             watch::send_down(MonitorRef { watcher, number }, me, reason.clone(), None);
         }
         Signal::Join(answerer) => _ = answerer.answer(reason.clone()),
+        // An unanswered answerer says so when dropped.
+        Signal::Inspect(_) => {}
         Signal::Exit { .. } | Signal::Unlink { .. } | Signal::Demonitor { .. } | Signal::Down(_) | Signal::Stop(_) => {}
     }
 }

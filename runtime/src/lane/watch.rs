@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::context;
 use crate::exit::ExitReason;
 use crate::id::Id;
+use crate::inspect::Inspection;
 use crate::mailbox::node::{self, Node};
 use crate::mailbox::word::{Pushed, Weight};
 use crate::peer;
@@ -68,6 +69,14 @@ pub(crate) fn join(id: Id) -> Answer<ExitReason> {
     let (answerer, answer) = reply::port();
     // A lane that is gone gives the signal back, and dropping it answers.
     deliver(id, Signal::Join(answerer), Urgency::Now);
+    answer
+}
+
+/// Asks a local lane whom it is tied to.
+pub(crate) fn inspect(id: Id) -> Answer<Inspection> {
+    let (answerer, answer) = reply::port();
+    // As in `join`.
+    deliver(id, Signal::Inspect(answerer), Urgency::Now);
     answer
 }
 
