@@ -1,0 +1,242 @@
+//! One run: from the words of the command line to the result line.
+//!
+//! Owns: [`Keys`], [`Work`], [`Measured`], and the form of the result line. Knows nothing of what the work is.
+
+use std::fmt;
+use std::process::{ExitCode, exit};
+use std::str::FromStr;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use actors::{IntoExit, Lane, Runtime, spawn};
+use serde_json::{Map, Value, json};
+
+use crate::{process, workloads};
+
+/// The words of the command line make no sense.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Usage(String);
+
+impl Usage {
+    pub(crate) fn new(what: impl fmt::Display) -> Usage {
+        Usage(what.to_string())
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\nusage: laneway-bench WORKLOAD [key=value ...]", self.0)
+    }
+}
+
+/// The `key=value` words that nobody has asked for yet.
+#[derive(Debug)]
+pub(crate) struct Keys(Vec<(String, String)>);
+
+impl Keys {
+    fn new(words: impl Iterator<Item = String>) -> Result<Keys, Usage> {
+        let pair = |word: String| match word.split_once('=') {
+            Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+            None => Err(Usage::new(format_args!("{word} is not key=value"))),
+        };
+        Ok(Keys(words.map(pair).collect::<Result<_, _>>()?))
+    }
+
+    /// The number given for a key, or else its default. Given twice, the second is one too many.
+    pub(crate) fn number<T: FromStr>(&mut self, key: &str, default: T) -> Result<T, Usage> {
+        let Some(place) = self.0.iter().position(|(given, _)| given == key) else { return Ok(default) };
+        let (_, value) = self.0.remove(place);
+        value.parse().map_err(|_| Usage::new(format_args!("{key}={value} is no number that {key} may be")))
+    }
+
+    /// As [`Keys::number`], for one that must not be 0.
+    pub(crate) fn count(&mut self, key: &str, default: u64) -> Result<u64, Usage> {
+        match self.number(key, default)? {
+            0 => Err(Usage::new(format_args!("{key} must not be 0"))),
+            count => Ok(count),
+        }
+    }
+
+    fn end(&self) -> Result<(), Usage> {
+        match self.0.first() {
+            Some((key, _)) => Err(Usage::new(format_args!("unknown key {key}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a workload did, once it has found that right.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    /// Units of work.
+    ops: u64,
+    /// From the first unit to the last result.
+    took: Duration,
+    /// What else there is to say.
+    extra: Map<String, Value>,
+}
+
+impl Measured {
+    /// So many units since `start`, which is to be called as soon as the last result is there.
+    pub(crate) fn since(start: Instant, ops: u64) -> Measured {
+        let took = start.elapsed();
+        let mut extra = Map::new();
+        extra.insert("mailbox".into(), "bounded 1024".into());
+        Measured { ops, took, extra }
+    }
+
+    /// Says one thing more.
+    pub(crate) fn with(mut self, key: &str, value: impl Into<Value>) -> Measured {
+        self.extra.insert(key.into(), value.into());
+        self
+    }
+}
+
+/// A workload with its keys filled in, to be done on a runtime. A server has no result: it is done when its standard
+/// input is closed.
+pub(crate) type Work = Box<dyn FnOnce(&Runtime) -> Option<Measured>>;
+
+/// Work whose main program is a lane as well, so that no thread but the workers takes part.
+pub(crate) fn on_lane<M, F>(main: impl FnOnce(Lane<M>) -> F + 'static) -> Work
+where
+    M: Send + 'static,
+    F: Future<Output = Measured> + Send + 'static,
+{
+    Box::new(move |runtime| {
+        let (say, said) = mpsc::channel();
+        spawn_from_outside(runtime, |lane| {
+            let main = main(lane);
+            async move {
+                // Whoever started the lane waits for it.
+                let _ = say.send(main.await);
+            }
+        });
+        Some(said.recv().expect("the main lane ends with a result, or in a panic that ends the process"))
+    })
+}
+
+/// Spawns a lane from a thread that is none.
+pub(crate) fn spawn_from_outside<M, F>(runtime: &Runtime, body: impl FnOnce(Lane<M>) -> F)
+where
+    M: Send + 'static,
+    F: Future<Output: IntoExit> + Send + 'static,
+{
+    let _inside = runtime.handle().enter();
+    spawn(body).expect("a first lane");
+}
+
+/// What the command line asks for.
+pub(crate) struct Run {
+    workload: String,
+    workers: usize,
+    work: Work,
+}
+
+impl Run {
+    /// Reads `WORKLOAD [key=value ...]`.
+    pub(crate) fn from_args(mut words: impl Iterator<Item = String>) -> Result<Run, Usage> {
+        let workload = words.next().ok_or_else(|| Usage::new("which workload?"))?;
+        let mut keys = Keys::new(words)?;
+        let workers = keys.number("workers", 2)?;
+        let prepare = workloads::named(&workload)?;
+        let work = prepare(&mut keys)?;
+        keys.end()?;
+        Ok(Run { workload, workers, work })
+    }
+
+    /// Does the work and prints the result line.
+    pub(crate) fn carry_out(self) -> ExitCode {
+        let runtime = match Runtime::builder().workers(self.workers).build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                eprintln!("{error}");
+                return ExitCode::from(2);
+            }
+        };
+        end_process_on_panic();
+        if let Some(measured) = (self.work)(&runtime) {
+            println!("{}", result_line(&self.workload, self.workers, measured));
+        }
+        // To end a million lanes one by one is no part of the work.
+        std::mem::forget(runtime);
+        ExitCode::SUCCESS
+    }
+}
+
+/// A panic in a lane ends only that lane, and its workload would wait for it. Here it is a run that failed.
+fn end_process_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        exit(1)
+    }));
+}
+
+fn result_line(workload: &str, workers: usize, measured: Measured) -> Value {
+    let seconds = measured.took.as_secs_f64();
+    json!({
+        "peer": "laneway",
+        "version": env!("CARGO_PKG_VERSION"),
+        "workload": workload,
+        "workers": workers,
+        "ops": measured.ops,
+        "seconds": rounded(seconds, 6),
+        "ops_per_s": (measured.ops as f64 / seconds).round() as u64,
+        "rss_peak_kib": process::resident_peak_kib(),
+        "extra": measured.extra,
+    })
+}
+
+/// A number with so many digits behind the point.
+pub(crate) fn rounded(number: f64, digits: i32) -> f64 {
+    let scale = 10_f64.powi(digits);
+    (number * scale).round() / scale
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Run, Usage> {
+        Run::from_args(line.split(' ').filter(|word| !word.is_empty()).map(str::to_owned))
+    }
+
+    fn refusal(line: &str) -> String {
+        read(line).err().unwrap_or_else(|| panic!("{line} was taken")).0
+    }
+
+    #[test]
+    fn there_are_two_workers_unless_told_otherwise() {
+        assert_eq!(read("pingpong").map(|run| run.workers), Ok(2));
+        assert_eq!(read("pingpong n=5 workers=1").map(|run| run.workers), Ok(1));
+    }
+
+    #[test]
+    fn what_is_unknown_is_refused() {
+        assert_eq!(refusal(""), "which workload?");
+        assert_eq!(refusal("nonsense"), "unknown workload nonsense");
+        assert_eq!(refusal("pingpong hops=1"), "unknown key hops");
+        assert_eq!(refusal("pingpong n"), "n is not key=value");
+        assert_eq!(refusal("pingpong n=many"), "n=many is no number that n may be");
+        assert_eq!(refusal("pingpong n=0"), "n must not be 0");
+        assert_eq!(refusal("pingpong n=1 n=2"), "unknown key n");
+        assert_eq!(refusal("skynet leaves=12"), "leaves must be a power of ten");
+    }
+
+    #[test]
+    fn the_result_line_holds_what_was_measured() {
+        let mut measured = Measured::since(Instant::now(), 30).with("more", 7);
+        measured.took = Duration::from_millis(1500);
+        let line = result_line("ring", 2, measured);
+        assert_eq!((&line["workload"], &line["ops"], &line["seconds"]), (&json!("ring"), &json!(30), &json!(1.5)));
+        assert_eq!(line["ops_per_s"], 20);
+        assert_eq!(line["extra"], json!({ "mailbox": "bounded 1024", "more": 7 }));
+    }
+
+    #[test]
+    fn work_on_a_lane_gives_its_result() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let work = on_lane(async |_: Lane<()>| Measured::since(Instant::now(), 3));
+        assert_eq!(work(&runtime).map(|measured| measured.ops), Some(3));
+    }
+}

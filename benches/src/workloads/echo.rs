@@ -1,0 +1,50 @@
+//! `echo`: a TCP server that says everything again, one lane a connection.
+
+use std::io;
+use std::sync::mpsc;
+
+use actors::{Lane, spawn};
+use net::{TcpListener, TcpStream};
+
+use crate::run::{Keys, Usage, Work, spawn_from_outside};
+
+const BUFFER: usize = 4096;
+
+pub(super) fn prepare(keys: &mut Keys) -> Result<Work, Usage> {
+    let port: u16 = keys.number("port", 0)?;
+    Ok(Box::new(move |runtime| {
+        let (say, said) = mpsc::channel();
+        spawn_from_outside(runtime, async move |lane| listen(lane, port, say).await);
+        let port: u16 = said.recv().expect("a port, or a panic that ends the process");
+        println!("listening {port}");
+        // On this thread, which has nothing else to do.
+        io::copy(&mut io::stdin(), &mut io::sink()).expect("standard input");
+        None
+    }))
+}
+
+async fn listen(_lane: Lane<()>, port: u16, say: mpsc::Sender<u16>) {
+    let mut listener = TcpListener::bind(([127, 0, 0, 1], port)).expect("a free port");
+    say.send(listener.local_addr().expect("an address").port()).expect("who asked for the port");
+    loop {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        // The lane of the connection is its owner: whatever becomes of either, the other goes too.
+        spawn(async move |_: Lane<()>| {
+            // Who goes away in the middle has heard enough.
+            let _ = answer(stream).await;
+        })
+        .expect("a lane for the connection");
+    }
+}
+
+async fn answer(mut stream: TcpStream) -> io::Result<()> {
+    stream.adopt()?;
+    stream.set_nodelay(true)?;
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match stream.read(&mut buffer).await? {
+            0 => return Ok(()),
+            count => stream.write_all(&buffer[..count]).await?,
+        }
+    }
+}
