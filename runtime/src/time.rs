@@ -269,6 +269,8 @@ impl Drop for Sleep {
 #[derive(Debug)]
 pub struct Deadline {
     at: Instant,
+    /// What the clock showed when the deadline was set, to spare the first poll a look.
+    seen: Option<Instant>,
     sleep: Option<Sleep>,
 }
 
@@ -278,7 +280,8 @@ impl Deadline {
     /// # Panics
     /// Outside of a runtime.
     pub fn after(length: Duration) -> Deadline {
-        Deadline { at: now() + length, sleep: None }
+        let now = now();
+        Deadline { at: now + length, seen: Some(now), sleep: None }
     }
 
     /// Ready once it has come. A pending answer may wake the lane early, which is to be expected of any future.
@@ -287,11 +290,12 @@ impl Deadline {
             return Pin::new(sleep).poll(cx);
         }
         let at = self.at;
+        let seen = self.seen.take();
         let alarmed = context::with_current(|local, slot, own| {
             if !waker(slot).will_wake(cx.waker()) {
                 return None;
             }
-            let now = local.scheduler.env.now();
+            let now = seen.unwrap_or_else(|| local.scheduler.env.now());
             if now >= at {
                 return Some(Poll::Ready(()));
             }
