@@ -98,6 +98,9 @@ pub enum AskError {
     Retired,
     /// The link to the lane's node is gone. Whether the lane had handled the question is not known.
     NodeDown,
+    /// The lane's node did not let the question in, in words: its mailbox was full, it takes messages of another type, or
+    /// it is not open to this node. Nothing was asked.
+    Refused(&'static str),
     /// Too much is queued for the lane's node; nothing was asked.
     Congested,
     /// The question cannot be encoded for another node; nothing was asked.
@@ -114,6 +117,7 @@ impl fmt::Display for AskError {
             AskError::ToSelf => f.write_str("a lane asked itself; nothing was asked"),
             AskError::Retired => f.write_str("the role is retired; nothing was asked"),
             AskError::NodeDown => f.write_str("the link to the lane's node is gone"),
+            AskError::Refused(why) => write!(f, "the lane's node did not let the question in: {why}"),
             AskError::Congested => f.write_str("too much is queued for the lane's node; nothing was asked"),
             AskError::Unsendable => f.write_str("the question cannot be encoded for another node; nothing was asked"),
         }
@@ -127,6 +131,7 @@ impl From<NoAnswer> for AskError {
         match why {
             NoAnswer::Ended(reason) => AskError::Ended(reason),
             NoAnswer::NodeDown => AskError::NodeDown,
+            NoAnswer::Refused(why) => AskError::Refused(why),
             _ => AskError::NoReply,
         }
     }

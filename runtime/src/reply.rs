@@ -23,6 +23,8 @@ pub enum NoAnswer {
     Ended(ExitReason),
     /// The link to the answerer's node is gone.
     NodeDown,
+    /// The answerer's node did not let the question in, in words.
+    Refused(&'static str),
 }
 
 enum State<T> {
