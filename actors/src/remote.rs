@@ -186,20 +186,23 @@ thread_local! {
 }
 
 /// Runs `f`, which encodes or decodes one message, with all that it holds passing through `border`; gives the border
-/// back with the result. `f` must not do so again within.
+/// back with the result. Within, another message may cross another border, as an answer does that is passed on at once.
 pub fn with_border<B: Border + 'static, R>(border: B, f: impl FnOnce() -> R) -> (R, Box<dyn Border>) {
-    /// Takes the border out also where `f` panics.
-    struct Guard;
-    impl Drop for Guard {
-        fn drop(&mut self) {
-            BORDER.take();
+    /// Puts the border of before back, also where `f` panics.
+    struct Guard(Option<Box<dyn Border>>);
+    impl Guard {
+        fn put_back(&mut self) -> Option<Box<dyn Border>> {
+            BORDER.replace(self.0.take())
         }
     }
-    let outer = BORDER.replace(Some(Box::new(border)));
-    assert!(outer.is_none(), "a message is already crossing on this thread");
-    let guard = Guard;
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            drop(self.put_back());
+        }
+    }
+    let mut guard = Guard(BORDER.replace(Some(Box::new(border))));
     let result = f();
-    let border = BORDER.take().unwrap_or_else(|| unreachable!("only the guard takes it out"));
+    let border = guard.put_back().unwrap_or_else(|| unreachable!("whoever crosses within puts it back"));
     std::mem::forget(guard);
     (result, border)
 }
