@@ -1,5 +1,6 @@
 //! Work that blocks, on threads of its own.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -22,11 +23,10 @@ where
     F: FnOnce() -> T + Send + 'static,
 {
     let busy = context::scheduler().map(Busy::new);
-    blocking::unblock(move || {
-        let _busy = busy;
-        work()
-    })
-    .await
+    // The thread is busy until whoever waits has the result, not only until the work is done: the wake-up is between.
+    let work = move || (catch_unwind(AssertUnwindSafe(work)), busy);
+    let (result, _busy) = blocking::unblock(work).await;
+    result.unwrap_or_else(|payload| resume_unwind(payload))
 }
 
 /// Says, for as long as it lives, that a thread outside of the workers is about to give them work.

@@ -201,7 +201,8 @@ impl Scheduler {
 
     /// Whether nothing can happen but by a timer: no worker is awake, no thread outside is about to act.
     fn may_jump(&self) -> bool {
-        self.clock_jumps && self.idle.all_asleep() && self.busy_outside.load(Ordering::Acquire) == 0
+        // In this order: who was busy and is no more has woken a worker by then, which the look at the sleepers sees.
+        self.clock_jumps && self.busy_outside.load(Ordering::Acquire) == 0 && self.idle.all_asleep()
     }
 
     /// Wakes all workers, to see that they must stop or that the world changed.
