@@ -50,6 +50,8 @@ pub use actors::{
 };
 pub use {actors, net, runtime, supervisor};
 
+pub mod testing;
+
 /// What most programs use.
 pub mod prelude {
     pub use actors::{

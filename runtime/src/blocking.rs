@@ -48,3 +48,28 @@ impl Drop for Busy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::lane::{self, Spawn};
+    use crate::mailbox::Inbox;
+    use crate::{ExitReason, Runtime, time};
+
+    #[test]
+    fn a_clock_that_jumps_waits_for_blocking_work_and_its_result() {
+        let runtime = Runtime::builder().workers(1).virtual_time(1).build().unwrap();
+        let reason = runtime.block_on(async {
+            let lane = Spawn::new().spawn(|_: Inbox<()>| async {
+                for number in 0..1000 {
+                    let result = time::timeout(Duration::from_secs(3600), spawn_blocking(move || number)).await;
+                    assert_eq!(result, Ok(number));
+                }
+            });
+            lane::join(lane.unwrap().mailbox.id()).await
+        });
+        assert_eq!(reason, ExitReason::Normal);
+    }
+}

@@ -49,11 +49,26 @@ pub struct Exit {
 #[derive(Debug)]
 pub(crate) enum Signal {
     /// End, unless it is trapped; `linked`: because a linked lane ended.
-    Exit { from: Id, reason: ExitReason, linked: bool },
-    Link { from: Id },
-    Unlink { from: Id },
-    Monitor { watcher: Id, number: u64, receipt: bool },
-    Demonitor { watcher: Id, number: u64 },
+    Exit {
+        from: Id,
+        reason: ExitReason,
+        linked: bool,
+    },
+    Link {
+        from: Id,
+    },
+    Unlink {
+        from: Id,
+    },
+    Monitor {
+        watcher: Id,
+        number: u64,
+        receipt: bool,
+    },
+    Demonitor {
+        watcher: Id,
+        number: u64,
+    },
     Down(Box<Down>),
     /// Answer once the lane is gone.
     Join(Answerer<ExitReason>),
