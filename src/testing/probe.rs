@@ -19,8 +19,10 @@ pub(super) enum Probe {
     Ended(Id),
     /// It has ended, as the probe's own monitor says.
     Down(Down),
-    /// Say what your monitors told.
+    /// Say what your monitors told, once you have received all that they have.
     Report(Sender<Vec<Down>>),
+    /// Say it now.
+    ReportNow(Sender<Vec<Down>>),
 }
 
 pub(super) async fn watch(mut lane: Lane<Probe>, plan: Arc<Plan>) {
@@ -34,8 +36,10 @@ pub(super) async fn watch(mut lane: Lane<Probe>, plan: Arc<Plan>) {
             }
             Probe::Ended(dead) => look_for_ties(lane.id(), dead, &plan).await,
             Probe::Down(down) => told.push(down),
+            // A victim that was gone before it was watched is told of behind the question, but before this.
+            Probe::Report(to) => _ = lane.address().try_send(Probe::ReportNow(to)),
             // Whoever asked may have given up.
-            Probe::Report(to) => _ = to.send(told.clone()),
+            Probe::ReportNow(to) => _ = to.send(told.clone()),
         }
     }
 }
