@@ -62,14 +62,17 @@ pub mod time;
 
 /// What the models need, and nothing that cannot be built under loom.
 #[cfg(loom)]
+#[allow(dead_code, reason = "models do not call all of it")]
 mod lane {
     pub(crate) mod state;
 }
 #[cfg(loom)]
+#[allow(dead_code, reason = "models do not call all of it")]
 mod mailbox {
     pub(crate) mod word;
 }
 #[cfg(loom)]
+#[allow(dead_code, reason = "models do not call all of it")]
 mod sched {
     pub(crate) mod idle;
     pub(crate) mod parker;

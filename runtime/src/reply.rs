@@ -1,13 +1,15 @@
 //! A port for one answer: the answerer's half always answers, also when it is dropped.
 //!
-//! Owns: the state that both halves share. Knows nothing of asks, timeouts or nodes.
+//! Owns: the two halves and what they promise. The memory that they share is `cell`'s, its life-cycle `word`'s. Knows
+//! nothing of asks or timeouts.
 
 use std::fmt;
-use std::mem;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use parking_lot::Mutex;
+pub(crate) mod cell;
+pub(crate) mod word;
+
+use cell::{AnswererEnd, WaiterEnd};
 
 use crate::exit::ExitReason;
 use crate::lane;
@@ -27,25 +29,19 @@ pub enum NoAnswer {
     Refused(&'static str),
 }
 
-enum State<T> {
-    Open(Option<Waker>),
-    Answered(Result<T, NoAnswer>),
-    /// One half is gone, or the answer was taken.
-    Closed,
-}
-
-type Shared<T> = Arc<Mutex<State<T>>>;
+/// The answer, or why there is none. The latter is rare, and boxed so that small answers stay small.
+type Outcome<T> = Result<T, Box<NoAnswer>>;
 
 /// The answerer's half.
-pub struct Answerer<T>(Option<Shared<T>>);
+pub struct Answerer<T>(Option<AnswererEnd<Outcome<T>>>);
 
 /// The half of whoever waits.
-pub struct Answer<T>(Shared<T>);
+pub struct Answer<T>(WaiterEnd<Outcome<T>>);
 
 /// Both halves of a new port.
-pub fn port<T>() -> (Answerer<T>, Answer<T>) {
-    let shared = Arc::new(Mutex::new(State::Open(None)));
-    (Answerer(Some(shared.clone())), Answer(shared))
+pub fn port<T: Send>() -> (Answerer<T>, Answer<T>) {
+    let (answerer, waiter) = cell::pair();
+    (Answerer(Some(answerer)), Answer(waiter))
 }
 
 impl<T> Answerer<T> {
@@ -54,16 +50,20 @@ impl<T> Answerer<T> {
     /// # Errors
     /// The value.
     pub fn answer(mut self, value: T) -> Result<(), T> {
-        match self.0.take().map(|shared| settle(&shared, Ok(value))) {
+        match self.0.take().map(|end| end.settle(Ok(value))) {
+            Some(Ok(waker)) => {
+                wake(waker);
+                Ok(())
+            }
             Some(Err(Ok(value))) => Err(value),
-            _ => Ok(()),
+            Some(Err(Err(_))) | None => Ok(()),
         }
     }
 
     /// As [`Answerer::answer`], for those who may not call user code: whoever waits is woken a little later.
     pub(crate) fn answer_later(mut self, value: T) {
-        if let Some(shared) = self.0.take()
-            && let Ok(Some(waker)) = place(&shared, Ok(value))
+        if let Some(end) = self.0.take()
+            && let Ok(Some(waker)) = end.settle(Ok(value))
         {
             sched::wake_later(waker);
         }
@@ -71,37 +71,33 @@ impl<T> Answerer<T> {
 
     /// Says that there will be no answer, and why.
     pub fn refuse(mut self, why: NoAnswer) {
-        if let Some(shared) = self.0.take() {
-            let _ = settle(&shared, Err(why));
-        }
+        self.give_up(why);
     }
 
     /// Whether somebody still waits.
     pub fn is_awaited(&self) -> bool {
-        self.0.as_ref().is_some_and(|shared| matches!(*shared.lock(), State::Open(_)))
+        self.0.as_ref().is_some_and(AnswererEnd::is_awaited)
+    }
+
+    fn give_up(&mut self, why: NoAnswer) {
+        if let Some(end) = self.0.take()
+            && let Ok(waker) = end.settle(Err(Box::new(why)))
+        {
+            wake(waker);
+        }
     }
 }
 
-fn settle<T>(shared: &Shared<T>, outcome: Result<T, NoAnswer>) -> Result<(), Result<T, NoAnswer>> {
-    if let Some(waker) = place(shared, outcome)? {
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
         waker.wake();
     }
-    Ok(())
-}
-
-/// Leaves the outcome for whoever waits: the waker that the caller must wake.
-fn place<T>(shared: &Shared<T>, outcome: Result<T, NoAnswer>) -> Result<Option<Waker>, Result<T, NoAnswer>> {
-    let mut state = shared.lock();
-    let State::Open(waker) = &mut *state else { return Err(outcome) };
-    let waker = waker.take();
-    *state = State::Answered(outcome);
-    Ok(waker)
 }
 
 impl<T> Drop for Answerer<T> {
     fn drop(&mut self) {
-        if let Some(shared) = self.0.take() {
-            let _ = settle(&shared, Err(lane::ending().map_or(NoAnswer::Dropped, NoAnswer::Ended)));
+        if self.0.is_some() {
+            self.give_up(lane::ending().map_or(NoAnswer::Dropped, NoAnswer::Ended));
         }
     }
 }
@@ -118,30 +114,7 @@ impl<T> Answer<T> {
     /// # Panics
     /// After it was ready.
     pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, NoAnswer>> {
-        let mut state = self.0.lock();
-        match &mut *state {
-            State::Open(waker) => {
-                let old = match waker {
-                    Some(waker) if waker.will_wake(cx.waker()) => None,
-                    other => other.replace(cx.waker().clone()),
-                };
-                drop(state);
-                drop(old);
-                Poll::Pending
-            }
-            State::Answered(_) => match mem::replace(&mut *state, State::Closed) {
-                State::Answered(outcome) => Poll::Ready(outcome),
-                State::Open(_) | State::Closed => unreachable!("seen a moment ago, under the same lock"),
-            },
-            State::Closed => panic!("an answer was polled after it was ready"),
-        }
-    }
-}
-
-impl<T> Drop for Answer<T> {
-    fn drop(&mut self) {
-        let last = mem::replace(&mut *self.0.lock(), State::Closed);
-        drop(last);
+        self.0.poll(cx).map(|outcome| outcome.map_err(|why| *why))
     }
 }
 
@@ -155,7 +128,7 @@ impl<T> fmt::Debug for Answer<T> {
 mod tests {
     use super::*;
 
-    fn poll<T>(answer: &mut Answer<T>) -> Poll<Result<T, NoAnswer>> {
+    fn poll<T: Send>(answer: &mut Answer<T>) -> Poll<Result<T, NoAnswer>> {
         answer.poll_answer(&mut Context::from_waker(Waker::noop()))
     }
 
@@ -181,5 +154,58 @@ mod tests {
         let (answerer, mut answer) = port();
         assert_eq!(answerer.answer(7), Ok(()));
         assert_eq!(poll(&mut answer), Poll::Ready(Ok(7)));
+    }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Count(std::sync::atomic::AtomicUsize);
+
+    impl std::task::Wake for Count {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_waker_of_the_last_poll_is_woken_and_none_is_lost() {
+        let wakers = [std::sync::Arc::<Count>::default(), std::sync::Arc::default()];
+        let (answerer, mut answer) = port();
+        for waker in wakers.iter().chain(&wakers) {
+            assert!(answer.poll_answer(&mut Context::from_waker(&waker.clone().into())).is_pending());
+        }
+        answerer.answer([1_u64; 9]).unwrap();
+        let woken = wakers.each_ref().map(|count| count.0.load(std::sync::atomic::Ordering::Relaxed));
+        assert_eq!(woken, [0, 1]);
+        assert_eq!(poll(&mut answer), Poll::Ready(Ok([1; 9])));
+        assert!(wakers.iter().all(|waker| std::sync::Arc::strong_count(waker) == 1), "a waker was kept");
+    }
+
+    #[test]
+    fn what_nobody_took_is_dropped() {
+        let witness = std::sync::Arc::new(());
+        let (answerer, answer) = port();
+        answerer.answer(witness.clone()).unwrap();
+        drop(answer);
+        let (answerer, answer) = port();
+        drop(answer);
+        drop(answerer.answer((witness.clone(), [0_u8; 100])));
+        assert_eq!(std::sync::Arc::strong_count(&witness), 1);
+    }
+
+    #[test]
+    fn halves_on_two_threads_meet() {
+        for number in 0..2000_u64 {
+            let (answerer, mut answer) = port();
+            std::thread::scope(|scope| {
+                scope.spawn(move || answerer.answer(number));
+                let outcome = loop {
+                    if let Poll::Ready(outcome) = poll(&mut answer) {
+                        break outcome;
+                    }
+                    std::hint::spin_loop();
+                };
+                assert_eq!(outcome, Ok(number));
+            });
+        }
     }
 }

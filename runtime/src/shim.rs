@@ -1,6 +1,133 @@
-//! Where the atomics come from: `std`, or `loom` under `--cfg loom`, so that models run the very code that ships.
+//! Where the atomics and locks of modelled code come from: `std` and `parking_lot`, or `loom` under `--cfg loom`, so that
+//! models run the very code that ships.
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+#[cfg(loom)]
+pub(crate) use self::atomic::AtomicU64;
+#[cfg(loom)]
+pub(crate) use self::locks::{Condvar, Mutex, Unparker};
+#[cfg(not(loom))]
+pub(crate) use parking_lot::{Condvar, Mutex};
+
+/// Says to the processor, or to the model, that this thread waits for another that is at work.
+pub(crate) fn spin() {
+    #[cfg(loom)]
+    loom::thread::yield_now();
+    #[cfg(not(loom))]
+    std::hint::spin_loop();
+}
+
+#[cfg(loom)]
+mod atomic {
+    use loom::sync::atomic::Ordering;
+
+    /// Loom's atomic with stores that are swaps.
+    ///
+    /// Loom does not know that nothing comes between a read-modify-write and the value that it read. So a
+    /// compare-and-swap that came before another thread's plain store might, to loom, be ordered after it, and what the
+    /// store wiped out would come back. A swap has one place in the order. What it adds is that the release sequence goes
+    /// on through it: no model may hang on a store's breaking one.
+    #[derive(Debug)]
+    pub(crate) struct AtomicU64(loom::sync::atomic::AtomicU64);
+
+    impl AtomicU64 {
+        pub(crate) fn new(value: u64) -> AtomicU64 {
+            AtomicU64(loom::sync::atomic::AtomicU64::new(value))
+        }
+
+        pub(crate) fn load(&self, order: Ordering) -> u64 {
+            self.0.load(order)
+        }
+
+        pub(crate) fn store(&self, value: u64, order: Ordering) {
+            self.0.swap(value, order);
+        }
+
+        pub(crate) fn swap(&self, value: u64, order: Ordering) -> u64 {
+            self.0.swap(value, order)
+        }
+
+        pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+            self.0.fetch_add(value, order)
+        }
+
+        pub(crate) fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
+            self.0.fetch_sub(value, order)
+        }
+
+        pub(crate) fn fetch_and(&self, value: u64, order: Ordering) -> u64 {
+            self.0.fetch_and(value, order)
+        }
+
+        pub(crate) fn compare_exchange(&self, old: u64, new: u64, ok: Ordering, err: Ordering) -> Result<u64, u64> {
+            self.0.compare_exchange(old, new, ok, err)
+        }
+
+        pub(crate) fn compare_exchange_weak(
+            &self,
+            old: u64,
+            new: u64,
+            ok: Ordering,
+            err: Ordering,
+        ) -> Result<u64, u64> {
+            self.0.compare_exchange_weak(old, new, ok, err)
+        }
+    }
+}
+
+/// Loom's locks with the face of `parking_lot`'s, as far as modelled code looks at it.
+#[cfg(loom)]
+mod locks {
+    /// A lock; a guard holds loom's own, which a wait takes out and puts back.
+    #[derive(Debug, Default)]
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            MutexGuard(self.0.lock().ok())
+        }
+    }
+
+    #[derive(Debug, Default)]
+    pub(crate) struct Condvar(loom::sync::Condvar);
+
+    impl Condvar {
+        pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+            guard.0 = guard.0.take().and_then(|guard| self.0.wait(guard).ok());
+        }
+
+        pub(crate) fn notify_one(&self) {
+            self.0.notify_one();
+        }
+    }
+
+    /// What ends the wait in a driver: a token that is kept, as that of the reactor is.
+    #[derive(Debug, Default)]
+    pub(crate) struct Unparker {
+        token: loom::sync::Mutex<bool>,
+        given: loom::sync::Condvar,
+    }
+
+    impl Unparker {
+        pub(crate) fn unpark(&self) {
+            *self.token.lock().expect("no model panics under a lock") = true;
+            self.given.notify_one();
+        }
+
+        /// The driver's wait.
+        #[cfg(test)]
+        pub(crate) fn wait(&self) {
+            let mut token = self.token.lock().expect("no model panics under a lock");
+            while !*token {
+                token = self.given.wait(token).expect("no model panics under a lock");
+            }
+            *token = false;
+        }
+    }
+}

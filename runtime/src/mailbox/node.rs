@@ -231,6 +231,35 @@ impl Drop for List {
     }
 }
 
+/// Bytes of a lent unit that are free to use.
+pub(crate) const LENT_BYTES: usize = INLINE;
+
+/// A unit in use for something else than a message, shared by two: whoever of them is last takes it back.
+pub(crate) struct Lent(u32);
+
+/// Lends a fresh unit to two.
+pub(crate) fn lend() -> (Lent, Lent) {
+    let index = allocate();
+    (Lent(index), Lent(index))
+}
+
+/// Ends a loan. The other of the two must not use its half again.
+pub(crate) fn take_back(unit: Lent) {
+    release(unit.0);
+}
+
+impl Lent {
+    /// The unit's atomic word.
+    pub(crate) fn word(&self) -> &'static AtomicU32 {
+        &unit(self.0).next
+    }
+
+    /// The unit's bytes, [`LENT_BYTES`] of them, aligned for a `u64`.
+    pub(crate) fn bytes(&self) -> *mut u8 {
+        unit(self.0).payload.get().cast()
+    }
+}
+
 /// Pushes a node into a mailbox, or gives it back.
 pub(crate) fn push(
     word: &MailboxWord,

@@ -1,0 +1,202 @@
+//! The memory that the two halves of a port share: a message node, put to another use.
+//!
+//! Owns: [`AnswererEnd`] and [`WaiterEnd`], and every access to what lies in the cell. Knows nothing of answers.
+//!
+//! # Invariants
+//! 1. `word.rs` says at each moment which end may touch the waker, and which the value.
+//! 2. The cell is freed once: by the waiter that found it `FILLED`, or by the answerer that found it `LEFT`.
+//! 3. The value lies in the cell itself where it fits, else boxed: its type alone decides.
+
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::task::{Context, Poll, Waker};
+
+use super::word::{OnFill, OnLook, Word};
+use crate::mailbox::node::{self, Lent};
+
+/// What lies in a cell's 48 bytes.
+#[repr(C)]
+struct Content<V> {
+    waker: ManuallyDrop<Waker>,
+    value: V,
+}
+
+struct Cell<V> {
+    unit: Lent,
+    value: PhantomData<fn() -> V>,
+}
+
+impl<V> Cell<V> {
+    const INLINE: bool = size_of::<Content<V>>() <= node::LENT_BYTES && align_of::<Content<V>>() <= align_of::<u64>();
+
+    fn word(&self) -> Word<'_> {
+        Word(self.unit.word())
+    }
+
+    fn waker(&self) -> *mut Waker {
+        self.unit.bytes().cast()
+    }
+
+    /// Where the value is; valid for `V` itself where it is stored inline, else for a box of it.
+    fn value(&self) -> *mut u8 {
+        let offset = if Self::INLINE { std::mem::offset_of!(Content<V>, value) } else { size_of::<Waker>() };
+        self.unit.bytes().wrapping_add(offset)
+    }
+
+    /// # Safety
+    /// The caller may touch the value, and none is there.
+    unsafe fn put_value(&self, value: V) {
+        if Self::INLINE {
+            // SAFETY: the caller's promise; the place is large and aligned enough, which `INLINE` says.
+            unsafe { self.value().cast::<V>().write(value) }
+        } else {
+            // SAFETY: as above, for a word.
+            unsafe { self.value().cast::<Box<V>>().write(Box::new(value)) }
+        }
+    }
+
+    /// # Safety
+    /// The caller may touch the value, and one is there; it is not there afterwards.
+    unsafe fn take_value(&self) -> V {
+        if Self::INLINE {
+            // SAFETY: the caller's promise.
+            unsafe { self.value().cast::<V>().read() }
+        } else {
+            // SAFETY: the caller's promise.
+            *unsafe { self.value().cast::<Box<V>>().read() }
+        }
+    }
+}
+
+/// The end that settles.
+pub(crate) struct AnswererEnd<V>(Cell<V>);
+
+/// The end that waits.
+pub(crate) struct WaiterEnd<V>(Option<Cell<V>>);
+
+// SAFETY: the ends touch what they share in turn, as `word.rs` says; the value crosses threads, and is `Send`.
+unsafe impl<V: Send> Send for AnswererEnd<V> {}
+// SAFETY: as above.
+unsafe impl<V: Send> Send for WaiterEnd<V> {}
+// SAFETY: through a shared reference one can only look at the atomic word.
+unsafe impl<V: Send> Sync for AnswererEnd<V> {}
+// SAFETY: as above.
+unsafe impl<V: Send> Sync for WaiterEnd<V> {}
+
+/// Both ends of a fresh cell.
+pub(crate) fn pair<V>() -> (AnswererEnd<V>, WaiterEnd<V>) {
+    let (one, other) = node::lend();
+    Word(one.word()).reset();
+    let cell = |unit| Cell { unit, value: PhantomData };
+    (AnswererEnd(cell(one)), WaiterEnd(Some(cell(other))))
+}
+
+impl<V> AnswererEnd<V> {
+    /// Leaves the value for the waiter: the waker to wake, or the value where the waiter has left.
+    pub(crate) fn settle(self, value: V) -> Result<Option<Waker>, V> {
+        let cell = self.0;
+        // SAFETY: until it is filled, the value is the answerer's, and there is none: an answerer settles once.
+        unsafe { cell.put_value(value) };
+        match cell.word().fill() {
+            OnFill::Done => Ok(None),
+            OnFill::TakeWaker => {
+                // SAFETY: `TAKEN`: the waker is there and ours.
+                let waker = unsafe { cell.waker().read() };
+                cell.word().filled();
+                Ok(Some(waker))
+            }
+            OnFill::Left => {
+                // SAFETY: `LEFT`: the value is still ours.
+                let value = unsafe { cell.take_value() };
+                node::take_back(cell.unit);
+                Err(value)
+            }
+        }
+    }
+
+    /// Whether the waiter is still there.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.0.word().is_awaited()
+    }
+}
+
+impl<V> WaiterEnd<V> {
+    /// The value, once it is there.
+    ///
+    /// # Panics
+    /// After it was ready.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<V> {
+        let cell = self.0.as_ref().expect("an answer was polled after it was ready");
+        // Cloned before anything is decided: a clone is the user's code and may panic.
+        let mut mine = None;
+        loop {
+            match cell.word().look() {
+                OnLook::Filled => {
+                    // SAFETY: `FILLED`: the value is there and ours.
+                    let value = unsafe { cell.take_value() };
+                    if let Some(cell) = self.0.take() {
+                        node::take_back(cell.unit);
+                    }
+                    return Poll::Ready(value);
+                }
+                OnLook::Waiting => {
+                    // SAFETY: the waker was put there by us and stays there while we may look: the answerer takes it
+                    // by copying, and does not write to it. What it has taken is compared by address alone.
+                    let same = unsafe { (*cell.waker().cast::<ManuallyDrop<Waker>>()).will_wake(cx.waker()) };
+                    if same {
+                        return Poll::Pending;
+                    }
+                    if cell.word().withdraw() {
+                        // SAFETY: `OPEN` again: the waker is ours.
+                        drop(unsafe { cell.waker().read() });
+                    }
+                }
+                OnLook::Open => {
+                    let waker = mine.take().unwrap_or_else(|| cx.waker().clone());
+                    // SAFETY: `OPEN`: the waker is ours, and there is none.
+                    unsafe { cell.waker().write(waker) };
+                    if cell.word().wait() {
+                        return Poll::Pending;
+                    }
+                    // SAFETY: `WAITING` was not reached: the waker is still ours.
+                    mine = Some(unsafe { cell.waker().read() });
+                }
+            }
+        }
+    }
+}
+
+impl<V> Drop for WaiterEnd<V> {
+    fn drop(&mut self) {
+        let Some(cell) = self.0.take() else { return };
+        loop {
+            match cell.word().look() {
+                OnLook::Open => {
+                    if cell.word().leave() {
+                        return;
+                    }
+                }
+                OnLook::Waiting => {
+                    if cell.word().withdraw() {
+                        // SAFETY: `OPEN` again: the waker is ours.
+                        let waker = unsafe { cell.waker().read() };
+                        // Its destructor is the user's and may panic: leave first.
+                        let left = cell.word().leave();
+                        if left {
+                            drop(waker);
+                            return;
+                        }
+                        drop(waker);
+                    }
+                }
+                OnLook::Filled => {
+                    // SAFETY: `FILLED`: the value is there and ours.
+                    let value = unsafe { cell.take_value() };
+                    node::take_back(cell.unit);
+                    drop(value);
+                    return;
+                }
+            }
+        }
+    }
+}
