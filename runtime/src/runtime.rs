@@ -390,19 +390,20 @@ impl Runtime {
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         assert!(context::with_local(|local| local.is_none()), "block_on would block a worker: await instead");
         let _entered = self.handle.enter();
-        let unpark = Arc::new(Unpark { thread: std::thread::current(), woken: AtomicBool::new(false) });
+        let scheduler = self.handle.0.clone();
+        let mut busy = Busy::new(scheduler.clone());
+        let state = Mutex::new(Blocked::Asleep);
+        let unpark = Arc::new(Unpark { thread: std::thread::current(), scheduler, state });
         let waker = Waker::from(unpark.clone());
+        let unpark = Leave(unpark);
         let mut cx = Context::from_waker(&waker);
         let mut future = std::pin::pin!(future);
         loop {
-            let busy = Busy::new(self.handle.0.clone());
             if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
                 return output;
             }
             drop(busy);
-            while !unpark.woken.swap(false, Ordering::AcqRel) {
-                std::thread::park();
-            }
+            busy = unpark.0.wait();
         }
     }
 
@@ -499,7 +500,30 @@ impl Drop for Runtime {
 /// The waker of a thread in [`Runtime::block_on`].
 struct Unpark {
     thread: Thread,
-    woken: AtomicBool,
+    scheduler: Arc<Scheduler>,
+    state: Mutex<Blocked>,
+}
+
+/// What a thread in [`Runtime::block_on`] waits for.
+enum Blocked {
+    Asleep,
+    /// It is to poll again. It counts as busy from the wake on, or a clock that jumps would jump before it is up.
+    Woken(Busy),
+    /// It has left; who wakes it now has a waker that was left over.
+    Gone,
+}
+
+impl Unpark {
+    fn wait(&self) -> Busy {
+        loop {
+            let mut state = self.state.lock();
+            if let Blocked::Woken(busy) = std::mem::replace(&mut *state, Blocked::Asleep) {
+                return busy;
+            }
+            drop(state);
+            std::thread::park();
+        }
+    }
 }
 
 impl Wake for Unpark {
@@ -508,8 +532,21 @@ impl Wake for Unpark {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.woken.swap(true, Ordering::AcqRel) {
+        let mut state = self.state.lock();
+        if matches!(*state, Blocked::Asleep) {
+            *state = Blocked::Woken(Busy::new(self.scheduler.clone()));
+            drop(state);
             self.thread.unpark();
         }
+    }
+}
+
+/// Says that the thread has left, however it did.
+struct Leave(Arc<Unpark>);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        let last = std::mem::replace(&mut *self.0.state.lock(), Blocked::Gone);
+        drop(last);
     }
 }

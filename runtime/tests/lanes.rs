@@ -132,6 +132,19 @@ fn a_reply_port_in_a_dead_mailbox_answers_with_the_reason() {
 }
 
 #[test]
+fn a_clock_that_jumps_waits_for_a_thread_outside_that_was_woken() {
+    let runtime = Runtime::builder().workers(1).virtual_time(1).build().unwrap();
+    runtime.block_on(async {
+        let start = time::now();
+        for _ in 0..1000 {
+            let lane = Spawn::new().spawn(|_: Inbox<()>| async {}).unwrap().mailbox.id();
+            time::timeout(Duration::from_secs(3600), lane::join(lane)).await.unwrap();
+        }
+        assert_eq!(time::now(), start, "there was always somebody who could go on");
+    });
+}
+
+#[test]
 fn virtual_time_jumps_over_a_year() {
     let runtime = Runtime::builder().workers(1).virtual_time(1).build().unwrap();
     let year = Duration::from_secs(365 * 24 * 3600);
