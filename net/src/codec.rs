@@ -170,6 +170,21 @@ pub fn decode_prefix<T: DeserializeOwned>(bytes: &[u8], limits: Limits) -> Resul
     decoder::decode_prefix(bytes, limits)
 }
 
+/// Lends a deserializer over all of `bytes` to `read`, for values whose type only `read` knows.
+///
+/// Such a deserializer does not see how large the values are, so here invariant 3 is weaker: an element costs 8 bytes
+/// whatever its type, and what the value takes is bounded by the number of elements times the largest element's size.
+///
+/// # Errors
+/// As [`decode`]; what is no limit comes out as [`DecodeError::Malformed`], in words.
+pub fn decode_with<R>(
+    bytes: &[u8],
+    limits: Limits,
+    read: impl FnOnce(&mut dyn erased_serde::Deserializer<'_>) -> Result<R, erased_serde::Error>,
+) -> Result<R, DecodeError> {
+    decoder::decode_with(bytes, limits, read)
+}
+
 /// Where postcard writes: the end of a vector, up to a limit.
 struct Appender<'a> {
     out: &'a mut Vec<u8>,

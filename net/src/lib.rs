@@ -3,13 +3,16 @@
 //!
 //! Read in this order: [`tcp`] (sockets for lanes), [`codec`] (messages as bytes), [`peer`] (who the other nodes are),
 //! [`wire_id`] (ids that cross the border), [`schema`] (which message types agree), [`link`] (one connection between two
-//! nodes).
+//! nodes), [`node`] (what users start), `remote` (what other lanes touch of a link).
 
 pub mod codec;
 pub mod link;
+pub mod node;
 pub mod peer;
+mod remote;
 pub mod schema;
 pub mod tcp;
 pub mod wire_id;
 
+pub use node::Node;
 pub use tcp::{TcpListener, TcpStream};

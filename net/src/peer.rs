@@ -4,8 +4,9 @@
 //!
 //! # Namespaces
 //!
-//! Each incarnation of a peer has a [`Peer`], and each `Peer` two namespaces of the high range: one for its lanes, one
-//! for its roles. The first pair, [`Peer::LOST`], is for ids whose node cannot be told any more; it never leads anywhere.
+//! Each incarnation of a peer has a [`Peer`], which is a namespace of the high range: that of its lanes. Several nodes may
+//! live in one process, so namespaces come from whoever keeps them for the process. The last one, [`Peer::LOST`], is for
+//! ids whose node cannot be told any more; it never leads anywhere.
 //!
 //! # Invariants
 //! 1. A namespace, once allotted, names the same incarnation for as long as the process lives.
@@ -20,10 +21,10 @@ use std::sync::Arc;
 use runtime::Namespace;
 use serde::{Deserialize, Serialize};
 
-use crate::wire_id::{PeerTable, Table, Whose};
+use crate::wire_id::{PeerTable, Whose};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// One run of one node: its name, and a number drawn at random when it started.
 ///
@@ -127,30 +128,25 @@ impl fmt::Display for NameError {
 
 impl std::error::Error for NameError {}
 
-/// A peer incarnation as this node knows it: the index of its pair of namespaces.
+/// A peer incarnation as this node knows it: the namespace of its lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Peer(u16);
+pub struct Peer(Namespace);
 
 impl Peer {
-    /// The pair of namespaces of ids whose node cannot be told any more; what they named is stale for good.
-    pub const LOST: Peer = Peer(0);
+    /// The namespace of ids whose node cannot be told any more; what they named is stale for good.
+    pub const LOST: Peer = match Namespace::new(u16::MAX) {
+        Some(last) => Peer(last),
+        None => unreachable!(),
+    };
 
-    /// How many pairs there are, [`Peer::LOST`] included.
-    const COUNT: usize = (0x1_0000 - Namespace::FIRST_PEER as usize) / 2;
-
-    /// The peer that this namespace belongs to, and for which of its tables; `None` for a local namespace.
-    pub fn of(namespace: Namespace) -> Option<(Peer, Table)> {
-        let index = namespace.number().checked_sub(Namespace::FIRST_PEER)?;
-        Some((Peer(index / 2), if index % 2 == 0 { Table::Lane } else { Table::Role }))
+    /// The peer whose namespace this is, of whatever node in this process; `None` for a local namespace.
+    pub fn of(namespace: Namespace) -> Option<Peer> {
+        namespace.is_peer().then_some(Peer(namespace))
     }
 
-    /// The namespace that ids of this table of the peer have here.
-    pub fn namespace(self, table: Table) -> Namespace {
-        let odd = match table {
-            Table::Lane => 0,
-            Table::Role => 1,
-        };
-        Namespace::new(Namespace::FIRST_PEER + self.0 * 2 + odd).expect("numbers of the high range are not 0")
+    /// The namespace that ids of the peer's lanes have here.
+    pub fn namespace(self) -> Namespace {
+        self.0
     }
 }
 
@@ -208,28 +204,36 @@ pub struct Admitted {
     pub supersedes: Option<Peer>,
 }
 
+/// Where the namespaces of peers come from: one that nothing else in the process has, or `None` once they are used up.
+pub type Allot = Box<dyn FnMut() -> Option<Namespace> + Send>;
+
 /// All incarnations of peers that this node has met or heard of.
-#[derive(Debug)]
 pub struct Peers {
     own: NodeIdentity,
     lanes: Namespace,
-    roles: Namespace,
-    /// By `Peer`, without [`Peer::LOST`].
-    entries: Vec<(NodeIdentity, PeerState)>,
+    allot: Allot,
+    /// Without [`Peer::LOST`].
+    entries: BTreeMap<Peer, (NodeIdentity, PeerState)>,
     by_identity: BTreeMap<NodeIdentity, Peer>,
     /// The latest incarnation of each name that was linked.
     latest: BTreeMap<Arc<str>, Peer>,
     heard: usize,
 }
 
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peers").field("own", &self.own).field("entries", &self.entries).finish_non_exhaustive()
+    }
+}
+
 impl Peers {
     /// How many incarnations may be known from hearsay alone.
     pub const MAX_HEARD: usize = 1024;
 
-    /// An empty table of the node `own`, whose lanes and roles have these namespaces.
-    pub fn new(own: NodeIdentity, lanes: Namespace, roles: Namespace) -> Peers {
-        let (entries, by_identity, latest) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Peers { own, lanes, roles, entries, by_identity, latest, heard: 0 }
+    /// An empty table of the node `own`, whose lanes have this namespace.
+    pub fn new(own: NodeIdentity, lanes: Namespace, allot: Allot) -> Peers {
+        let (entries, by_identity, latest) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Peers { own, lanes, allot, entries, by_identity, latest, heard: 0 }
     }
 
     /// This node itself.
@@ -294,33 +298,27 @@ impl Peers {
     }
 
     fn entry(&self, peer: Peer) -> Option<&(NodeIdentity, PeerState)> {
-        self.entries.get(usize::from(peer.0).checked_sub(1)?)
+        self.entries.get(&peer)
     }
 
     fn change(&mut self, peer: Peer, to: PeerState) {
-        if let Some((_, state)) = usize::from(peer.0).checked_sub(1).and_then(|index| self.entries.get_mut(index)) {
+        if let Some((_, state)) = self.entries.get_mut(&peer) {
             *state = to;
         }
     }
 
     fn allot(&mut self, identity: &NodeIdentity, state: PeerState) -> Result<Peer, PeerError> {
-        let index = self.entries.len() + 1;
-        if index >= Peer::COUNT {
-            return Err(PeerError::Exhausted);
-        }
-        let peer = Peer(u16::try_from(index).expect("half of the high range fits"));
-        self.entries.push((identity.clone(), state));
+        let peer = (self.allot)().and_then(Peer::of).filter(|peer| *peer != Peer::LOST).ok_or(PeerError::Exhausted)?;
+        let before = self.entries.insert(peer, (identity.clone(), state));
+        assert!(before.is_none(), "a namespace was allotted twice");
         self.by_identity.insert(identity.clone(), peer);
         Ok(peer)
     }
 }
 
 impl PeerTable for Peers {
-    fn local(&self, table: Table) -> Namespace {
-        match table {
-            Table::Lane => self.lanes,
-            Table::Role => self.roles,
-        }
+    fn local(&self) -> Namespace {
+        self.lanes
     }
 
     fn identity(&self, peer: Peer) -> Option<&NodeIdentity> {

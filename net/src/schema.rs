@@ -4,6 +4,8 @@
 
 use std::any::type_name;
 
+use actors::remote::Schema;
+
 /// The fingerprint of the message type `M`: equal for the same type on both sides, different for different ones.
 ///
 /// It is the FNV-1a hash of the type's name with its path. That is weak in two ways, until the shape of the type is
@@ -17,6 +19,11 @@ use std::any::type_name;
 /// ```
 pub fn fingerprint<M: ?Sized>() -> u64 {
     fnv1a(type_name::<M>().as_bytes())
+}
+
+/// The fingerprint of the type that `schema` is of.
+pub fn fingerprint_of(schema: &Schema) -> u64 {
+    fnv1a((schema.name)().as_bytes())
 }
 
 /// The 64-bit FNV-1a hash: the same on every machine and in every version, which `std`'s hashers do not promise.

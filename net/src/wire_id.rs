@@ -4,10 +4,12 @@
 //!
 //! | on the sender | on the wire | on the receiver |
 //! | --- | --- | --- |
-//! | a lane or role of its own | [`WireNode::Sender`] | in the sender's namespace |
-//! | in the receiver's namespace | [`WireNode::Receiver`] | a lane or role of its own |
+//! | a lane of its own | [`WireNode::Sender`] | in the sender's namespace |
+//! | in the receiver's namespace | [`WireNode::Receiver`] | a lane of its own |
 //! | in the namespace of a third | [`WireNode::Other`] | in that node's namespace there |
 //! | of a node that cannot be told | [`WireNode::Lost`] | the same |
+//!
+//! Only lanes travel. A role is a matter of the node that keeps it, and a descriptor stays with its lane.
 
 use std::fmt;
 use std::num::NonZeroU16;
@@ -17,30 +19,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::peer::{NodeIdentity, Peer, PeerError};
 
-/// The tables whose ids travel. Descriptors stay on their node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Table {
-    /// Lanes.
-    Lane,
-    /// Roles: names of places that lanes take in turn.
-    Role,
-}
-
-/// One entry of one table of a node that both sides know.
+/// One lane of a node that both sides know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct WireSlot {
-    /// Which of its tables.
-    pub table: Table,
-    /// The place in the table.
+    /// The place in the node's table.
     pub key: u32,
     /// Which tenant of that place.
     pub generation: NonZeroU16,
 }
 
 impl WireSlot {
-    /// The slot of `id`, taken to be of this table.
-    pub fn of(id: Id, table: Table) -> WireSlot {
-        WireSlot { table, key: id.key(), generation: id.generation() }
+    /// The slot of `id`.
+    pub fn of(id: Id) -> WireSlot {
+        WireSlot { key: id.key(), generation: id.generation() }
     }
 
     /// The id of this slot in `namespace`.
@@ -82,8 +73,8 @@ pub enum Whose {
 
 /// What re-basing must know of this node and its peers. [`Peers`](crate::peer::Peers) is the table in use.
 pub trait PeerTable {
-    /// The namespace of this node's own lanes or roles.
-    fn local(&self, table: Table) -> Namespace;
+    /// The namespace of this node's own lanes.
+    fn local(&self) -> Namespace;
 
     /// The identity of a peer; `None` if it is [`Peer::LOST`] or not in the table.
     fn identity(&self, peer: Peer) -> Option<&NodeIdentity>;
@@ -95,13 +86,13 @@ pub trait PeerTable {
     fn whose(&mut self, identity: &NodeIdentity) -> Result<Whose, PeerError>;
 }
 
-/// The id does not travel: it names a descriptor, or something of another runtime in this process.
+/// The id does not travel: it names a descriptor, a role, or a lane of another runtime in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotForTravel(pub Id);
 
 impl fmt::Display for NotForTravel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} names neither a lane nor a role of a node", self.0)
+        write!(f, "{} names no lane of a node", self.0)
     }
 }
 
@@ -110,26 +101,25 @@ impl std::error::Error for NotForTravel {}
 /// The form in which `id` travels on the link to the peer `to`.
 ///
 /// # Errors
-/// The id is of a local namespace that is neither the lanes' nor the roles'.
+/// The id is of a local namespace that is not that of the node's lanes.
 pub fn to_wire(id: Id, to: Peer, peers: &impl PeerTable) -> Result<WireId, NotForTravel> {
     let namespace = id.namespace();
-    let (node, table) = match Peer::of(namespace) {
-        Some((peer, table)) => match peers.identity(peer) {
-            None => (WireNode::Lost, table),
-            Some(_) if peer == to => (WireNode::Receiver, table),
-            Some(identity) => (WireNode::Other(identity.clone()), table),
+    let node = match Peer::of(namespace) {
+        Some(peer) => match peers.identity(peer) {
+            None => WireNode::Lost,
+            Some(_) if peer == to => WireNode::Receiver,
+            Some(identity) => WireNode::Other(identity.clone()),
         },
-        None if namespace == peers.local(Table::Lane) => (WireNode::Sender, Table::Lane),
-        None if namespace == peers.local(Table::Role) => (WireNode::Sender, Table::Role),
+        None if namespace == peers.local() => WireNode::Sender,
         None => return Err(NotForTravel(id)),
     };
-    Ok(WireId { node, slot: WireSlot::of(id, table) })
+    Ok(WireId { node, slot: WireSlot::of(id) })
 }
 
 /// The id that `wire` is here, having come on the link from the peer `from`.
 ///
 /// Whether it names something alive is not looked at. An id of an earlier run of this node, or of a node that the
-/// sender could not tell, comes out in a namespace of [`Peer::LOST`] and is stale for good.
+/// sender could not tell, comes out in the namespace of [`Peer::LOST`] and is stale for good.
 ///
 /// # Errors
 /// It is of a third node that is new here and for which there is no place left.
@@ -141,8 +131,8 @@ pub fn from_wire(wire: &WireId, from: Peer, peers: &mut impl PeerTable) -> Resul
         WireNode::Lost => Whose::Peer(Peer::LOST),
     };
     let namespace = match whose {
-        Whose::Own => peers.local(wire.slot.table),
-        Whose::Peer(peer) => peer.namespace(wire.slot.table),
+        Whose::Own => peers.local(),
+        Whose::Peer(peer) => peer.namespace(),
     };
     Ok(wire.slot.id(namespace))
 }
@@ -153,6 +143,7 @@ mod tests {
 
     use super::*;
     use crate::peer::Peers;
+    use crate::peer::tests::peers;
 
     fn identity(name: &str, incarnation: u64) -> NodeIdentity {
         NodeIdentity::new(name, incarnation).unwrap()
@@ -165,8 +156,7 @@ mod tests {
     /// Three nodes that know each other, with different local namespaces and in different order.
     fn three() -> [Peers; 3] {
         let names = ["a", "b", "c"];
-        let mut all = [(0, 1, 2), (1, 5, 6), (2, 1, 9)]
-            .map(|(n, lanes, roles)| Peers::new(identity(names[n], 1), namespace(lanes), namespace(roles)));
+        let mut all = [(0, 1), (1, 5), (2, 1)].map(|(n, lanes)| peers(identity(names[n], 1), lanes));
         for (n, order) in [(0, [1, 2]), (1, [2, 0]), (2, [0, 1])] {
             for other in order {
                 let _admitted = all[n].admit(&identity(names[other], 1)).unwrap();
@@ -188,10 +178,10 @@ mod tests {
     proptest! {
         #[test]
         fn an_id_carried_round_a_circle_of_nodes_is_itself_again(
-            key: u32, generation: NonZeroU16, role: bool, path in prop::collection::vec(1..3_usize, 0..8)
+            key: u32, generation: NonZeroU16, path in prop::collection::vec(1..3_usize, 0..8)
         ) {
             let mut all = three();
-            let id = Id::new(key, all[0].local(if role { Table::Role } else { Table::Lane }), generation);
+            let id = Id::new(key, all[0].local(), generation);
             let (mut here, mut at) = (id, 0);
             for step in path {
                 let next = (at + step) % 3;
@@ -212,22 +202,22 @@ mod tests {
         let id = Id::new(7, namespace(1), NonZeroU16::MIN);
         let at_b = carry(id, 0, 1, &mut all);
         // `a` restarts: same name, another incarnation, nothing known of its past.
-        all[0] = Peers::new(identity("a", 2), namespace(1), namespace(2));
+        all[0] = peers(identity("a", 2), 1);
         let _admitted = all[0].admit(&identity("b", 1)).unwrap();
         let _admitted = all[1].admit(&identity("a", 2)).unwrap();
         let back = carry(at_b, 1, 0, &mut all);
-        assert_eq!(Peer::of(back.namespace()), Some((Peer::LOST, Table::Lane)));
-        assert_eq!(Peer::of(carry(back, 0, 1, &mut all).namespace()), Some((Peer::LOST, Table::Lane)));
+        assert_eq!(Peer::of(back.namespace()), Some(Peer::LOST));
+        assert_eq!(Peer::of(carry(back, 0, 1, &mut all).namespace()), Some(Peer::LOST));
     }
 
     #[test]
     fn an_id_of_a_node_never_met_gets_a_namespace_of_its_own() {
         let mut all = three();
-        all[1] = Peers::new(identity("b", 1), namespace(5), namespace(6));
+        all[1] = peers(identity("b", 1), 5);
         let _admitted = all[1].admit(&identity("a", 1)).unwrap();
-        let of_c = Id::new(3, all[0].find(&identity("c", 1)).unwrap().namespace(Table::Role), NonZeroU16::MIN);
+        let of_c = Id::new(3, all[0].find(&identity("c", 1)).unwrap().namespace(), NonZeroU16::MIN);
         let at_b = carry(of_c, 0, 1, &mut all);
-        assert_eq!(Peer::of(at_b.namespace()), all[1].find(&identity("c", 1)).map(|c| (c, Table::Role)));
+        assert_eq!(Peer::of(at_b.namespace()), all[1].find(&identity("c", 1)));
     }
 
     #[test]
@@ -236,13 +226,13 @@ mod tests {
         let b = all[0].find(&identity("b", 1)).unwrap();
         let own = Id::new(7, namespace(1), NonZeroU16::MIN);
         assert_eq!(to_wire(own, b, &all[0]).unwrap().node, WireNode::Sender);
-        let theirs = Id::new(7, b.namespace(Table::Role), NonZeroU16::MIN);
-        let slot = WireSlot { table: Table::Role, key: 7, generation: NonZeroU16::MIN };
+        let theirs = Id::new(7, b.namespace(), NonZeroU16::MIN);
+        let slot = WireSlot { key: 7, generation: NonZeroU16::MIN };
         assert_eq!(to_wire(theirs, b, &all[0]), Ok(WireId { node: WireNode::Receiver, slot }));
     }
 
     #[test]
-    fn an_id_of_neither_lane_nor_role_does_not_travel() {
+    fn an_id_of_another_table_does_not_travel() {
         let all = three();
         let id = Id::new(7, namespace(3), NonZeroU16::MIN);
         assert_eq!(to_wire(id, Peer::LOST, &all[0]), Err(NotForTravel(id)));

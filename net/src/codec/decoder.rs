@@ -21,19 +21,27 @@ use super::{DecodeError, Limits};
 const MAX_WHY: usize = 256;
 
 pub(super) fn decode_prefix<T: DeserializeOwned>(bytes: &[u8], limits: Limits) -> Result<(T, &[u8]), DecodeError> {
-    let max_charge = (bytes.len() as u64).saturating_mul(u64::from(limits.max_expansion)).max(Limits::SMALL);
-    let mut input = Input {
-        rest: bytes,
-        limits,
-        max_charge,
-        charge_left: max_charge,
-        depth_left: limits.max_depth,
-        elements_left: limits.max_elements,
-        ahead_left: bytes.len(),
-    };
+    let mut input = Input::new(bytes, limits);
     let value = T::deserialize(Decoder { input: &mut input, place: size_of::<T>() })?;
     Ok((value, input.rest))
 }
+
+pub(super) fn decode_with<R>(
+    bytes: &[u8],
+    limits: Limits,
+    read: impl FnOnce(&mut dyn erased_serde::Deserializer<'_>) -> Result<R, erased_serde::Error>,
+) -> Result<R, DecodeError> {
+    let mut input = Input::new(bytes, limits);
+    input.erased = true;
+    let decoder = Decoder { input: &mut input, place: 0 };
+    let value = read(&mut <dyn erased_serde::Deserializer<'_>>::erase(decoder));
+    // An error that was erased has only words left, so limits keep their own.
+    let value = value.map_err(|why| input.passed.take().unwrap_or_else(|| de::Error::custom(why)))?;
+    if input.rest.is_empty() { Ok(value) } else { Err(DecodeError::Trailing { bytes: input.rest.len() }) }
+}
+
+/// What an element is charged where its size cannot be seen, in bytes.
+const ERASED_ELEMENT: usize = 8;
 
 /// The bytes still to be read, and what may still be spent on them.
 struct Input<'de> {
@@ -45,9 +53,28 @@ struct Input<'de> {
     elements_left: u64,
     /// Elements for which capacity may still be asked ahead.
     ahead_left: usize,
+    /// Whether the sizes of values cannot be seen, as they are handed over behind a pointer.
+    erased: bool,
+    /// The limit that was passed.
+    passed: Option<DecodeError>,
 }
 
 impl<'de> Input<'de> {
+    fn new(bytes: &'de [u8], limits: Limits) -> Input<'de> {
+        let max_charge = (bytes.len() as u64).saturating_mul(u64::from(limits.max_expansion)).max(Limits::SMALL);
+        Input {
+            rest: bytes,
+            limits,
+            max_charge,
+            charge_left: max_charge,
+            depth_left: limits.max_depth,
+            elements_left: limits.max_elements,
+            ahead_left: bytes.len(),
+            erased: false,
+            passed: None,
+        }
+    }
+
     /// Reads what has no parts.
     fn take<T: Deserialize<'de>>(&mut self) -> Result<T, DecodeError> {
         let (value, rest) = postcard::take_from_bytes(self.rest)?;
@@ -59,20 +86,26 @@ impl<'de> Input<'de> {
         let length: u64 = self.take()?;
         match usize::try_from(length) {
             Ok(elements) if length <= self.elements_left => Ok(elements),
-            _ => Err(DecodeError::TooManyElements { max: self.limits.max_elements }),
+            _ => Err(self.pass(DecodeError::TooManyElements { max: self.limits.max_elements })),
         }
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), DecodeError> {
         let left = self.charge_left.checked_sub(bytes as u64);
-        self.charge_left = left.ok_or(DecodeError::TooLarge { max: self.max_charge })?;
+        self.charge_left = left.ok_or_else(|| self.pass(DecodeError::TooLarge { max: self.max_charge }))?;
         Ok(())
     }
 
     fn element(&mut self) -> Result<(), DecodeError> {
         let left = self.elements_left.checked_sub(1);
-        self.elements_left = left.ok_or(DecodeError::TooManyElements { max: self.limits.max_elements })?;
+        let max = self.limits.max_elements;
+        self.elements_left = left.ok_or_else(|| self.pass(DecodeError::TooManyElements { max }))?;
         Ok(())
+    }
+
+    fn pass(&mut self, limit: DecodeError) -> DecodeError {
+        self.passed = Some(limit.clone());
+        limit
     }
 
     /// How much capacity may be asked for ahead of `length` elements. What is granted is gone for the others: an
@@ -95,8 +128,9 @@ impl<'de> Decoder<'_, 'de> {
     fn down<T>(self, part: impl FnOnce(&mut Input<'de>) -> Result<T, DecodeError>) -> Result<T, DecodeError> {
         let input = self.input;
         let depth = input.depth_left.checked_sub(1);
-        input.depth_left = depth.ok_or(DecodeError::TooDeep { max: input.limits.max_depth })?;
-        if size_of::<T>() > self.place {
+        let max = input.limits.max_depth;
+        input.depth_left = depth.ok_or_else(|| input.pass(DecodeError::TooDeep { max }))?;
+        if size_of::<T>() > self.place && !input.erased {
             input.charge(size_of::<T>())?;
         }
         let value = part(input);
@@ -315,7 +349,7 @@ struct Elements<'a, 'de> {
 
 impl<'de> Elements<'_, 'de> {
     fn part<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, DecodeError> {
-        let place = size_of::<T::Value>();
+        let place = if self.input.erased { ERASED_ELEMENT } else { size_of::<T::Value>() };
         self.input.charge(place)?;
         seed.deserialize(Decoder { input: &mut *self.input, place })
     }

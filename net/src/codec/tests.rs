@@ -27,6 +27,20 @@ fn a_megabyte_of_recursion_is_an_error_and_not_a_stack_overflow() {
     assert_eq!(decode_default::<Tree>(&vec![1; 1 << 20]), Err(DecodeError::TooDeep { max: 64 }));
 }
 
+fn decode_erased<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    decode_with(bytes, Limits::default(), |from| erased_serde::deserialize(from))
+}
+
+#[test]
+fn a_type_that_only_the_reader_knows_has_the_same_limits_of_depth_number_and_length() {
+    assert_eq!(decode_erased::<Tree>(&vec![1; 1 << 20]), Err(DecodeError::TooDeep { max: 64 }));
+    assert_eq!(decode_erased::<Vec<()>>(&HUGE), Err(DecodeError::TooManyElements { max: 1 << 20 }));
+    assert!(matches!(decode_erased::<bool>(&[7]), Err(DecodeError::Malformed(_))));
+    assert_eq!(decode_erased::<u8>(&[1, 2]), Err(DecodeError::Trailing { bytes: 1 }));
+    let long: Vec<u8> = vec![7; 100_000];
+    assert_eq!(decode_erased(&encode(&long, 1 << 20).unwrap()), Ok(long));
+}
+
 #[test]
 fn every_kind_of_recursion_counts_towards_the_depth() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]

@@ -76,15 +76,22 @@ pub enum RefusedTell {
     Undecodable,
 }
 
-impl fmt::Display for RefusedTell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl RefusedTell {
+    /// The reason in words.
+    pub fn words(self) -> &'static str {
+        match self {
             RefusedTell::NoProc => "the lane is gone",
             RefusedTell::Full => "the lane's mailbox is full",
             RefusedTell::SchemaMismatch => "the lane takes messages of another type",
             RefusedTell::NotExported => "the lane is not open to this peer",
             RefusedTell::Undecodable => "the bytes did not decode to a message",
-        })
+        }
+    }
+}
+
+impl fmt::Display for RefusedTell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
     }
 }
 
@@ -92,18 +99,24 @@ impl fmt::Display for RefusedTell {
 #[derive(Clone, Debug, PartialEq, Eq, SerializeDerive, Deserialize)]
 #[non_exhaustive]
 pub enum WireAskError {
-    /// The port was dropped without an answer: the callee died, or did not want to answer.
+    /// The port was dropped by a lane that lives on.
     Dropped,
+    /// The port went with a lane that ended.
+    Ended(ExitReason),
+    /// The port had gone on to a third node, and the link to that is gone.
+    NodeDown,
     /// The answer was there, but could not be encoded or was too large for the link.
     Unsendable,
 }
 
 impl fmt::Display for WireAskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            WireAskError::Dropped => "the ask was dropped without an answer",
-            WireAskError::Unsendable => "the answer does not fit through the link",
-        })
+        match self {
+            WireAskError::Dropped => f.write_str("the ask was dropped without an answer"),
+            WireAskError::Ended(reason) => write!(f, "the lane that had the ask ended: {reason}"),
+            WireAskError::NodeDown => f.write_str("the link to the node that had the ask is gone"),
+            WireAskError::Unsendable => f.write_str("the answer does not fit through the link"),
+        }
     }
 }
 
@@ -153,7 +166,7 @@ pub enum Frame<B = Vec<u8>> {
     Welcome,
     /// The hello of the other side is refused; the link closes.
     HelloRefused(Refusal),
-    /// A message for a lane or role of the receiver's.
+    /// A message for a lane of the receiver's.
     Tell {
         /// Whom it is for.
         to: WireSlot,
@@ -225,13 +238,20 @@ pub enum Frame<B = Vec<u8>> {
         /// The receiver's.
         to: WireSlot,
     },
-    /// An exit signal of a lane of the sender's to one of the receiver's.
+    /// An exit signal to a lane of the receiver's.
     Exit {
-        /// The sender's.
-        from: WireSlot,
+        /// The lane of the sender's that sends it; `None` where no lane of its own did.
+        from: Option<WireSlot>,
         /// The receiver's.
         to: WireSlot,
         /// What it says.
+        reason: ExitReason,
+    },
+    /// A lane of the receiver's is to end once it has handled what is queued.
+    Stop {
+        /// The lane.
+        to: WireSlot,
+        /// The reason with which it is to end.
         reason: ExitReason,
     },
     /// The sender asks for the lane of a name.
@@ -247,7 +267,7 @@ pub enum Frame<B = Vec<u8>> {
     LookupReply {
         /// The number of the request, chosen by the receiver.
         request: u64,
-        /// The lane or role, or why there is none.
+        /// The lane, or why there is none.
         result: Result<WireId, LookupError>,
     },
     /// Are you there?
@@ -285,7 +305,8 @@ mod kind {
     pub(super) const PING: u8 = 17;
     pub(super) const PONG: u8 = 18;
     pub(super) const GOODBYE: u8 = 19;
-    pub(super) const LAST: u8 = GOODBYE;
+    pub(super) const STOP: u8 = 20;
+    pub(super) const LAST: u8 = STOP;
 }
 
 /// Why a stream of bytes is no stream of frames, or a frame cannot be sent.
@@ -369,6 +390,7 @@ impl<B: AsRef<[u8]>> Frame<B> {
             Frame::Link { .. } => kind::LINK,
             Frame::Unlink { .. } => kind::UNLINK,
             Frame::Exit { .. } => kind::EXIT,
+            Frame::Stop { .. } => kind::STOP,
             Frame::Lookup { .. } => kind::LOOKUP,
             Frame::LookupReply { .. } => kind::LOOKUP_REPLY,
             Frame::Ping { .. } => kind::PING,
@@ -391,6 +413,9 @@ impl<B: AsRef<[u8]>> Frame<B> {
                 out.put(ask)?;
                 out.raw(body.as_ref())
             }
+            Frame::ReplyErr { ask, error: WireAskError::Ended(reason) } => {
+                out.put(&(ask, WireAskError::Ended(short_reason(reason))))
+            }
             Frame::ReplyErr { ask, error } => out.put(&(ask, error)),
             Frame::AskCancelled { ask } => out.put(ask),
             Frame::Monitor { reference, target } => out.put(&(reference, target)),
@@ -398,6 +423,7 @@ impl<B: AsRef<[u8]>> Frame<B> {
             Frame::Down { reference, reason } => out.put(&(reference, short_reason(reason))),
             Frame::Link { from, to } | Frame::Unlink { from, to } => out.put(&(from, to)),
             Frame::Exit { from, to, reason } => out.put(&(from, to, short_reason(reason))),
+            Frame::Stop { to, reason } => out.put(&(to, short_reason(reason))),
             Frame::Lookup { request, name, fingerprint } => out.put(&(request, name, fingerprint)),
             Frame::LookupReply { request, result } => out.put(&(request, result)),
             Frame::Ping { nonce } | Frame::Pong { nonce } => out.put(nonce),
@@ -433,6 +459,7 @@ impl Frame {
             kind::LINK => all(bytes).map(|(from, to)| Frame::Link { from, to })?,
             kind::UNLINK => all(bytes).map(|(from, to)| Frame::Unlink { from, to })?,
             kind::EXIT => all(bytes).map(|(from, to, reason)| Frame::Exit { from, to, reason })?,
+            kind::STOP => all(bytes).map(|(to, reason)| Frame::Stop { to, reason })?,
             kind::LOOKUP => {
                 all(bytes).map(|(request, name, fingerprint)| Frame::Lookup { request, name, fingerprint })?
             }

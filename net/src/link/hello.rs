@@ -37,16 +37,19 @@ impl Features {
     pub const MESSAGES: Features = Features(1);
     /// Monitors and downs.
     pub const MONITORS: Features = Features(1 << 1);
-    /// Links and exit signals.
+    /// Links: fates that are tied. Nobody offers it yet.
     pub const LINKS: Features = Features(1 << 2);
     /// Looking a lane up by its name.
     pub const NAMES: Features = Features(1 << 3);
+    /// Ending a lane: exit signals, kills and stops.
+    pub const SIGNALS: Features = Features(1 << 4);
 
-    const NAMED: [(Features, &str); 4] = [
+    const NAMED: [(Features, &str); 5] = [
         (Features::MESSAGES, "messages"),
         (Features::MONITORS, "monitors"),
         (Features::LINKS, "links"),
         (Features::NAMES, "names"),
+        (Features::SIGNALS, "signals"),
     ];
 
     /// What is in this set or in `other`.

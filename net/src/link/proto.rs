@@ -68,10 +68,11 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The hello of the node `identity`, which can do all that this crate can and insists on messages and monitors.
+    /// The hello of the node `identity`, which can do all that this crate can (no links yet) and insists on messages and
+    /// monitors.
     pub fn hello(&self, identity: NodeIdentity) -> Hello {
         let required = Features::MESSAGES.with(Features::MONITORS);
-        let offered = required.with(Features::LINKS).with(Features::NAMES);
+        let offered = required.with(Features::SIGNALS).with(Features::NAMES);
         Hello { identity, offered, required, max_frame: self.max_message }
     }
 }
@@ -304,6 +305,11 @@ impl Machine {
         self.events.pop_front()
     }
 
+    /// Whether the other side has accepted this one.
+    pub fn is_welcomed(&self) -> bool {
+        self.welcome_received
+    }
+
     /// Accepts the other side after [`Event::Introduced`]. Does nothing before it, and after the link has closed.
     pub fn welcome(&mut self) {
         let Some(terms) = self.introduced.as_ref().filter(|_| self.state == State::Handshaking && !self.welcome_sent)
@@ -458,7 +464,8 @@ fn features_of<B>(frame: &Frame<B>) -> Option<Features> {
         | Frame::ReplyErr { .. }
         | Frame::AskCancelled { .. } => Some(Features::MESSAGES),
         Frame::Monitor { .. } | Frame::Demonitor { .. } | Frame::Down { .. } => Some(Features::MONITORS),
-        Frame::Link { .. } | Frame::Unlink { .. } | Frame::Exit { .. } => Some(Features::LINKS),
+        Frame::Link { .. } | Frame::Unlink { .. } => Some(Features::LINKS),
+        Frame::Exit { .. } | Frame::Stop { .. } => Some(Features::SIGNALS),
         Frame::Lookup { .. } | Frame::LookupReply { .. } => Some(Features::NAMES),
         Frame::Hello(_)
         | Frame::Welcome
@@ -478,7 +485,8 @@ fn name_of<B>(frame: &Frame<B>) -> &'static str {
         Frame::Ping { .. } | Frame::Pong { .. } => "a heartbeat",
         Frame::Goodbye(_) => "a goodbye",
         Frame::Monitor { .. } | Frame::Demonitor { .. } | Frame::Down { .. } => "a frame of monitors",
-        Frame::Link { .. } | Frame::Unlink { .. } | Frame::Exit { .. } => "a frame of links",
+        Frame::Link { .. } | Frame::Unlink { .. } => "a frame of links",
+        Frame::Exit { .. } | Frame::Stop { .. } => "an exit signal",
         Frame::Lookup { .. } | Frame::LookupReply { .. } => "a frame of names",
         Frame::Tell { .. }
         | Frame::Refused { .. }

@@ -6,18 +6,28 @@ fn node(name: &str, incarnation: u64) -> NodeIdentity {
     NodeIdentity::new(name, incarnation).unwrap()
 }
 
+/// A table whose peers get the namespaces of the high range in turn.
+pub(crate) fn peers(own: NodeIdentity, lanes: u16) -> Peers {
+    let mut next = Namespace::FIRST_PEER;
+    let allot = move || {
+        let namespace = Namespace::new(next).filter(|namespace| namespace.number() != u16::MAX);
+        next = next.saturating_add(1);
+        namespace
+    };
+    Peers::new(own, Namespace::new(lanes).unwrap(), Box::new(allot))
+}
+
 fn table() -> Peers {
-    Peers::new(node("here", 1), Namespace::new(1).unwrap(), Namespace::new(2).unwrap())
+    peers(node("here", 1), 1)
 }
 
 #[test]
-fn each_incarnation_has_two_namespaces_of_the_high_range_and_lost_has_the_first() {
+fn each_incarnation_has_the_namespace_that_was_allotted_and_lost_has_the_last() {
     let mut peers = table();
     let a = peers.admit(&node("a", 1)).unwrap().peer;
     let b = peers.admit(&node("b", 1)).unwrap().peer;
-    let numbers = [Peer::LOST, a, b].map(|p| [Table::Lane, Table::Role].map(|t| p.namespace(t).number()));
-    assert_eq!(numbers, [[0x8000, 0x8001], [0x8002, 0x8003], [0x8004, 0x8005]]);
-    assert_eq!(Peer::of(Namespace::new(0x8005).unwrap()), Some((b, Table::Role)));
+    assert_eq!([Peer::LOST, a, b].map(|p| p.namespace().number()), [0xFFFF, 0x8000, 0x8001]);
+    assert_eq!(Peer::of(Namespace::new(0x8001).unwrap()), Some(b));
     assert_eq!(Peer::of(Namespace::new(0x7FFF).unwrap()), None);
 }
 
@@ -92,13 +102,13 @@ fn hearsay_cannot_use_up_the_namespaces() {
 #[test]
 fn namespaces_that_are_used_up_are_an_error_and_never_reused() {
     let mut peers = table();
-    let mut last = Peer::LOST;
-    for n in 0..Peer::COUNT as u64 - 1 {
+    let mut last = peers.admit(&node("a", 0)).unwrap().peer;
+    for n in 1..u64::from(u16::MAX - Namespace::FIRST_PEER) {
         let peer = peers.admit(&node("a", n)).unwrap().peer;
         assert!(peer > last);
         last = peer;
     }
-    assert_eq!(last.namespace(Table::Role).number(), u16::MAX);
+    assert_eq!(last.namespace().number(), u16::MAX - 1);
     assert_eq!(peers.admit(&node("a", u64::MAX)), Err(PeerError::Exhausted));
     assert_eq!(peers.latest("a"), Some((last, PeerState::Up)), "who was there stays");
 }
@@ -141,10 +151,10 @@ proptest! {
                 }
             }
             for name in ["a", "b", "c"] {
-                let up = peers.entries.iter().filter(|(i, s)| i.name() == name && *s == PeerState::Up).count();
+                let up = peers.entries.values().filter(|(i, s)| i.name() == name && *s == PeerState::Up).count();
                 prop_assert!(up <= 1);
             }
-            prop_assert_eq!(peers.heard, peers.entries.iter().filter(|(_, s)| *s == PeerState::Heard).count());
+            prop_assert_eq!(peers.heard, peers.entries.values().filter(|(_, s)| *s == PeerState::Heard).count());
         }
     }
 }

@@ -4,14 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::peer::{NodeIdentity, PeerError};
-use crate::wire_id::{Table, WireNode};
+use crate::wire_id::WireNode;
 
 fn slot() -> impl Strategy<Value = WireSlot> {
-    (any::<u32>(), any::<NonZeroU16>(), any::<bool>()).prop_map(|(key, generation, role)| WireSlot {
-        table: if role { Table::Role } else { Table::Lane },
-        key,
-        generation,
-    })
+    any::<(u32, NonZeroU16)>().prop_map(|(key, generation)| WireSlot { key, generation })
 }
 
 fn reason() -> impl Strategy<Value = ExitReason> {
@@ -45,14 +41,15 @@ pub(in crate::link) fn frame() -> impl Strategy<Value = Frame> {
         }),
         (slot(), asks).prop_map(|(to, asks)| Frame::Refused { to, asks, why: RefusedTell::Full }),
         any::<(u64, Vec<u8>)>().prop_map(|(ask, body)| Frame::ReplyOk { ask, body }),
-        any::<u64>().prop_map(|ask| Frame::ReplyErr { ask, error: WireAskError::Dropped }),
+        (any::<u64>(), reason()).prop_map(|(ask, reason)| Frame::ReplyErr { ask, error: WireAskError::Ended(reason) }),
         any::<u64>().prop_map(|ask| Frame::AskCancelled { ask }),
         (any::<u64>(), slot()).prop_map(|(reference, target)| Frame::Monitor { reference, target }),
         any::<u64>().prop_map(|reference| Frame::Demonitor { reference }),
         (any::<u64>(), reason()).prop_map(|(reference, reason)| Frame::Down { reference, reason }),
         (slot(), slot()).prop_map(|(from, to)| Frame::Link { from, to }),
         (slot(), slot()).prop_map(|(from, to)| Frame::Unlink { from, to }),
-        (slot(), slot(), reason()).prop_map(|(from, to, reason)| Frame::Exit { from, to, reason }),
+        (prop::option::of(slot()), slot(), reason()).prop_map(|(from, to, reason)| Frame::Exit { from, to, reason }),
+        (slot(), reason()).prop_map(|(to, reason)| Frame::Stop { to, reason }),
         any::<(u64, String, u64)>().prop_map(|(request, name, fingerprint)| Frame::Lookup {
             request,
             name,
@@ -90,9 +87,9 @@ fn read_all(reader: &mut FrameReader, mut input: &[u8]) -> Result<Vec<Frame>, Fr
 
 #[test]
 fn the_bytes_of_a_frame_are_those_of_the_table() {
-    let to = WireSlot { table: Table::Role, key: 5, generation: NonZeroU16::new(3).unwrap() };
+    let to = WireSlot { key: 5, generation: NonZeroU16::new(3).unwrap() };
     let tell = Frame::Tell { to, fingerprint: 9, asks: Asks { first: 7, count: 1 }, body: vec![0xAA, 0xBB] };
-    assert_eq!(bytes_of(&[tell]), [8, 0, 0, 0, 4, 0, 1, 5, 3, 9, 7, 1, 0xAA, 0xBB]);
+    assert_eq!(bytes_of(&[tell]), [7, 0, 0, 0, 4, 0, 5, 3, 9, 7, 1, 0xAA, 0xBB]);
     assert_eq!(bytes_of(&[Frame::Welcome]), [0, 0, 0, 0, 2, 0]);
 }
 

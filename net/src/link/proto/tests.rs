@@ -7,12 +7,14 @@ use super::super::frame::tests::frame;
 use super::super::frame::{Asks, MAX_HELLO, RefusedTell};
 use super::*;
 use crate::peer::PeerError;
-use crate::wire_id::{Table, WireSlot};
+use crate::wire_id::WireSlot;
 
 const START: Duration = Duration::from_secs(100);
 
 fn hello(name: &str) -> Hello {
-    Config::default().hello(NodeIdentity::new(name, 1).unwrap())
+    let hello = Config::default().hello(NodeIdentity::new(name, 1).unwrap());
+    // What the machine carries is more than what nodes offer yet.
+    Hello { offered: hello.offered.with(Features::LINKS), ..hello }
 }
 
 fn machine(name: &str) -> Machine {
@@ -20,7 +22,7 @@ fn machine(name: &str) -> Machine {
 }
 
 fn slot(key: u32) -> WireSlot {
-    WireSlot { table: Table::Lane, key, generation: NonZeroU16::MIN }
+    WireSlot { key, generation: NonZeroU16::MIN }
 }
 
 fn tell(key: u32, body: Vec<u8>) -> Frame {
