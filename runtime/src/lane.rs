@@ -82,7 +82,8 @@ impl std::error::Error for SpawnError {}
 #[must_use = "nothing is spawned before `spawn`"]
 pub struct Spawn {
     name: Option<Arc<str>>,
-    bound: u32,
+    /// `None`: unbounded.
+    bound: Option<u32>,
     linked: bool,
     monitored: Option<bool>,
     trap_exits: bool,
@@ -107,7 +108,7 @@ impl Default for Spawn {
 impl Spawn {
     /// A lane with no name, a mailbox of [`DEFAULT_BOUND`] messages, no link and no monitor.
     pub const fn new() -> Spawn {
-        Spawn { name: None, bound: DEFAULT_BOUND, linked: false, monitored: None, trap_exits: false }
+        Spawn { name: None, bound: Some(DEFAULT_BOUND), linked: false, monitored: None, trap_exits: false }
     }
 
     /// Registers the lane under a name before it runs.
@@ -118,13 +119,13 @@ impl Spawn {
 
     /// The most messages that may be queued, from 1 to [`MAX_BOUND`]; [`DEFAULT_BOUND`] by default.
     pub fn mailbox(mut self, bound: u32) -> Spawn {
-        self.bound = bound;
+        self.bound = Some(bound);
         self
     }
 
     /// Lets the mailbox grow without bound: senders never wait, and memory is the only limit.
     pub fn unbounded(mut self) -> Spawn {
-        self.bound = word::UNBOUNDED;
+        self.bound = None;
         self
     }
 
@@ -192,9 +193,10 @@ impl Spawn {
         M: Send + 'static,
         F: Future<Output: IntoExit> + Send + 'static,
     {
-        if self.bound != word::UNBOUNDED && !(1..=MAX_BOUND).contains(&self.bound) {
-            return Err(SpawnError::BadBound { bound: self.bound });
+        if let Some(bound) = self.bound.filter(|bound| !(1..=MAX_BOUND).contains(bound)) {
+            return Err(SpawnError::BadBound { bound });
         }
+        let bound = self.bound.unwrap_or(word::UNBOUNDED);
         if scheduler.closing.load(Ordering::Acquire) {
             return Err(SpawnError::ShuttingDown);
         }
@@ -205,11 +207,13 @@ impl Spawn {
         let too_many = SpawnError::TooManyLanes { limit: scheduler.max_lanes };
         let unborn = scheduler
             .vacant()
-            .and_then(|vacant| vacant.publish(LaneType::of::<F, M>(), self.bound, parent, at, death::abandon))
+            .and_then(|vacant| vacant.publish(LaneType::of::<F, M>(), bound, parent, at, death::abandon))
             .ok_or(too_many)?;
         let id = unborn.id;
         // Should `make` panic, the lane is abandoned.
         let frame = Frame::new::<F, M>(make(Inbox::new(id)));
+        // From here on the runtime waits for the lane, if it did not end while `make` ran.
+        let counted = scheduler.count_new().ok_or(SpawnError::ShuttingDown)?;
         let mut own = Own { frame: Some(frame), ..Own::default() };
         if self.trap_exits {
             own.flags |= TRAPS_EXITS;
@@ -227,7 +231,7 @@ impl Spawn {
             }
         }
         let monitor = parent.and_then(|parent| self.tie(parent, id, &mut own));
-        scheduler.queue_new(unborn.born(own));
+        counted.queue(unborn.born(own));
         Ok(NewLane { mailbox: MailboxId::new_unchecked(id), monitor })
     }
 

@@ -28,7 +28,7 @@ use crate::lane::own::{DOOMED, Own, RECEIVES_BY_WAKER};
 use crate::lane::waker::waker;
 use crate::sched;
 use crate::signal::{Down, Effect, Exit, MonitorRef, Signal, take_effect};
-use crate::slot::{SlotRef, slot_of};
+use crate::slot::{SlotRef, slot_of, table_of};
 
 /// The bound of a mailbox that was not given another.
 pub const DEFAULT_BOUND: u32 = 1024;
@@ -162,7 +162,10 @@ impl<M: Send + 'static> MailboxId<M> {
     /// The mailbox of a lane that once was and is gone: sending to it gives the message back, for ever. `None` for an id
     /// that never was or still is.
     pub fn of_gone(id: Id) -> Option<MailboxId<M>> {
-        slot_of(id)?.word.is_past(id.generation().get()).then(|| MailboxId::new_unchecked(id))
+        // A slot that nobody has had looks like one that is used up: both are all zeroes.
+        let was_used = id.key() < table_of(id.namespace())?.highest();
+        let is_past = slot_of(id)?.word.is_past(id.generation().get());
+        (was_used && is_past).then(|| MailboxId::new_unchecked(id))
     }
 
     /// The bare id.
@@ -399,7 +402,8 @@ impl<M: Send + 'static> Inbox<M> {
         }
         let id = self.id;
         let (node, displaced) = self.within(|slot, own| {
-            let mut found = own.inbox.remove_first(&mut wanted);
+            // What came after an exit signal that took effect is not received, though it is in our hands.
+            let mut found = if own.has(DOOMED) { None } else { own.inbox.remove_first(&mut wanted) };
             let mut displaced = None;
             while found.is_none() {
                 let took = take_in(id, slot, own);

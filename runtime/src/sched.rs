@@ -107,10 +107,8 @@ impl Scheduler {
             Some(local) if Arc::ptr_eq(&local.scheduler, self) => local.vacant(),
             _ => {
                 let mut keys = VecDeque::new();
-                self.table.allocate(&mut keys, self.max_lanes);
-                let key = keys.pop_front()?;
-                self.table.give_back(keys.into_iter());
-                self.table.vacant(key)
+                self.table.allocate(&mut keys, 1, self.max_lanes);
+                self.table.vacant(keys.pop_front()?)
             }
         })
     }

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::inspect::Inspection;
-use crate::lane::own::{DOOMED, Own, TRAPS_EXITS};
-use crate::lane::watch;
+use crate::lane::own::{DOOMED, More, Own, TRAPS_EXITS};
 use crate::receipt::ExitReceipt;
 use crate::reply::Answerer;
 
@@ -90,40 +89,35 @@ pub(crate) enum Effect {
 pub(crate) fn take_effect(me: Id, own: &mut Own, signal: Signal) -> Effect {
     match signal {
         Signal::Exit { from, reason, linked } => exit(me, own, from, reason, linked),
-        Signal::Link { from } => {
-            own.more().links.insert(from);
-            Effect::Done
-        }
-        Signal::Unlink { from } => {
-            if let Some(more) = &mut own.more {
-                more.links.remove(&from);
-            }
-            Effect::Done
-        }
-        Signal::Monitor { watcher, number, receipt } => {
-            own.more().watchers.insert((watcher, number), receipt);
-            Effect::Done
-        }
-        Signal::Demonitor { watcher, number } => {
-            if let Some(more) = &mut own.more {
-                more.watchers.remove(&(watcher, number));
-            }
-            Effect::Done
-        }
         Signal::Down(down) => {
             // One that was demonitored meanwhile is not delivered.
             let known = own.more.as_mut().and_then(|more| more.watching.remove(&down.reference.number));
             if known.is_some() { Effect::Deliver(Signal::Down(down)) } else { Effect::Done }
-        }
-        Signal::Join(answerer) => {
-            own.more().joiners.push(answerer);
-            Effect::Done
         }
         Signal::Inspect(answerer) => {
             answerer.answer_later(Inspection::of(me, own));
             Effect::Done
         }
         Signal::Stop(reason) => Effect::Deliver(Signal::Stop(reason)),
+        Signal::Unlink { .. } | Signal::Demonitor { .. } if own.more.is_none() => Effect::Done,
+        tie => {
+            take_note(own.more(), tie);
+            Effect::Done
+        }
+    }
+}
+
+/// Lets a signal change whom the lane's end must tell. It is all that an unread signal can still do to a lane that has
+/// ended: whoever sent it hears of the end with the others.
+pub(crate) fn take_note(more: &mut More, signal: Signal) {
+    match signal {
+        Signal::Link { from } => _ = more.links.insert(from),
+        Signal::Unlink { from } => _ = more.links.remove(&from),
+        Signal::Monitor { watcher, number, receipt } => _ = more.watchers.insert((watcher, number), receipt),
+        Signal::Demonitor { watcher, number } => _ = more.watchers.remove(&(watcher, number)),
+        Signal::Join(answerer) => more.joiners.push(answerer),
+        // An answerer that is dropped says so.
+        Signal::Inspect(_) | Signal::Exit { .. } | Signal::Down(_) | Signal::Stop(_) => {}
     }
 }
 
@@ -148,18 +142,4 @@ fn doom(own: &mut Own, reason: ExitReason) -> Effect {
     own.flags |= DOOMED;
     own.more().doomed.get_or_insert(reason);
     Effect::Done
-}
-
-/// What a dead lane's unread signal asks of whoever sent it.
-pub(crate) fn bounce(me: Id, signal: Signal, reason: &ExitReason) {
-    match signal {
-        Signal::Link { from } => watch::send_exit(from, me, reason.clone(), true),
-        Signal::Monitor { watcher, number, receipt: _ } => {
-            watch::send_down(MonitorRef { watcher, number }, me, reason.clone(), None);
-        }
-        Signal::Join(answerer) => _ = answerer.answer(reason.clone()),
-        // An unanswered answerer says so when dropped.
-        Signal::Inspect(_) => {}
-        Signal::Exit { .. } | Signal::Unlink { .. } | Signal::Demonitor { .. } | Signal::Down(_) | Signal::Stop(_) => {}
-    }
 }

@@ -271,10 +271,15 @@ impl std::fmt::Debug for Table {
 struct Free {
     keys: VecDeque<u32>,
     fresh: u32,
+    /// Keys that were taken and neither given back nor retired.
+    out: u32,
 }
 
-/// Slots that move between a worker and its table at a time.
-pub(crate) const BATCH: usize = 256;
+/// Slots that move between a worker and its table at a time, in a runtime that may have so many lanes. With a low
+/// limit no worker keeps free slots to itself, or the others would meet the limit too early.
+pub(crate) const fn batch(max_lanes: u32) -> u32 {
+    if max_lanes < 1 << 16 { 1 } else { 256 }
+}
 
 impl Table {
     /// The scheduler that runs the lanes of this table.
@@ -301,14 +306,17 @@ impl Table {
         self.free.lock().fresh
     }
 
-    /// Takes up to `BATCH` free keys, the longest free first; fresh ones where none is free.
-    pub(crate) fn allocate(&'static self, keys: &mut VecDeque<u32>, max_keys: u32) {
+    /// Takes up to `most` free keys, the longest free first; fresh ones where none is free. No more than `max_keys` are
+    /// out at a time.
+    pub(crate) fn allocate(&'static self, keys: &mut VecDeque<u32>, most: u32, max_keys: u32) {
         let mut free = self.free.lock();
-        let known = free.keys.len().min(BATCH);
+        let most = most.min(max_keys.saturating_sub(free.out));
+        let known = free.keys.len().min(most as usize);
         keys.extend(free.keys.drain(..known));
+        free.out += known as u32;
         if known == 0 {
             let first = free.fresh;
-            for key in first..first.saturating_add(BATCH as u32).min(max_keys) {
+            for key in first..first.saturating_add(most) {
                 let Some(slot) = self.slots.reach(key) else { return };
                 slot.key.store(key, Ordering::Relaxed);
                 slot.table.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
@@ -316,23 +324,33 @@ impl Table {
                 slot.word.close(1);
                 keys.push_back(key);
                 free.fresh = key + 1;
+                free.out += 1;
             }
         }
     }
 
     /// Gives keys back.
     pub(crate) fn give_back(&self, keys: impl Iterator<Item = u32>) {
-        self.free.lock().keys.extend(keys);
+        let mut free = self.free.lock();
+        let before = free.keys.len();
+        free.keys.extend(keys);
+        free.out -= (free.keys.len() - before) as u32;
     }
 
     /// The slot's generations are used up: it is never used again.
     pub(crate) fn retire(&self, slot: SlotRef) {
+        self.free.lock().out -= 1;
         let page = ptr::from_ref(slot).addr() / PAGE;
         let mut retired = self.retired_in_page.lock();
         let count = retired.entry(page).or_insert(AtomicU8::new(0));
         *count.get_mut() += 1;
         if usize::from(*count.get_mut()) == PAGE / size_of::<Slot>() {
             retired.remove(&page);
+            // SAFETY: it reads a constant of the system. Where its pages are larger than ours (some ARM machines), zeroing
+            // one would take living slots along.
+            if unsafe { libc::sysconf(libc::_SC_PAGESIZE) } != PAGE as libc::c_long {
+                return;
+            }
             let start = ptr::from_ref(slot).map_addr(|address| address / PAGE * PAGE).cast_mut();
             // SAFETY: the page lies within one chunk of ours (chunks are whole pages), it stays mapped and reads as
             // zeros from now on, and invariant 5 says that this is sound while others look at it.
@@ -386,7 +404,7 @@ fn new_table() -> Option<&'static Table> {
     let table: &'static Table = Box::leak(Box::new(Table {
         namespace,
         slots: Region::new(),
-        free: Mutex::new(Free { keys: VecDeque::new(), fresh: 0 }),
+        free: Mutex::new(Free { keys: VecDeque::new(), fresh: 0, out: 0 }),
         retired_in_page: Mutex::default(),
         scheduler: RwLock::new(None),
     }));
@@ -449,7 +467,7 @@ mod tests {
     fn a_page_of_retired_slots_reads_as_dead() {
         let table = new_table().unwrap();
         let mut keys = VecDeque::new();
-        table.allocate(&mut keys, u32::MAX);
+        table.allocate(&mut keys, 256, u32::MAX);
         let per_page = (PAGE / size_of::<Slot>()) as u32;
         for key in 0..per_page {
             let slot = table.at(key).unwrap();

@@ -4,8 +4,8 @@
 //! 2. The future is dropped; its destructors run, and may do what they like.
 //! 3. What the lane held is released: timers, descriptors, names.
 //! 4. What was queued is dropped; reply ports in it tell their callers, waiting senders get their message back.
-//! 5. The lane counts as dead; only now do links and watchers hear of it, who so find its name free.
-//! 6. The slot goes back, under its next generation or never.
+//! 5. The lane counts as dead, and its slot goes back, under its next generation or never.
+//! 6. Only now do links and watchers hear of it, who so find its name free and room for another lane.
 
 use std::sync::Arc;
 
@@ -61,17 +61,20 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     local.ending.replace(outer);
 
     // 5.
-    slot.state.transition_to_dead();
+    if slot.state.transition_to_dead() {
+        signals.extend(watch::take_late(id));
+    }
     local.running.set(None);
     let awaits_left = (flags & COUNTS_AWAITS != 0).then_some(more.awaits_left);
-    tell(id, *more, signals, &mut receipt);
+    report(slot, id, &more.names, &receipt);
+    local.give_back(slot);
 
     // 6.
+    tell(id, *more, signals, &mut receipt);
     local.scheduler.metrics.note_death(local.index, &receipt);
     if let Some(plan) = &local.scheduler.faults {
         plan.ended(Ended { id, receipt: &receipt, awaits_left });
     }
-    local.give_back(slot);
 }
 
 /// Runs a destructor; 1 where it panicked.
@@ -88,10 +91,10 @@ pub(crate) fn abandon(slot: SlotRef, id: Id) {
     if taken.waiters {
         wait::refuse_all(id);
     }
-    slot.state.transition_to_dead();
-    for signal in signals {
-        signal::bounce(id, signal, &ExitReason::NoProc);
+    if slot.state.transition_to_dead() {
+        signals.extend(watch::take_late(id));
     }
+    tell(id, More::default(), signals, &mut receipt);
     if let Some(table) = slot.table() {
         match slot.word.next_generation() {
             0 => table.retire(slot),
@@ -126,14 +129,24 @@ fn release(local: &Local, slot: SlotRef, id: Id, flags: u32, more: &More, receip
     }
 }
 
-fn tell(id: Id, more: More, signals: Vec<Signal>, receipt: &mut ExitReceipt) {
-    let More { links, watchers, watching, joiners, .. } = more;
+/// Writes of an end that was no ordinary one.
+fn report(slot: SlotRef, id: Id, names: &[Arc<str>], receipt: &ExitReceipt) {
+    if !receipt.reason.is_ordinary() {
+        let spawned_at = slot.spawned_at().map(tracing::field::display);
+        tracing::warn!(lane = %id, ?names, spawned_at, reason = %receipt.reason, "lane ended");
+    }
+}
+
+/// Tells all who are tied to the lane, those included whose wish was still unread.
+fn tell(id: Id, mut more: More, signals: Vec<Signal>, receipt: &mut ExitReceipt) {
+    for signal in signals {
+        signal::take_note(&mut more, signal);
+    }
+    let More { links, watchers, watching, joiners, receiver, .. } = more;
+    receipt.destructor_panics += guarded(|| drop(receiver));
     receipt.links = links.len() as u64;
     receipt.watchers = watchers.len() as u64;
     receipt.monitors = watching.len() as u64;
-    if !receipt.reason.is_ordinary() {
-        tracing::warn!(lane = %id, reason = %receipt.reason, "lane ended");
-    }
     let shared = watchers.values().any(|wanted| *wanted).then(|| Arc::new(receipt.clone()));
     for link in links {
         watch::send_exit(link, id, receipt.reason.clone(), true);
@@ -148,8 +161,5 @@ fn tell(id: Id, more: More, signals: Vec<Signal>, receipt: &mut ExitReceipt) {
     for joiner in joiners {
         // Whoever waited may have left.
         let _ = joiner.answer(receipt.reason.clone());
-    }
-    for signal in signals {
-        signal::bounce(id, signal, &receipt.reason);
     }
 }

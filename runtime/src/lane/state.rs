@@ -9,6 +9,7 @@
 //! | 2 | `KILL` | it must end before the next poll |
 //! | 3 | `SIGNAL` | signals in its mailbox must take effect before the next poll |
 //! | 4 | `LIVE` | it has a tenant; an all-zero word is a dead lane |
+//! | 5 | `LATE` | somebody wants to hear of its end, who came after its mailbox had closed |
 //! | 48..64 | generation | which tenant |
 //!
 //! # Invariants
@@ -26,6 +27,7 @@ const RUNNING: u64 = 2;
 const KILL: u64 = 4;
 const SIGNAL: u64 = 8;
 const LIVE: u64 = 16;
+const LATE: u64 = 32;
 const GENERATION_SHIFT: u32 = 48;
 
 /// The packed word.
@@ -110,6 +112,11 @@ impl State {
         self.raise(Some(generation), SIGNAL | SCHEDULED)
     }
 
+    /// Somebody who found the mailbox closed wants to hear of the end: false where it is over.
+    pub(crate) fn transition_to_awaited(&self, generation: u16) -> bool {
+        self.raise(Some(generation), LATE) != OnWake::Stale
+    }
+
     fn raise(&self, generation: Option<u16>, bits: u64) -> OnWake {
         // ORDER: Acquire, and AcqRel below: Release publishes what the waker wrote to the worker that polls next and
         // pairs with `transition_to_running`. The write happens even where the bit was set already: a load alone
@@ -157,10 +164,11 @@ impl State {
         if word & SCHEDULED != 0 { OnIdle::Schedule } else { OnIdle::Parked }
     }
 
-    /// The lane has ended and what it held is released.
-    pub(crate) fn transition_to_dead(&self) {
-        // ORDER: Release: who sees the lane dead sees its resources free.
-        self.0.store(0, Ordering::Release);
+    /// The lane has ended and what it held is released: whether somebody came late who wants to hear of it.
+    pub(crate) fn transition_to_dead(&self) -> bool {
+        // ORDER: AcqRel: Release, as who sees the lane dead sees its resources free; Acquire pairs with the Release of
+        // `transition_to_awaited`.
+        self.0.swap(0, Ordering::AcqRel) & LATE != 0
     }
 }
 
@@ -197,7 +205,7 @@ mod tests {
         assert_eq!(state.transition_to_killed(2), OnWake::Nothing);
         assert!(state.transition_to_running().kill);
         assert!(state.is_live(2));
-        state.transition_to_dead();
+        assert!(!state.transition_to_dead());
         assert!(!state.is_live(2));
     }
 }

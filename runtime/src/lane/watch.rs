@@ -5,6 +5,10 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use rustc_hash::FxBuildHasher;
+
 use crate::context;
 use crate::exit::ExitReason;
 use crate::id::Id;
@@ -16,7 +20,7 @@ use crate::receipt::ExitReceipt;
 use crate::reply::{self, Answer};
 use crate::sched;
 use crate::signal::{Down, MonitorRef, Signal};
-use crate::slot::slot_of;
+use crate::slot::{SlotRef, slot_of};
 
 /// Whether a signal must take effect though the lane is not receiving.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,8 +44,39 @@ fn deliver(to: Id, signal: Signal, urgency: Urgency) -> bool {
             }
             true
         }
-        Err(_) => false,
+        Err((_, node)) => node.take::<Signal>().is_ok_and(|signal| deliver_late(slot, to, signal)),
     }
+}
+
+const SHARDS: usize = 16;
+
+type Late = Mutex<HashMap<Id, Vec<Signal>, FxBuildHasher>>;
+
+/// Signals for lanes that are ending: their mailbox is closed, and what they held is not all released.
+static LATE: [Late; SHARDS] = [const { Mutex::new(HashMap::with_hasher(FxBuildHasher)) }; SHARDS];
+
+fn late(id: Id) -> &'static Late {
+    &LATE[id.key() as usize % SHARDS]
+}
+
+/// Leaves a signal, by which somebody wants to hear of a lane's end, for the end that is under way; false where it is
+/// over. Told at once, they would find its name still taken.
+fn deliver_late(slot: SlotRef, to: Id, signal: Signal) -> bool {
+    if !matches!(signal, Signal::Link { .. } | Signal::Monitor { .. } | Signal::Join(_) | Signal::Demonitor { .. }) {
+        return false;
+    }
+    // Under the lock, so that a death that saw the mark finds the signal.
+    let mut late = late(to).lock();
+    let in_time = slot.state.transition_to_awaited(to.generation().get());
+    if in_time {
+        late.entry(to).or_default().push(signal);
+    }
+    in_time
+}
+
+/// What came for a lane after its mailbox had closed.
+pub(crate) fn take_late(id: Id) -> Vec<Signal> {
+    late(id).lock().remove(&id).unwrap_or_default()
 }
 
 /// Sends an exit signal; a lane that is gone does not hear it.

@@ -20,7 +20,7 @@ use crate::lane::state::OnIdle;
 use crate::lane::waker::waker;
 use crate::mailbox::{node, take_in};
 use crate::panic::{self, contain};
-use crate::slot::{BATCH, SlotRef, Vacant};
+use crate::slot::{SlotRef, Vacant, batch};
 
 /// Lanes that may run from the hand-over place in a row before the queue has its turn.
 const NEXT_IN_A_ROW: u32 = 16;
@@ -96,7 +96,8 @@ impl Local {
     pub(crate) fn vacant(&self) -> Option<Vacant> {
         let mut slots = self.slots.borrow_mut();
         if slots.is_empty() {
-            self.scheduler.table.allocate(&mut slots, self.scheduler.max_lanes);
+            let max_lanes = self.scheduler.max_lanes;
+            self.scheduler.table.allocate(&mut slots, batch(max_lanes), max_lanes);
         }
         self.scheduler.table.vacant(slots.pop_front()?)
     }
@@ -109,8 +110,9 @@ impl Local {
         }
         let mut slots = self.slots.borrow_mut();
         slots.push_back(slot.key());
-        if slots.len() > 2 * BATCH {
-            self.scheduler.table.give_back(slots.drain(..BATCH));
+        let batch = batch(self.scheduler.max_lanes) as usize;
+        if batch == 1 || slots.len() > 2 * batch {
+            self.scheduler.table.give_back(slots.drain(..batch));
         }
     }
 
