@@ -1,12 +1,11 @@
 //! Where a worker's thread sleeps: on a condition variable, or in a driver, whichever it says.
 //!
 //! Owns: the hand-shake between one sleeper and many wakers. A token is kept, so an unpark before the park is not lost.
-
-use std::sync::atomic::{AtomicU8, Ordering};
-
-use parking_lot::{Condvar, Mutex};
+//!
+//! Model: `model/parker.rs`.
 
 use crate::env::Unparker;
+use crate::shim::{AtomicU8, Condvar, Mutex, Ordering};
 
 const AWAKE: u8 = 0;
 const NOTIFIED: u8 = 1;
@@ -32,7 +31,7 @@ impl Parker {
                 self.condvar.wait(&mut guard);
             }
         }
-        self.state.store(AWAKE, Ordering::Release);
+        self.take_token();
     }
 
     /// Sleeps by `wait`, which an unpark of driver `driver` ends.
@@ -40,13 +39,18 @@ impl Parker {
         if self.announce(IN_DRIVER + driver as u8) {
             wait();
         }
-        // ORDER: AcqRel: an unpark that came by now is seen with all before it.
-        self.state.swap(AWAKE, Ordering::AcqRel);
+        self.take_token();
     }
 
     /// False where an unpark came first.
     fn announce(&self, state: u8) -> bool {
         self.state.compare_exchange(AWAKE, state, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    fn take_token(&self) {
+        // ORDER: AcqRel, and a read-modify-write: a second unpark that found the token given is seen with all before it.
+        // A store would wipe it out unseen. Model: `no_unpark_is_lost_on_the_condition_variable`.
+        self.state.swap(AWAKE, Ordering::AcqRel);
     }
 
     /// Ends the present park, or the next one.

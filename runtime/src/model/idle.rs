@@ -1,0 +1,190 @@
+//! Who sleeps and whom to wake: two workers, and work from outside and from the workers themselves.
+//!
+//! A worker whose turn it is to sleep stops here. Once all have stopped, those that were given a token go on one after
+//! the other. What is left in a queue then is work that nobody is awake to do. That the token arrives is the business of
+//! `model/parker.rs`.
+
+use std::sync::Arc;
+
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::thread;
+
+use super::explore;
+use crate::sched::idle::Idle;
+
+/// A queue that publishes nothing by itself, and may look empty to whoever has not been told otherwise.
+#[derive(Default)]
+struct Queue(AtomicUsize);
+
+impl Queue {
+    fn push(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
+    fn take(&self) -> bool {
+        let one_less = |length: usize| length.checked_sub(1);
+        !self.is_empty() && self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+    }
+}
+
+/// As the `Scheduler` of `sched.rs`.
+struct Pool {
+    idle: Idle,
+    tokens: [AtomicBool; 2],
+    injector: Queue,
+    own: [Queue; 2],
+    done: AtomicUsize,
+}
+
+/// As the `Local` of `sched/worker.rs`.
+struct Worker {
+    pool: Arc<Pool>,
+    index: usize,
+    searching: bool,
+    /// It has nothing to do until it gets its token.
+    asleep: bool,
+}
+
+impl Pool {
+    fn new() -> Arc<Pool> {
+        Arc::new(Pool {
+            idle: Idle::new(2),
+            tokens: Default::default(),
+            injector: Queue::default(),
+            own: Default::default(),
+            done: AtomicUsize::new(0),
+        })
+    }
+
+    /// As `Scheduler::unpark`.
+    fn unpark(&self, worker: Option<usize>) {
+        if let Some(worker) = worker {
+            self.tokens[worker].swap(true, Ordering::Release);
+        }
+    }
+
+    fn takes_token(&self, worker: usize) -> bool {
+        self.tokens[worker].swap(false, Ordering::Acquire)
+    }
+
+    /// As `Scheduler::inject`.
+    fn inject(&self) {
+        self.injector.push();
+        self.unpark(self.idle.wake_one());
+    }
+
+    fn has_nothing_to_do(&self) -> bool {
+        self.injector.is_empty() && self.own.iter().all(Queue::is_empty)
+    }
+}
+
+impl Worker {
+    fn new(pool: &Arc<Pool>, index: usize) -> Worker {
+        Worker { pool: pool.clone(), index, searching: false, asleep: false }
+    }
+
+    /// As `sched::worker::work`, up to where the thread would block.
+    fn work(mut self) -> Worker {
+        while !self.asleep {
+            if self.pick() {
+                self.found_work();
+                self.pool.done.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.sleep();
+            }
+        }
+        self
+    }
+
+    /// As `Local::pick` and `Local::search`.
+    fn pick(&mut self) -> bool {
+        let pool = &self.pool;
+        if pool.own[self.index].take() || pool.injector.take() {
+            return true;
+        }
+        self.searching = self.searching || pool.idle.try_start_searching();
+        self.searching && (pool.own[1 - self.index].take() || pool.injector.take())
+    }
+
+    /// As `Local::found_work`.
+    fn found_work(&mut self) {
+        if std::mem::take(&mut self.searching) && self.pool.idle.stop_searching() {
+            self.pool.unpark(self.pool.idle.wake_one_hint());
+        }
+    }
+
+    /// As `Local::sleep`.
+    fn sleep(&mut self) {
+        self.pool.idle.transition_to_sleeping(self.index, self.searching);
+        if self.pool.has_nothing_to_do() && !self.pool.takes_token(self.index) {
+            self.asleep = true;
+        } else {
+            self.searching = self.pool.idle.transition_from_sleeping(self.index);
+        }
+    }
+
+    /// The park is over.
+    fn wake_up(mut self) -> Worker {
+        self.asleep = false;
+        self.searching = self.pool.idle.transition_from_sleeping(self.index);
+        self.work()
+    }
+
+    /// As `Local::push_back`.
+    fn push_back(&self) {
+        self.pool.own[self.index].push();
+        self.pool.unpark(self.pool.idle.wake_one_hint());
+    }
+}
+
+/// Lets those work that may, until all sleep; how much was done.
+fn settle(pool: &Pool, mut workers: [Worker; 2]) -> usize {
+    let mut somebody_worked = true;
+    while somebody_worked {
+        somebody_worked = false;
+        workers = workers.map(|worker| {
+            if !worker.asleep || !pool.takes_token(worker.index) {
+                return worker;
+            }
+            somebody_worked = true;
+            worker.wake_up()
+        });
+    }
+    pool.done.load(Ordering::Relaxed)
+}
+
+#[test]
+fn no_wake_up_is_lost() {
+    explore(|| {
+        let pool = Pool::new();
+        let workers = [0, 1].map(|index| {
+            let worker = Worker::new(&pool, index);
+            thread::spawn(|| worker.work())
+        });
+        pool.inject();
+        pool.inject();
+        let workers = workers.map(|worker| worker.join().unwrap());
+        assert_eq!(settle(&pool, workers), 2, "all sleep, and there is work");
+        assert!(pool.has_nothing_to_do() && pool.idle.all_asleep());
+    });
+}
+
+/// One worker pushes for itself and hints, while the other goes to sleep.
+#[test]
+fn a_hint_that_is_missed_loses_no_work() {
+    explore(|| {
+        let pool = Pool::new();
+        let other = Worker::new(&pool, 1);
+        let other = thread::spawn(|| other.work());
+        let worker = Worker::new(&pool, 0);
+        worker.push_back();
+        worker.push_back();
+        let workers = [worker.work(), other.join().unwrap()];
+        assert_eq!(settle(&pool, workers), 2, "all sleep, and there is work");
+        assert!(pool.has_nothing_to_do() && pool.idle.all_asleep());
+    });
+}
