@@ -80,16 +80,31 @@ impl Counters {
     /// Adds to a worker's own line.
     fn add(&self, worker: usize, which: usize, count: u64) {
         let counter = &self.lines[worker].0[which];
-        // ORDER: Relaxed: counters order nothing. One thread writes each line, so load and store will do.
-        counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+        // One thread writes each line, so load and store will do. ORDER: Release, for `alive`: who sees that a lane has
+        // ended sees those that it had spawned.
+        counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Release);
     }
 
-    pub(crate) fn note_spawn(&self, worker: Option<usize>) {
-        match worker {
-            Some(worker) => self.add(worker, SPAWNED, 1),
-            // Threads outside share the last line.
-            None => _ = self.lines[self.lines.len() - 1].0[SPAWNED].fetch_add(1, Ordering::Relaxed),
-        }
+    /// Counts a lane that a lane spawns.
+    pub(crate) fn note_spawn(&self, worker: usize) {
+        self.add(worker, SPAWNED, 1);
+    }
+
+    /// Counts a lane that is not spawned by a lane; no other lane then keeps the runtime from ending.
+    pub(crate) fn note_spawn_by_none(&self, worker: Option<usize>) {
+        // ORDER: SeqCst: of this and the look at `closing` that follows, and of the setting of `closing` and the look
+        // at this that follows, one look sees what the other did.
+        self.spawned_by(worker).fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Takes back what one of the two above counted.
+    pub(crate) fn forget_spawn(&self, worker: Option<usize>) {
+        self.spawned_by(worker).fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Threads outside share the last line.
+    fn spawned_by(&self, worker: Option<usize>) -> &AtomicU64 {
+        &self.lines[worker.unwrap_or(self.lines.len() - 1)].0[SPAWNED]
     }
 
     pub(crate) fn note_turn(&self, worker: usize) {
@@ -124,8 +139,9 @@ impl Counters {
         self.sum(SPAWNED).saturating_sub(ended)
     }
 
+    // ORDER: SeqCst, see `note_spawn_by_none`.
     fn sum(&self, which: usize) -> u64 {
-        self.lines.iter().map(|line| line.0[which].load(Ordering::Relaxed)).sum()
+        self.lines.iter().map(|line| line.0[which].load(Ordering::SeqCst)).sum()
     }
 
     pub(crate) fn snapshot(&self) -> Metrics {

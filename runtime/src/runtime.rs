@@ -161,6 +161,7 @@ impl Builder {
         let (queues, shared) = queues(workers);
         let scheduler = Arc::new(Scheduler {
             table,
+            namespace,
             max_lanes: self.max_lanes,
             queues: shared,
             idle: Idle::new(workers),
@@ -419,7 +420,8 @@ impl Runtime {
 
     fn end(&mut self, deadline: Duration) -> ShutdownReport {
         let scheduler = self.handle.0.clone();
-        scheduler.closing.store(true, Ordering::Release);
+        // ORDER: SeqCst, see `Counters::note_spawn_by_none`.
+        scheduler.closing.store(true, Ordering::SeqCst);
         let mut report = ShutdownReport::default();
         let clock = OsEnv::new();
         if !self.ask_to_end(&clock, deadline) {

@@ -19,6 +19,7 @@ pub(crate) mod worker;
 use crate::context;
 use crate::env::{Descriptors, Driver, Env, Unparker};
 use crate::fault::FaultPlan;
+use crate::id::Namespace;
 use crate::lane::state::OnWake;
 use crate::metrics::Counters;
 use crate::name::Names;
@@ -30,6 +31,8 @@ use crate::time::Timers;
 pub(crate) struct Scheduler {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) table: &'static Table,
+    /// The namespace of the descriptors. No other runtime of the process ever has it.
+    pub(crate) namespace: Namespace,
     pub(crate) max_lanes: u32,
     pub(crate) queues: queue::Shared,
     pub(crate) idle: idle::Idle,
@@ -100,6 +103,29 @@ fn wake_all(wakers: Vec<Waker>) {
     }
 }
 
+/// A lane that is counted and not queued yet; not counted any more if this is dropped.
+pub(crate) struct Counted<'a> {
+    scheduler: &'a Arc<Scheduler>,
+    worker: Option<usize>,
+}
+
+impl Counted<'_> {
+    /// Queues the lane.
+    pub(crate) fn queue(self, slot: SlotRef) {
+        let scheduler = std::mem::ManuallyDrop::new(self).scheduler;
+        context::with_local(|local| match local {
+            Some(local) if Arc::ptr_eq(&local.scheduler, scheduler) => local.push_back(slot),
+            _ => scheduler.inject(slot),
+        });
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.scheduler.metrics.forget_spawn(self.worker);
+    }
+}
+
 impl Scheduler {
     /// A slot for a new lane.
     pub(crate) fn vacant(self: &Arc<Self>) -> Option<Vacant> {
@@ -113,18 +139,21 @@ impl Scheduler {
         })
     }
 
-    /// Queues a lane that was just made.
-    pub(crate) fn queue_new(self: &Arc<Self>, slot: SlotRef) {
-        context::with_local(|local| match local {
-            Some(local) if Arc::ptr_eq(&local.scheduler, self) => {
-                self.metrics.note_spawn(Some(local.index));
-                local.push_back(slot);
-            }
-            _ => {
-                self.metrics.note_spawn(None);
-                self.inject(slot);
-            }
+    /// Counts a lane that is about to be queued, so that the runtime does not end before it; `None` where it may have
+    /// ended already.
+    pub(crate) fn count_new(self: &Arc<Self>) -> Option<Counted<'_>> {
+        let (worker, in_lane) = context::with_local(|local| match local {
+            Some(local) if Arc::ptr_eq(&local.scheduler, self) => (Some(local.index), local.current.get().is_some()),
+            _ => (None, false),
         });
+        match worker {
+            // The runtime waits for the lane that spawns.
+            Some(worker) if in_lane => self.metrics.note_spawn(worker),
+            _ => self.metrics.note_spawn_by_none(worker),
+        }
+        let counted = Counted { scheduler: self, worker };
+        // ORDER: SeqCst, see `Counters::note_spawn_by_none`.
+        if !in_lane && self.closing.load(Ordering::SeqCst) { None } else { Some(counted) }
     }
 
     /// Queues a lane for whichever worker comes first.
@@ -171,16 +200,26 @@ impl Scheduler {
         }
     }
 
-    /// Sleeps until there is work: in a driver where one is free, which then also minds the timers.
-    pub(crate) fn park(&self, worker: usize) {
+    /// Sleeps until there is work: in a driver where one is free, which then also minds the timers. The worker counts as
+    /// sleeping before, and not any more afterwards: true if it was woken to search.
+    pub(crate) fn park(&self, worker: usize) -> bool {
         let mut wakers = Vec::new();
         let free = self.drivers_from(worker).find_map(|index| Some((index, self.drivers[index].try_lock()?)));
         match free {
-            None => self.parkers[worker].park(),
+            None => {
+                if self.may_jump() {
+                    // Whoever sleeps in a driver does so for real, as we were awake then. It is to look again.
+                    self.unparkers.iter().for_each(Unparker::unpark);
+                }
+                self.parkers[worker].park();
+                self.idle.transition_from_sleeping(worker)
+            }
             Some((index, mut driver)) => {
                 self.parkers[worker].park_in(index, || {
+                    // In this order: who was busy until now has set its timers by now.
+                    let may_jump = self.may_jump();
                     let next = self.timers.sleep_until(index);
-                    let polled = if self.may_jump() {
+                    let polled = if may_jump {
                         driver.idle(&*self.env, next, &mut wakers)
                     } else {
                         driver.park(next.map(|next| next - self.env.now()), &mut wakers)
@@ -190,9 +229,12 @@ impl Scheduler {
                         tracing::error!(%error, "the reactor cannot be polled");
                     }
                 });
+                // Awake before another can have the driver, or it would think that nobody is about to wake anything.
+                let searches = self.idle.transition_from_sleeping(worker);
                 drop(driver);
                 wake_all(wakers);
                 self.fire_timers();
+                searches
             }
         }
     }

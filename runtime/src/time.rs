@@ -120,6 +120,10 @@ impl Timers {
     pub(crate) fn sleep_until(&self, driver: usize) -> Option<Instant> {
         let wheel = self.wheel.lock();
         let next = wheel.next_expiry().map(|tick| tick.saturating_mul(NANOS_PER_TICK));
+        // A timer beside one that was alone in its slot makes the slot due before either: whoever sleeps until then is
+        // to find it due, or would sleep until then again, and again. And where timers were cancelled since the last note,
+        // one that is set from now on must be compared with how long we sleep, or it passes for later than that.
+        self.note_next(&wheel);
         // ORDER: Relaxed, here and in `awake` and `sleeper_beyond`: the lock orders those that must not miss each other.
         self.sleepers[driver].store(next.unwrap_or(NEVER), Ordering::Relaxed);
         drop(wheel);
@@ -269,8 +273,9 @@ impl Drop for Sleep {
 #[derive(Debug)]
 pub struct Deadline {
     at: Instant,
-    /// What the clock showed when the deadline was set, to spare the first poll a look.
-    seen: Option<Instant>,
+    /// What the clock showed when the deadline was set, and in which turn, to spare a first poll in that turn a look. In a
+    /// later one the alarm may have come and gone since.
+    seen: Option<(Instant, u64)>,
     sleep: Option<Sleep>,
 }
 
@@ -281,7 +286,8 @@ impl Deadline {
     /// Outside of a runtime.
     pub fn after(length: Duration) -> Deadline {
         let now = now();
-        Deadline { at: now + length, seen: Some(now), sleep: None }
+        let turn = context::with_local(|local| local.map(|local| local.turn.number()));
+        Deadline { at: now + length, seen: turn.map(|turn| (now, turn)), sleep: None }
     }
 
     /// Ready once it has come. A pending answer may wake the lane early, which is to be expected of any future.
@@ -295,7 +301,8 @@ impl Deadline {
             if !waker(slot).will_wake(cx.waker()) {
                 return None;
             }
-            let now = seen.unwrap_or_else(|| local.scheduler.env.now());
+            let seen = seen.filter(|(_, turn)| *turn == local.turn.number());
+            let now = seen.map_or_else(|| local.scheduler.env.now(), |(now, _)| now);
             if now >= at {
                 return Some(Poll::Ready(()));
             }
@@ -304,7 +311,11 @@ impl Deadline {
                 own.alarm = tick;
                 own.flags |= HAS_TIMERS;
                 let due = Due::Wake(cx.waker().clone());
-                let (_, sleeper) = local.scheduler.timers.set(at, Some(slot.key()), due);
+                let (key, sleeper) = local.scheduler.timers.set(at, Some(slot.key()), due);
+                // One alarm a lane: who relied on a later one is polled at this one, and sets the next.
+                if let Some(later) = own.alarm_key.replace(key) {
+                    local.scheduler.timers.cancel(later);
+                }
                 if let Some(driver) = sleeper {
                     local.scheduler.unparkers[driver].unpark();
                 }
@@ -403,6 +414,8 @@ impl Interval {
 pub struct TimerId {
     key: TimerKey,
     namespace: Namespace,
+    /// The namespace of the runtime's descriptors, which no other runtime ever has: that of its lanes is passed on.
+    runtime: Namespace,
 }
 
 impl TimerId {
@@ -410,7 +423,7 @@ impl TimerId {
     pub fn cancel(self) -> bool {
         slot::table_of(self.namespace)
             .and_then(|table| table.scheduler())
-            .is_some_and(|scheduler| scheduler.timers.cancel(self.key))
+            .is_some_and(|scheduler| scheduler.namespace == self.runtime && scheduler.timers.cancel(self.key))
     }
 }
 
@@ -422,5 +435,48 @@ impl TimerId {
 pub fn call_at(deadline: Instant, call: impl FnOnce() + Send + 'static) -> TimerId {
     let scheduler = scheduler();
     let key = set(&scheduler, deadline, Due::Run(Box::new(call)));
-    TimerId { key, namespace: scheduler.table.namespace }
+    TimerId { key, namespace: scheduler.table.namespace, runtime: scheduler.namespace }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_sleeps_until_the_next_timer_finds_something_due() {
+        let timers = Timers::new(Instant::ZERO, 1);
+        let mut now = Instant::ZERO;
+        for millis in [5000, 5005] {
+            timers.set(Instant::ZERO + Duration::from_millis(millis), None, Due::Run(Box::new(|| {})));
+        }
+        for _ in 0..8 {
+            let Some(next) = timers.sleep_until(0) else { break };
+            now = now.max(next);
+            assert!(timers.is_due(now), "{timers:?} at {now:?}");
+            timers.fire(now);
+        }
+        assert_eq!((timers.count(), now), (0, Instant::ZERO + Duration::from_millis(5005)));
+    }
+
+    #[test]
+    fn a_driver_that_sleeps_for_ever_is_woken_for_a_timer_later_than_one_that_was_cancelled() {
+        let timers = Timers::new(Instant::ZERO, 1);
+        let at = |millis| Instant::from_nanos(millis * NANOS_PER_TICK);
+        let set = |millis| timers.set(at(millis), None, Due::Wake(Waker::noop().clone()));
+        let (early, _) = set(10);
+        assert!(timers.cancel(early));
+        assert_eq!(timers.sleep_until(0), None);
+        assert_eq!(set(20).1, Some(0));
+    }
+
+    #[test]
+    fn a_driver_that_wakes_early_enough_sleeps_on() {
+        let timers = Timers::new(Instant::ZERO, 1);
+        let at = |millis| Instant::from_nanos(millis * NANOS_PER_TICK);
+        let set = |millis| timers.set(at(millis), None, Due::Wake(Waker::noop().clone()));
+        set(10);
+        assert_eq!(timers.sleep_until(0), Some(at(10)));
+        assert_eq!(set(20).1, None);
+        assert_eq!(set(5).1, Some(0));
+    }
 }

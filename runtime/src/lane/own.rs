@@ -13,6 +13,7 @@ use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::mailbox::node::List;
 use crate::reply::Answerer;
+use crate::time::wheel::TimerKey;
 
 /// The owner's half of a slot: one cache line.
 #[derive(Debug, Default)]
@@ -25,6 +26,8 @@ pub(crate) struct Own {
     pub(crate) more: Option<Box<More>>,
     /// The tick for which an alarm stands in the timer wheel, 0 for none (see `time.rs`).
     pub(crate) alarm: u64,
+    /// The timer behind `alarm`; one that has fired names nothing.
+    pub(crate) alarm_key: Option<TimerKey>,
     /// Bits that spare a look into tables at death, see the constants.
     pub(crate) flags: u32,
 }

@@ -195,6 +195,12 @@ impl MailboxWord {
         head_of(word) < FIRST_NODE && word & WAITERS == 0
     }
 
+    /// Whether the next push will schedule the lane, as far as one look tells.
+    pub(crate) fn is_parked(&self) -> bool {
+        // ORDER: Relaxed: only the owner, who asks, parks; a push that comes meanwhile schedules the lane.
+        head_of(self.0.load(Ordering::Relaxed)) == PARKED
+    }
+
     /// Goes to sleep on the empty mailbox: true, or false where there is something to take.
     #[must_use]
     pub(crate) fn park(&self, generation: u16) -> bool {

@@ -19,13 +19,26 @@ const CLOCK_EVERY: u32 = 16;
 /// What is left of the present turn.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
+    /// Which turn it is: no two of a runtime have the same number.
+    number: Cell<u64>,
     left: Cell<u32>,
     began: Cell<Option<Instant>>,
 }
 
 impl Turn {
+    /// For the turns that this worker gives.
+    pub(crate) fn of_worker(index: usize) -> Turn {
+        Turn { number: Cell::new((index as u64) << 56), ..Turn::default() }
+    }
+
+    /// Which turn it is.
+    pub(crate) fn number(&self) -> u64 {
+        self.number.get()
+    }
+
     /// A lane begins its turn.
     pub(crate) fn begin(&self) {
+        self.number.set(self.number.get() + 1);
         self.left.set(OPERATIONS);
         self.began.set(None);
     }

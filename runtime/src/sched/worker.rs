@@ -71,7 +71,7 @@ impl Local {
             borrowed: Cell::new(false),
             ending: RefCell::new(None),
             panic_place: RefCell::new(None),
-            turn: Turn::default(),
+            turn: Turn::of_worker(index),
             late_wakers: RefCell::default(),
             random: Cell::new(u64::from_ne_bytes(seed) | 1),
         }
@@ -231,10 +231,11 @@ impl Local {
         self.scheduler.idle.transition_to_sleeping(self.index, rounds.searching);
         rounds.searching = false;
         // The second look of `idle.rs`.
-        if self.scheduler.queues.is_empty() && !self.scheduler.is_stopped() {
-            self.scheduler.park(self.index);
-        }
-        rounds.searching = self.scheduler.idle.transition_from_sleeping(self.index);
+        rounds.searching = if self.scheduler.queues.is_empty() && !self.scheduler.is_stopped() {
+            self.scheduler.park(self.index)
+        } else {
+            self.scheduler.idle.transition_from_sleeping(self.index)
+        };
     }
 
     fn next_is_set(&self) -> bool {
@@ -289,7 +290,9 @@ impl Local {
     #[cold]
     fn wake_receiver(&self, slot: SlotRef) {
         let receiver = context::with_own(self, slot, |own| {
-            if slot.word.looks_empty() && own.inbox.is_empty() {
+            // Still parked: nothing has come since the receiver looked. Else something did, and be it a signal that took
+            // effect without a trace: no push would schedule the lane until the receiver is polled and parks again.
+            if slot.word.is_parked() {
                 return None;
             }
             own.flags &= !RECEIVES_BY_WAKER;
@@ -310,7 +313,8 @@ impl Local {
         }
         let waker = waker(slot);
         let mut cx = Context::from_waker(&waker);
-        let polled = catch_unwind(AssertUnwindSafe(|| frame.poll(&mut cx)));
+        // What a panic threw is dropped here, with nothing borrowed: its destructor is the user's.
+        let polled = catch_unwind(AssertUnwindSafe(|| frame.poll(&mut cx))).map_err(panic::reason);
         context::with_own(self, slot, |own| {
             own.frame = Some(frame);
             match polled {
@@ -320,7 +324,7 @@ impl Local {
                 }
                 Ok(Poll::Ready(reason)) => return Some(reason),
                 Ok(Poll::Pending) => {}
-                Err(payload) => return Some(panic::reason(payload)),
+                Err(reason) => return Some(reason),
             }
             if own.has(DOOMED) {
                 return own.more().doomed.take();
