@@ -20,7 +20,8 @@ use crate::slot::SlotRef;
 
 thread_local! {
     static LOCAL: Cell<*const Local> = const { Cell::new(ptr::null()) };
-    static ENTERED: RefCell<Vec<Arc<Scheduler>>> = const { RefCell::new(Vec::new()) };
+    /// The runtimes that the thread has entered, the innermost last; `None` for one it left before an inner one.
+    static ENTERED: RefCell<Vec<Option<Arc<Scheduler>>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Ends the time in which this thread is a worker.
@@ -46,26 +47,40 @@ pub(crate) fn with_local<R>(f: impl FnOnce(Option<&Local>) -> R) -> R {
     f(unsafe { LOCAL.get().as_ref() })
 }
 
-/// Ends the time in which this thread is in a runtime.
-pub(crate) struct EnterGuard(());
+/// Ends the time in which this thread is in a runtime. It stays on its thread.
+pub(crate) struct EnterGuard {
+    depth: usize,
+    of_this_thread: PhantomData<*const ()>,
+}
 
 impl Drop for EnterGuard {
     fn drop(&mut self) {
-        let left = ENTERED.try_with(|entered| entered.borrow_mut().pop());
+        let left = ENTERED.try_with(|entered| {
+            let mut entered = entered.borrow_mut();
+            let left = entered.get_mut(self.depth).and_then(Option::take);
+            while entered.last().is_some_and(Option::is_none) {
+                entered.pop();
+            }
+            left
+        });
         drop(left);
     }
 }
 
 /// Makes `scheduler` the one that spawns and sleeps on this thread go to, until the guard is dropped.
 pub(crate) fn enter(scheduler: Arc<Scheduler>) -> EnterGuard {
-    ENTERED.with(|entered| entered.borrow_mut().push(scheduler));
-    EnterGuard(())
+    let depth = ENTERED.with(|entered| {
+        let mut entered = entered.borrow_mut();
+        entered.push(Some(scheduler));
+        entered.len() - 1
+    });
+    EnterGuard { depth, of_this_thread: PhantomData }
 }
 
 /// The scheduler of this thread.
 pub(crate) fn scheduler() -> Option<Arc<Scheduler>> {
     with_local(|local| local.map(|local| local.scheduler.clone()))
-        .or_else(|| ENTERED.try_with(|entered| entered.borrow().last().cloned()).ok().flatten())
+        .or_else(|| ENTERED.try_with(|entered| entered.borrow().last().cloned().flatten()).ok().flatten())
 }
 
 /// Runs `f` with the scheduler of this thread.

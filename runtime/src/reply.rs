@@ -13,6 +13,7 @@ use cell::{AnswererEnd, WaiterEnd};
 
 use crate::exit::ExitReason;
 use crate::lane;
+use crate::panic::contain;
 use crate::sched;
 
 /// Why there will be no answer.
@@ -88,9 +89,11 @@ impl<T> Answerer<T> {
     }
 }
 
+/// Wakes whoever waits. A waker is that one's code: if it panics, the lane that answers is not to blame, and neither is
+/// the worker that ends a lane with an answerer in its hands.
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
-        waker.wake();
+        contain(|| waker.wake());
     }
 }
 

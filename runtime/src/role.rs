@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxBuildHasher;
 
 use crate::id::{Id, Namespace, StaleId};
+use crate::panic::contain;
 use crate::slot::{Region, fresh_namespace};
 
 /// Generation and lane of each role.
@@ -80,7 +81,7 @@ pub fn fill(role: Id, by: Option<Id>) -> Result<(), StaleId> {
     lane.store(by.map_or(0, Id::to_bits), Ordering::Release);
     let waiting = if by.is_some() { book.waiting.remove(&role) } else { None };
     drop(book);
-    waiting.into_iter().flatten().for_each(Waker::wake);
+    wake_all(waiting);
     Ok(())
 }
 
@@ -97,7 +98,14 @@ pub fn retire(role: Id) {
     }
     let waiting = book.waiting.remove(&role);
     drop(book);
-    waiting.into_iter().flatten().for_each(Waker::wake);
+    wake_all(waiting);
+}
+
+/// Wakes who waited, each whatever the others' wakers do.
+fn wake_all(waiting: Option<Vec<Waker>>) {
+    for waker in waiting.into_iter().flatten() {
+        contain(|| waker.wake());
+    }
 }
 
 /// Ready with the lane once somebody fills the role.

@@ -140,6 +140,8 @@ pub(crate) fn refuse_all(id: Id) -> u64 {
         if let Some(waker) = seat.settle(Waiting::Refused(Some(node))) {
             contain(|| waker.wake());
         }
+        // A sender that left meanwhile has left its message, with its destructor, to us.
+        contain(|| drop(seat));
     }
     count
 }
