@@ -213,6 +213,14 @@ impl<A: Actor> Starting<A> {
         self
     }
 
+    /// The lane whose `init` runs; `None` before the first poll, and once the start is over.
+    pub fn lane(&self) -> Option<Id> {
+        match &self.step {
+            Step::Initialising(address, _) => Some(address.id()),
+            _ => None,
+        }
+    }
+
     fn give_up(&mut self, id: Id, error: StartError) {
         self.step = Step::Ending(Box::pin(lane::join(id)), error);
     }

@@ -195,6 +195,17 @@ impl<S> ChildSpecBuilder<S> {
         self
     }
 
+    /// The same spec with another way to start the child.
+    pub(crate) fn map_start<T>(self, f: impl FnOnce(S) -> T) -> ChildSpecBuilder<T> {
+        let ChildSpec { id, start, restart, shutdown, significant, kind } = self.0;
+        ChildSpecBuilder(ChildSpec { id, start: f(start), restart, shutdown, significant, kind })
+    }
+
+    /// How the child is started, for those who say more of that.
+    pub(crate) fn start_mut(&mut self) -> &mut S {
+        &mut self.0.start
+    }
+
     /// The spec.
     ///
     /// # Errors

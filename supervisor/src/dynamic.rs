@@ -329,6 +329,16 @@ impl<S, A, T> DynamicChildren<S, A, T> {
         self.starts.get(&start).map(|start| &start.arguments)
     }
 
+    /// The lane in whose place a start under way puts a new one; `None` where it is no restart.
+    pub fn predecessor(&self, start: StartKey) -> Option<Id> {
+        self.starts.get(&start).and_then(|start| start.was)
+    }
+
+    /// As [`arguments`](DynamicChildren::arguments), for those whose start uses them up.
+    pub fn arguments_mut(&mut self, start: StartKey) -> Option<&mut A> {
+        self.starts.get_mut(&start).map(|start| &mut start.arguments)
+    }
+
     /// The lanes of all children but those that have been stopped one by one, in no order.
     pub fn lanes(&self) -> impl Iterator<Item = Id> {
         let (temporary, kept) = match &self.lanes {

@@ -298,6 +298,11 @@ impl<S, T> Children<S, T> {
         self.children.get_mut(&child).map(|child| child.spec.start_mut())
     }
 
+    /// The place of the child with this id; `None` where there is none.
+    pub fn key(&self, id: &str) -> Option<ChildKey> {
+        self.by_name.get(id).copied()
+    }
+
     /// The child of this id; `None` where there is none.
     pub fn find(&self, id: &str) -> Option<ChildInfo> {
         let child = *self.by_name.get(id)?;
