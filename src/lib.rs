@@ -58,4 +58,5 @@ pub mod prelude {
         Actor, Address, AskError, Context, Down, Exit, ExitReason, Id, Init, Lane, Outcome, Reply, Role, Runtime,
         SendError, Spawn, sleep, timeout,
     };
+    pub use supervisor::{ChildSpec, DynamicSupervisor, Restart, Strategy, Supervisor};
 }
