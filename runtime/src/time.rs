@@ -18,7 +18,7 @@ use wheel::{TimerKey, Wheel};
 
 use crate::context;
 use crate::env::Instant;
-use crate::id::Namespace;
+use crate::id::{Id, Namespace};
 use crate::lane::own::HAS_TIMERS;
 use crate::lane::waker::waker;
 use crate::panic::contain;
@@ -216,7 +216,15 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 pub struct Sleep {
     deadline: Instant,
     scheduler: Arc<Scheduler>,
-    registered: Option<(TimerKey, Waker)>,
+    registered: Option<Registered>,
+}
+
+/// A timer that was set for a sleep.
+struct Registered {
+    key: TimerKey,
+    waker: Waker,
+    /// The lane that set it, whose end takes it back. A later tenant of the slot has the same waker.
+    by: Option<Id>,
 }
 
 impl Sleep {
@@ -232,8 +240,8 @@ impl Sleep {
     }
 
     fn unregister(&mut self) {
-        if let Some((key, _)) = self.registered.take() {
-            self.scheduler.timers.cancel(key);
+        if let Some(registered) = self.registered.take() {
+            self.scheduler.timers.cancel(registered.key);
         }
     }
 }
@@ -253,10 +261,12 @@ impl Future for Sleep {
             this.unregister();
             return Poll::Ready(());
         }
-        if !this.registered.as_ref().is_some_and(|(_, waker)| waker.will_wake(cx.waker())) {
+        let by = context::current_id();
+        if !this.registered.as_ref().is_some_and(|timer| timer.by == by && timer.waker.will_wake(cx.waker())) {
             this.unregister();
-            let key = set(&this.scheduler, this.deadline, Due::Wake(cx.waker().clone()));
-            this.registered = Some((key, cx.waker().clone()));
+            let waker = cx.waker().clone();
+            let key = set(&this.scheduler, this.deadline, Due::Wake(waker.clone()));
+            this.registered = Some(Registered { key, waker, by });
         }
         Poll::Pending
     }

@@ -283,3 +283,30 @@ fn runtimes_may_be_left_in_any_order() {
     drop(two);
     assert_eq!(Spawn::new().spawn(|_: Inbox<()>| async {}).err(), Some(SpawnError::NotInRuntime));
 }
+
+#[test]
+fn a_sleep_that_outlives_its_lane_wakes_the_next_tenant_of_the_slot() {
+    let runtime = Runtime::builder().virtual_time(1).workers(1).max_lanes(1).build().unwrap();
+    let begun: Arc<Mutex<Option<Pin<Box<time::Sleep>>>>> = Arc::default();
+    runtime.block_on(async {
+        let mut slept = false;
+        for _ in 0..2 {
+            let shared = begun.clone();
+            // With one slot, the second lane gets that of the first, and so its waker.
+            let lane = Spawn::new().spawn(move |_: Inbox<()>| async move {
+                let taken = shared.lock().unwrap().take();
+                match taken {
+                    Some(sleep) => sleep.await,
+                    None => {
+                        let mut sleep = Box::pin(time::sleep(HOUR));
+                        poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx).is_pending())).await;
+                        *shared.lock().unwrap() = Some(sleep);
+                    }
+                }
+            });
+            let ended = time::timeout(HOUR * 2, lane::join(lane.unwrap().mailbox.id())).await;
+            slept = ended.is_ok();
+        }
+        assert!(slept);
+    });
+}

@@ -56,13 +56,14 @@ pub(crate) enum Seated {
 impl Seat {
     /// Whether the lane has the message; `Err` gives it back where the lane ended first.
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), Node>> {
+        // Cloned before the lock is taken: a clone is the user's code.
+        let mut new = cx.waker().clone();
         let mut state = self.0.lock();
         match &mut *state {
             Waiting::InLine(waker) => {
-                let old =
-                    if waker.will_wake(cx.waker()) { None } else { Some(std::mem::replace(waker, cx.waker().clone())) };
+                std::mem::swap(waker, &mut new);
                 drop(state);
-                drop(old);
+                drop(new);
                 Poll::Pending
             }
             Waiting::Accepted => Poll::Ready(Ok(())),
