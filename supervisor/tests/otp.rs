@@ -12,8 +12,8 @@ use actors::{
     is_alive, join, kill, sleep, spawn, timeout, whereis, yield_now,
 };
 use laneway_supervisor::{
-    AutoShutdown, ChildCounts, ChildError, ChildSpec, CommandError, DynamicSupervisor, IntoChild, LaneStart, Presence,
-    Restart, Shutdown, SpecError, Strategy, Supervisor, SupervisorError,
+    AutoShutdown, Chaos, ChildCounts, ChildError, ChildSpec, CommandError, DynamicSupervisor, IntoChild, LaneStart,
+    Presence, Restart, Shutdown, SpecError, Strategy, Supervisor, SupervisorError,
 };
 
 type Builder = laneway_supervisor::ChildSpecBuilder<LaneStart<Word>>;
@@ -918,6 +918,39 @@ fn exits_of_others_come_to_a_trapping_child_but_that_of_its_supervisor_ends_it()
         supervisor.terminate_child("n").await.unwrap();
         assert!(!is_alive(lane));
         assert!(log.take().is_empty());
+    });
+}
+
+#[test]
+fn a_tree_under_chaos_has_all_its_children_in_the_end() {
+    in_virtual_time(async {
+        let log = Log::default();
+        let roles: Vec<Role<Word>> = (0..8).map(|_| Role::new()).collect();
+        let (few, many) = roles.split_at(2);
+        let of = |roles: &[Role<Word>], log: &Log| {
+            let names = ["a", "b", "c", "d", "e", "f"];
+            let children = roles.iter().zip(names).map(|(role, name)| worker(name, log).role(*role));
+            children.fold(Supervisor::builder("calm").intensity(1 << 20, s(5)), |builder, child| builder.child(child))
+        };
+        let (inner, kept) = (few.to_vec(), log.clone());
+        let middle = ChildSpec::supervisor("middle", move || of(&inner, &kept).strategy(Strategy::OneForAll));
+        let root = of(many, &log).child(middle).start().await.unwrap();
+        let handle = actors::Handle::current().unwrap();
+        let targets = move || handle.lanes().iter().map(|lane| lane.id).filter(|&id| id != root.id()).collect();
+        let chaos = Chaos::builder().rate(200.0).seed(3).targets(targets).start().unwrap();
+        for round in 0..100 {
+            let role = roles[round % roles.len()];
+            role.send(Word::Note).await.expect("a role is there until the root is gone");
+            sleep(Duration::from_millis(30)).await;
+        }
+        let report = chaos.stop().await.unwrap();
+        assert!(report.kills > 300, "{report:?}");
+        settle().await;
+        let middle = Supervisor::of(lane_of(root, "middle").await.unwrap()).unwrap();
+        assert_eq!((lanes(root).await.len(), lanes(middle).await.len()), (7, 2), "{report:?}");
+        for role in roles {
+            assert!(role.address().unwrap().is_some_and(Address::is_alive), "{report:?}");
+        }
     });
 }
 
