@@ -73,6 +73,11 @@ mod mailbox {
 }
 #[cfg(loom)]
 #[allow(dead_code, reason = "models do not call all of it")]
+mod reply {
+    pub(crate) mod word;
+}
+#[cfg(loom)]
+#[allow(dead_code, reason = "models do not call all of it")]
 mod sched {
     pub(crate) mod idle;
     pub(crate) mod parker;

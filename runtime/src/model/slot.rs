@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use loom::sync::Mutex;
+use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use loom::thread;
 
 use super::{A, B, Nodes, RunQueue, explore, sorted};
@@ -29,7 +30,11 @@ struct Slot {
     nodes: Nodes,
     /// The owner's: for whom this was written, and how often that tenant had its turn.
     own: (AtomicU32, AtomicUsize),
-    /// Who got which message, and what deaths dropped. Not modelled.
+    /// As `LATE` in `lane/watch.rs`.
+    late: Mutex<Vec<u32>>,
+    /// Whether the first tenant has released what it held.
+    released: AtomicBool,
+    /// Who got which message, and what deaths dropped or answered. Not modelled.
     received: std::sync::Mutex<Vec<(u16, u32)>>,
     dropped: std::sync::Mutex<Vec<u32>>,
 }
@@ -44,6 +49,8 @@ impl Slot {
             bound: AtomicU32::new(0),
             nodes: Nodes::new(),
             own: (AtomicU32::new(0), AtomicUsize::new(0)),
+            late: Mutex::default(),
+            released: AtomicBool::new(false),
             received: std::sync::Mutex::default(),
             dropped: std::sync::Mutex::default(),
         };
@@ -106,6 +113,20 @@ impl Slot {
         pushed.is_ok()
     }
 
+    /// As `deliver` for a signal by which somebody wants to hear of the end; false where it is over.
+    fn join(&self, generation: u16, node: u32) -> bool {
+        if self.signal(generation, node) {
+            return true;
+        }
+        // As `deliver_late`.
+        let mut late = self.late.lock().unwrap();
+        let in_time = self.state.transition_to_awaited(generation);
+        if in_time {
+            late.push(node);
+        }
+        in_time
+    }
+
     fn kill(&self, generation: u16) -> OnWake {
         self.act(self.state.transition_to_killed(generation))
     }
@@ -166,7 +187,11 @@ impl Slot {
     fn end(&self, me: u16) {
         let taken = self.word.close(me + 1);
         self.dropped.lock().unwrap().extend(self.nodes.drain(taken.head));
-        self.state.transition_to_dead();
+        self.released.store(true, Relaxed);
+        if self.state.transition_to_dead() {
+            let late = std::mem::take(&mut *self.late.lock().unwrap());
+            self.dropped.lock().unwrap().extend(late);
+        }
     }
 
     fn received(&self) -> Vec<(u16, u32)> {
@@ -306,6 +331,35 @@ fn a_signal_takes_effect_though_the_lane_receives_nothing() {
         assert_eq!(sorted(signals), [A, B], "the lane sleeps over a signal");
         assert_eq!(slot.state.transition_to_scheduled(), OnWake::Schedule);
         assert!(!slot.state.transition_to_running().signal, "all signals have taken effect");
+    });
+}
+
+#[test]
+fn who_wants_to_hear_of_an_end_hears_of_it_or_that_it_is_over() {
+    explore(|| {
+        let slot = Slot::vacant();
+        slot.publish();
+        slot.born();
+        let joiners = [A, B].map(|node| {
+            beside(&slot, move |slot| {
+                let in_time = slot.join(1, node);
+                assert!(in_time || slot.released.load(Relaxed), "it is over, and not all is released");
+                in_time.then_some(node)
+            })
+        });
+        assert!(slot.turn(Poll::Ready));
+        slot.publish();
+        slot.born();
+        let in_time = joiners.map(|joiner| joiner.join().unwrap());
+        slot.settle(Poll::Receive);
+        let of_the_first = slot.received().into_iter().map(|(tenant, node)| {
+            assert_eq!(tenant, 1, "the signal was for the first tenant");
+            node
+        });
+        let heard = [of_the_first.collect(), slot.dropped()].concat();
+        assert_eq!(sorted(heard), in_time.into_iter().flatten().collect::<Vec<_>>());
+        assert!(slot.late.lock().unwrap().is_empty(), "somebody waits for an end that is over");
+        assert!(slot.state.is_live(2) && slot.queue.is_empty());
     });
 }
 
