@@ -7,14 +7,17 @@ use std::fmt;
 use std::task::{Context, Poll, Waker};
 
 pub(crate) mod cell;
+pub(crate) mod verdict;
 pub(crate) mod word;
 
 use cell::{AnswererEnd, WaiterEnd};
+use verdict::Verdict;
 
+use crate::context;
 use crate::exit::ExitReason;
-use crate::lane;
 use crate::panic::contain;
 use crate::sched;
+use crate::sched::worker::Local;
 
 /// Why there will be no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,18 +34,29 @@ pub enum NoAnswer {
 }
 
 /// The answer, or why there is none. The latter is rare, and boxed so that small answers stay small.
-type Outcome<T> = Result<T, Box<NoAnswer>>;
+type Outcome<T> = Result<T, Box<Why>>;
+
+/// Why there will be no answer.
+enum Why {
+    Known(NoAnswer),
+    /// It will be known when the turn of the lane that dropped the port is over.
+    Open(Verdict),
+}
 
 /// The answerer's half.
 pub struct Answerer<T>(Option<AnswererEnd<Outcome<T>>>);
 
 /// The half of whoever waits.
-pub struct Answer<T>(WaiterEnd<Outcome<T>>);
+pub struct Answer<T> {
+    end: WaiterEnd<Outcome<T>>,
+    /// What the end gave, where it is a verdict that has yet to fall.
+    verdict: Option<Verdict>,
+}
 
 /// Both halves of a new port.
 pub fn port<T: Send>() -> (Answerer<T>, Answer<T>) {
     let (answerer, waiter) = cell::pair();
-    (Answerer(Some(answerer)), Answer(waiter))
+    (Answerer(Some(answerer)), Answer { end: waiter, verdict: None })
 }
 
 impl<T> Answerer<T> {
@@ -82,7 +96,7 @@ impl<T> Answerer<T> {
 
     fn give_up(&mut self, why: NoAnswer) {
         if let Some(end) = self.0.take()
-            && let Ok(waker) = end.settle(Err(Box::new(why)))
+            && let Ok(waker) = end.settle(Err(Box::new(Why::Known(why))))
         {
             wake(waker);
         }
@@ -99,8 +113,16 @@ fn wake(waker: Option<Waker>) {
 
 impl<T> Drop for Answerer<T> {
     fn drop(&mut self) {
-        if self.0.is_some() {
-            self.give_up(lane::ending().map_or(NoAnswer::Dropped, NoAnswer::Ended));
+        let Some(end) = self.0.take() else { return };
+        let verdict = context::with_local(|local| local.and_then(Local::verdict));
+        let Some(verdict) = verdict else {
+            if let Ok(waker) = end.settle(Err(Box::new(Why::Known(NoAnswer::Dropped)))) {
+                wake(waker);
+            }
+            return;
+        };
+        if let Ok(Some(waker)) = end.settle(Err(Box::new(Why::Open(verdict.clone())))) {
+            verdict.await_by(waker);
         }
     }
 }
@@ -117,7 +139,17 @@ impl<T> Answer<T> {
     /// # Panics
     /// After it was ready.
     pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, NoAnswer>> {
-        self.0.poll(cx).map(|outcome| outcome.map_err(|why| *why))
+        if self.verdict.is_none() {
+            match std::task::ready!(self.end.poll(cx)) {
+                Ok(answer) => return Poll::Ready(Ok(answer)),
+                Err(why) => match *why {
+                    Why::Known(why) => return Poll::Ready(Err(why)),
+                    Why::Open(verdict) => self.verdict = Some(verdict),
+                },
+            }
+        }
+        let verdict = self.verdict.as_ref().map(|verdict| verdict.poll(cx));
+        verdict.unwrap_or(Poll::Pending).map(Err)
     }
 }
 

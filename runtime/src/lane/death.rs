@@ -3,9 +3,9 @@
 //! 1. The mailbox closes: from here on nothing is queued, and the id is stale for senders.
 //! 2. The future is dropped; its destructors run, and may do what they like.
 //! 3. What the lane held is released: timers, descriptors, names.
-//! 4. What was queued is dropped; reply ports in it tell their callers, waiting senders get their message back.
+//! 4. What was queued is dropped; waiting senders get their message back.
 //! 5. The lane counts as dead, and its slot goes back, under its next generation or never.
-//! 6. Only now do links and watchers hear of it, who so find its name free and room for another lane.
+//! 6. Only now do links, watchers and callers hear of it, who so find its name free and room for another lane.
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use crate::mailbox::node::{self, Node};
 use crate::mailbox::wait;
 use crate::panic::contain;
 use crate::receipt::ExitReceipt;
+use crate::reply::NoAnswer;
 use crate::sched::worker::Local;
 use crate::signal::{self, MonitorRef, Signal};
 use crate::slot::SlotRef;
@@ -70,6 +71,7 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     local.give_back(slot);
 
     // 6.
+    local.pass_verdict(|| NoAnswer::Ended(receipt.reason.clone()));
     tell(id, *more, signals, &mut receipt);
     local.scheduler.metrics.note_death(local.index, &receipt);
     if let Some(plan) = &local.scheduler.faults {

@@ -20,6 +20,8 @@ use crate::lane::state::OnIdle;
 use crate::lane::waker::waker;
 use crate::mailbox::{node, take_in};
 use crate::panic::{self, contain};
+use crate::reply::NoAnswer;
+use crate::reply::verdict::Verdict;
 use crate::slot::{SlotRef, Vacant, batch};
 
 /// Lanes that may run from the hand-over place in a row before the queue has its turn.
@@ -48,6 +50,8 @@ pub(crate) struct Local {
     pub(crate) borrowed: Cell<bool>,
     /// Why the lane ends whose destructors run.
     pub(crate) ending: RefCell<Option<ExitReason>>,
+    /// What reply ports that are dropped in the present turn answer with.
+    verdict: RefCell<Option<Verdict>>,
     /// What the panic hook saw last.
     pub(crate) panic_place: RefCell<Option<Arc<str>>>,
     pub(crate) turn: Turn,
@@ -70,6 +74,7 @@ impl Local {
             running: Cell::new(None),
             borrowed: Cell::new(false),
             ending: RefCell::new(None),
+            verdict: RefCell::new(None),
             panic_place: RefCell::new(None),
             turn: Turn::of_worker(index),
             late_wakers: RefCell::default(),
@@ -119,6 +124,19 @@ impl Local {
     /// Wakes a waker that is not ours once the present poll is over.
     pub(crate) fn wake_later(&self, waker: Waker) {
         self.late_wakers.borrow_mut().push(waker);
+    }
+
+    /// What will have become of the lane that has its turn or dies here; `None` where there is none.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        self.running.get()?;
+        Some(self.verdict.borrow_mut().get_or_insert_default().clone())
+    }
+
+    /// Tells those whose reply port was dropped in this turn.
+    pub(crate) fn pass_verdict(&self, why: impl FnOnce() -> NoAnswer) {
+        if let Some(verdict) = self.verdict.take() {
+            verdict.fall(why());
+        }
     }
 
     fn wake_late(&self) {
@@ -267,6 +285,7 @@ impl Local {
                 OnIdle::Parked => {}
                 OnIdle::Schedule => self.push_back(slot),
             }
+            self.pass_verdict(|| NoAnswer::Dropped);
         }
         self.scheduler.metrics.note_turn(self.index);
         self.wake_late();
