@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -394,7 +394,17 @@ pub(crate) fn begun<H: Copy + Into<Id> + Send + 'static>(starting: StartingSuper
 
 /// Asks a supervisor to end, and waits until it has.
 pub(crate) async fn shut_down(id: Id) -> ExitReason {
-    // One that is gone is told by `join`.
-    let _ = lane::stop(id, ExitReason::Shutdown);
-    lane::join(id).await
+    let mut ended = pin!(lane::join(id));
+    let mut asked = false;
+    poll_fn(|cx| {
+        // The wait begins first, or a quick end would pass for one that was long ago.
+        let polled = ended.as_mut().poll(cx);
+        if !asked && polled.is_pending() {
+            asked = true;
+            // One that is gone by now is told by `join`.
+            let _ = lane::stop(id, ExitReason::Shutdown);
+        }
+        polled
+    })
+    .await
 }

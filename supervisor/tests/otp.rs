@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::future::pending;
+use std::future::{pending, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use actors::time::now;
@@ -140,6 +142,15 @@ async fn lane_of(supervisor: Supervisor, id: &str) -> Option<Id> {
         Presence::Running(lane) => Some(lane),
         _ => None,
     }
+}
+
+/// Why a lane ends for which `cause` is the reason to do so, however soon.
+async fn end_of(lane: Id, cause: impl Future<Output = ()>) -> ExitReason {
+    let mut ended = pin!(join(lane));
+    let early = poll_fn(|cx| Poll::Ready(ended.as_mut().poll(cx))).await;
+    assert!(early.is_pending(), "it ended before");
+    cause.await;
+    ended.await
 }
 
 /// Tells a worker how to end, and waits until its supervisor has done what it does.
@@ -286,8 +297,8 @@ fn otp_057_one_restart_too_many_stops_all_in_reverse_and_the_supervisor_with_shu
             }
             log.take();
             let b = lane_of(supervisor, "b").await.unwrap();
-            Address::<Word>::of(b).unwrap().send(Word::Panic).await.unwrap();
-            assert_eq!(join(supervisor.id()).await, ExitReason::Shutdown);
+            let cause = async { Address::<Word>::of(b).unwrap().send(Word::Panic).await.unwrap() };
+            assert_eq!(end_of(supervisor.id(), cause).await, ExitReason::Shutdown);
             assert_eq!(log.take(), ["-b panicked", "-c shutdown", "-a shutdown"]);
         }
     });
@@ -604,8 +615,8 @@ fn otp_073_auto_shutdown_at_the_last_significant_end() {
         tell(supervisor, "a", Word::Normal).await;
         let lane = lane_of(supervisor, "b").await.expect("the supervisor goes on");
         log.take();
-        Address::<Word>::of(lane).unwrap().send(Word::Normal).await.unwrap();
-        assert_eq!(join(supervisor.id()).await, ExitReason::Shutdown);
+        let cause = async { Address::<Word>::of(lane).unwrap().send(Word::Normal).await.unwrap() };
+        assert_eq!(end_of(supervisor.id(), cause).await, ExitReason::Shutdown);
         assert_eq!(log.take(), ["-b normal", "-plain shutdown"]);
     });
 }
@@ -647,8 +658,8 @@ fn otp_075_the_end_of_the_parent_ends_the_tree_in_order_and_strangers_do_not() {
         settle().await;
         assert!(is_alive(supervisor.id()));
         log.take();
-        parent.unwrap().send(()).await.unwrap();
-        assert_eq!(join(supervisor.id()).await, ExitReason::error("the parent's own"));
+        let cause = async { parent.unwrap().send(()).await.unwrap() };
+        assert_eq!(end_of(supervisor.id(), cause).await, ExitReason::error("the parent's own"));
         assert_eq!(log.take(), ["-b shutdown", "-a shutdown"]);
     });
 }
@@ -822,8 +833,7 @@ fn children_of_a_supervisor_that_is_killed_die_with_it() {
     in_virtual_time(async {
         let log = Log::default();
         let root = nested(0, &log).start().await.unwrap();
-        kill(root.id());
-        assert_eq!(join(root.id()).await, ExitReason::Killed);
+        assert_eq!(end_of(root.id(), async { assert!(kill(root.id())) }).await, ExitReason::Killed);
         sleep(s(20)).await;
         assert_eq!(actors::Handle::current().unwrap().lanes().len(), 0);
     });
