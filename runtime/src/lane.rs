@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub(crate) mod death;
+pub(crate) mod few;
 pub(crate) mod frame;
 pub(crate) mod own;
 pub(crate) mod state;
 pub(crate) mod waker;
 pub(crate) mod watch;
+pub(crate) mod watching;
 
 use frame::{Frame, LaneType};
 use own::{COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, Own, TRAPS_EXITS};
@@ -238,15 +240,12 @@ impl Spawn {
     /// Links the new lane and its parent, before the lane can do anything.
     fn tie(&self, parent: Id, child: Id, own: &mut Own) -> Option<MonitorRef> {
         if self.linked {
-            own.more().links.insert(parent);
-            context::with_current(|_, _, mine| mine.more().links.insert(child));
+            own.more().links.insert(parent, ());
+            context::with_current(|_, _, mine| mine.more().links.insert(child, ()));
         }
         let receipt = self.monitored?;
         let number = context::with_current(|_, _, mine| {
-            let more = mine.more();
-            more.last_reference += 1;
-            more.watching.insert(more.last_reference, child);
-            more.last_reference
+            mine.more().watching.insert(child)
         })?;
         own.more().watchers.insert((parent, number), receipt);
         Some(MonitorRef { watcher: parent, number })

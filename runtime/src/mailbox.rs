@@ -27,7 +27,7 @@ use crate::id::{Id, StaleId};
 use crate::lane::own::{DOOMED, Own, RECEIVES_BY_WAKER};
 use crate::lane::waker::waker;
 use crate::sched;
-use crate::signal::{Down, Effect, Exit, MonitorRef, Signal, take_effect};
+use crate::signal::{Down, Exit, MonitorRef, Signal, take_effect};
 use crate::slot::{SlotRef, slot_of, table_of};
 
 /// The bound of a mailbox that was not given another.
@@ -385,7 +385,7 @@ impl<M: Send + 'static> Inbox<M> {
         let node = self.within(|slot, own| {
             take_in(self.id, slot, own);
             own.inbox.remove_first(
-                |node| matches!(node.peek::<Signal>(), Some(Signal::Exit { from: who, .. }) if *who == from),
+                |node| matches!(node.peek::<Signal>(), Some(Signal::Exit(signal)) if signal.from == from),
             )
         });
         drop(node);
@@ -446,12 +446,9 @@ pub(crate) fn take_in(me: Id, slot: SlotRef, own: &mut Own) -> bool {
         return false;
     }
     let taken = slot.word.take();
-    node::drain(taken.head, |node| match node.take::<Signal>() {
-        Err(message) => own.inbox.push_back(message),
-        Ok(signal) => {
-            if let Effect::Deliver(signal) = take_effect(me, own, signal) {
-                own.inbox.push_back(Node::new(signal));
-            }
+    node::drain(taken.head, |node| {
+        if let Some(node) = take_effect(me, own, node) {
+            own.inbox.push_back(node);
         }
     });
     if taken.waiters {
@@ -468,7 +465,7 @@ fn open<M: Send + 'static>(node: Node) -> Received<M> {
         Ok(message) => Received::Message(message),
         Err(node) => match node.take::<Signal>() {
             Ok(Signal::Down(down)) => Received::Down(down),
-            Ok(Signal::Exit { from, reason, .. }) => Received::Exit(Exit { from, reason }),
+            Ok(Signal::Exit(signal)) => Received::Exit(Exit { from: signal.from, reason: signal.reason }),
             Ok(Signal::Stop(reason)) => Received::Stop(reason),
             Ok(other) => unreachable!("{other:?} takes effect on arrival"),
             Err(_) => unreachable!("a mailbox holds messages of one type, and signals"),

@@ -8,6 +8,7 @@ use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::inspect::Inspection;
 use crate::lane::own::{DOOMED, More, Own, TRAPS_EXITS};
+use crate::mailbox::node::Node;
 use crate::receipt::ExitReceipt;
 use crate::reply::Answerer;
 
@@ -47,12 +48,8 @@ pub struct Exit {
 /// A node of a mailbox that is no message.
 #[derive(Debug)]
 pub(crate) enum Signal {
-    /// End, unless it is trapped; `linked`: because a linked lane ended.
-    Exit {
-        from: Id,
-        reason: ExitReason,
-        linked: bool,
-    },
+    /// End, unless it is trapped.
+    Exit(Box<ExitSignal>),
     Link {
         from: Id,
     },
@@ -77,69 +74,75 @@ pub(crate) enum Signal {
     Stop(ExitReason),
 }
 
-/// What remains of a signal after it took effect.
-pub(crate) enum Effect {
-    /// Nothing.
-    Done,
-    /// It waits in the inbox for whoever receives.
-    Deliver(Signal),
+const _: () = assert!(size_of::<Signal>() <= 48, "a signal lies in its node");
+
+/// An exit signal.
+#[derive(Debug)]
+pub(crate) struct ExitSignal {
+    pub(crate) from: Id,
+    pub(crate) reason: ExitReason,
+    /// It comes because a linked lane ended.
+    pub(crate) linked: bool,
 }
 
-/// Lets a signal take effect on the lane `own` with id `me`.
-pub(crate) fn take_effect(me: Id, own: &mut Own, signal: Signal) -> Effect {
-    match signal {
-        Signal::Exit { from, reason, linked } => exit(me, own, from, reason, linked),
-        Signal::Down(down) => {
-            // One that was demonitored meanwhile is not delivered.
-            let known = own.more.as_mut().and_then(|more| more.watching.remove(&down.reference.number));
-            if known.is_some() { Effect::Deliver(Signal::Down(down)) } else { Effect::Done }
+/// Lets what came for the lane `own` with id `me` take effect: what of it waits in the inbox for whoever receives.
+pub(crate) fn take_effect(me: Id, own: &mut Own, node: Node) -> Option<Node> {
+    match node.peek::<Signal>() {
+        // A message, or a wish to stop, which has its turn like one.
+        None | Some(Signal::Stop(_)) => return Some(node),
+        // One that was demonitored meanwhile is not delivered.
+        Some(Signal::Down(down)) => {
+            let number = down.reference.number;
+            let known = own.more.as_mut().and_then(|more| more.watching.remove(number));
+            return known.map(|_| node);
         }
-        Signal::Inspect(answerer) => {
-            answerer.answer_later(Inspection::of(me, own));
-            Effect::Done
-        }
-        Signal::Stop(reason) => Effect::Deliver(Signal::Stop(reason)),
-        Signal::Unlink { .. } | Signal::Demonitor { .. } if own.more.is_none() => Effect::Done,
-        tie => {
-            take_note(own.more(), tie);
-            Effect::Done
-        }
+        Some(_) => {}
     }
+    match node.take::<Signal>() {
+        Ok(Signal::Exit(signal)) => return exit(me, own, signal).map(|signal| Node::new(Signal::Exit(signal))),
+        Ok(Signal::Inspect(answerer)) => answerer.answer_later(Inspection::of(me, own)),
+        Ok(Signal::Unlink { .. } | Signal::Demonitor { .. }) if own.more.is_none() => {}
+        Ok(tie) => take_note(own.more(), tie),
+        Err(_) => unreachable!("seen to be a signal just now"),
+    }
+    None
 }
 
 /// Lets a signal change whom the lane's end must tell. It is all that an unread signal can still do to a lane that has
 /// ended: whoever sent it hears of the end with the others.
 pub(crate) fn take_note(more: &mut More, signal: Signal) {
     match signal {
-        Signal::Link { from } => _ = more.links.insert(from),
+        Signal::Link { from } => _ = more.links.insert(from, ()),
         Signal::Unlink { from } => _ = more.links.remove(&from),
         Signal::Monitor { watcher, number, receipt } => _ = more.watchers.insert((watcher, number), receipt),
         Signal::Demonitor { watcher, number } => _ = more.watchers.remove(&(watcher, number)),
         Signal::Join(answerer) => more.joiners.push(answerer),
         // An answerer that is dropped says so.
-        Signal::Inspect(_) | Signal::Exit { .. } | Signal::Down(_) | Signal::Stop(_) => {}
+        Signal::Inspect(_) | Signal::Exit(_) | Signal::Down(_) | Signal::Stop(_) => {}
     }
 }
 
-fn exit(me: Id, own: &mut Own, from: Id, reason: ExitReason, linked: bool) -> Effect {
-    if linked && !own.more.as_mut().is_some_and(|more| more.links.remove(&from)) {
+/// What of an exit signal waits in the inbox: all of it where exits are trapped.
+fn exit(me: Id, own: &mut Own, signal: Box<ExitSignal>) -> Option<Box<ExitSignal>> {
+    let from = signal.from;
+    if signal.linked && own.more.as_mut().is_none_or(|more| more.links.remove(&from).is_none()) {
         // The link was taken back while the signal was under way.
-        return Effect::Done;
+        return None;
     }
-    if !linked && reason == ExitReason::Kill {
+    if !signal.linked && signal.reason == ExitReason::Kill {
         return doom(own, ExitReason::Killed);
     }
     if own.has(TRAPS_EXITS) {
-        return Effect::Deliver(Signal::Exit { from, reason, linked });
+        return Some(signal);
     }
-    if reason == ExitReason::Normal && from != me {
-        return Effect::Done;
+    if signal.reason == ExitReason::Normal && from != me {
+        return None;
     }
-    doom(own, reason)
+    doom(own, signal.reason)
 }
 
-fn doom(own: &mut Own, reason: ExitReason) -> Effect {
+fn doom(own: &mut Own, reason: ExitReason) -> Option<Box<ExitSignal>> {
     own.flags |= DOOMED;
     own.more().doomed.get_or_insert(reason);
-    Effect::Done
+    None
 }

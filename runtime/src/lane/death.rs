@@ -150,14 +150,14 @@ fn tell(id: Id, mut more: More, signals: Vec<Signal>, receipt: &mut ExitReceipt)
     receipt.watchers = watchers.len() as u64;
     receipt.monitors = watching.len() as u64;
     let shared = watchers.values().any(|wanted| *wanted).then(|| Arc::new(receipt.clone()));
-    for link in links {
+    for (link, ()) in links {
         watch::send_exit(link, id, receipt.reason.clone(), true);
     }
     for ((watcher, number), wanted) in watchers {
         let receipt_for_it = if wanted { shared.clone() } else { None };
         watch::send_down(MonitorRef { watcher, number }, id, receipt.reason.clone(), receipt_for_it);
     }
-    for (number, target) in watching {
+    for (number, target) in watching.iter() {
         watch::forget(target, MonitorRef { watcher: id, number });
     }
     for joiner in joiners {

@@ -5,10 +5,9 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use hashbrown::{HashMap, HashSet};
-use rustc_hash::FxBuildHasher;
-
+use super::few::Few;
 use super::frame::Frame;
+use super::watching::Watching;
 use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::mailbox::node::List;
@@ -53,13 +52,11 @@ pub(crate) const COUNTS_AWAITS: u32 = 32;
 #[derive(Debug, Default)]
 pub(crate) struct More {
     /// Lanes whose end is ours and ours theirs.
-    pub(crate) links: HashSet<Id, FxBuildHasher>,
+    pub(crate) links: Few<Id, ()>,
     /// Who is told of our end: the watcher, its number for this, and whether it wants the receipt.
-    pub(crate) watchers: HashMap<(Id, u64), bool, FxBuildHasher>,
+    pub(crate) watchers: Few<(Id, u64), bool>,
     /// Whom we watch, by our numbers.
-    pub(crate) watching: HashMap<u64, Id, FxBuildHasher>,
-    /// The number that the last monitor got.
-    pub(crate) last_reference: u64,
+    pub(crate) watching: Watching,
     pub(crate) names: Vec<Arc<str>>,
     pub(crate) doomed: Option<ExitReason>,
     /// With what reason the lane was asked to stop; what it ends with if its future is ready without a word.

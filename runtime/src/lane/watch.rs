@@ -19,7 +19,7 @@ use crate::peer;
 use crate::receipt::ExitReceipt;
 use crate::reply::{self, Answer};
 use crate::sched;
-use crate::signal::{Down, MonitorRef, Signal};
+use crate::signal::{Down, ExitSignal, MonitorRef, Signal};
 use crate::slot::{SlotRef, slot_of};
 
 /// Whether a signal must take effect though the lane is not receiving.
@@ -84,7 +84,7 @@ pub(crate) fn send_exit(to: Id, from: Id, reason: ExitReason, linked: bool) {
     if let Some(route) = peer::route(to) {
         route.exit(to, from, reason);
     } else {
-        deliver(to, Signal::Exit { from, reason, linked }, Urgency::Now);
+        deliver(to, Signal::Exit(Box::new(ExitSignal { from, reason, linked })), Urgency::Now);
     }
 }
 
@@ -121,7 +121,7 @@ pub(crate) fn link(to: Id) -> Option<()> {
     if me == to {
         return Some(());
     }
-    let new = context::with_current(|_, _, own| own.more().links.insert(to))?;
+    let new = context::with_current(|_, _, own| own.more().links.insert(to, ()))?;
     if new && !deliver(to, Signal::Link { from: me }, Urgency::Now) {
         let reason = if to.namespace().is_peer() { ExitReason::NodeDown } else { ExitReason::NoProc };
         send_exit(me, to, reason, true);
@@ -132,7 +132,7 @@ pub(crate) fn link(to: Id) -> Option<()> {
 /// Takes a link of the current lane back. `None` outside of lanes.
 pub(crate) fn unlink(from: Id) -> Option<()> {
     let me = context::current_id()?;
-    let was = context::with_current(|_, _, own| own.more.as_mut().is_some_and(|more| more.links.remove(&from)))?;
+    let was = context::with_current(|_, _, own| own.more.as_mut().is_some_and(|more| more.links.remove(&from).is_some()))?;
     if was {
         deliver(from, Signal::Unlink { from: me }, Urgency::Now);
     }
@@ -143,10 +143,7 @@ pub(crate) fn unlink(from: Id) -> Option<()> {
 pub(crate) fn monitor(target: Id, receipt: bool) -> Option<MonitorRef> {
     let watcher = context::current_id()?;
     let number = context::with_current(|_, _, own| {
-        let more = own.more();
-        more.last_reference += 1;
-        more.watching.insert(more.last_reference, target);
-        more.last_reference
+        own.more().watching.insert(target)
     })?;
     let reference = MonitorRef { watcher, number };
     if let Some(route) = peer::route(target) {
@@ -162,7 +159,7 @@ pub(crate) fn monitor(target: Id, receipt: bool) -> Option<MonitorRef> {
 /// Takes a monitor of the current lane back: whether it stood.
 pub(crate) fn demonitor(reference: MonitorRef) -> bool {
     let target =
-        context::with_current(|_, _, own| own.more.as_mut().and_then(|more| more.watching.remove(&reference.number)));
+        context::with_current(|_, _, own| own.more.as_mut().and_then(|more| more.watching.remove(reference.number)));
     match target.flatten() {
         Some(target) => {
             forget(target, reference);
