@@ -76,6 +76,13 @@ pub trait Actor: Send + Sized + 'static {
         async { Ok(Init::Ready) }
     }
 
+    /// Runs once `init` is through and the starter has its address, before any message: the place for work that the
+    /// starter need not wait for. Does nothing unless it is written.
+    fn started(&mut self, cx: &mut Context<Self::Msg>) -> impl Future<Output = Outcome> + Send {
+        let _ = cx;
+        async { Ok(()) }
+    }
+
     /// Handles a message.
     fn handle(&mut self, message: Self::Msg, cx: &mut Context<Self::Msg>) -> impl Future<Output = Outcome> + Send;
 
@@ -133,11 +140,17 @@ pub(crate) async fn run<A: Actor>(mut actor: A, inbox: Inbox<A::Msg>, starter: O
 
 /// Handles what comes until something ends the actor: what it was.
 async fn serve<A: Actor>(actor: &mut A, cx: &mut Context<A::Msg>) -> ExitReason {
+    let mut outcome = caught(actor.started(cx)).await;
     loop {
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => return reason,
+            Err(payload) => return lane::panic_reason(payload),
+        }
         if let Some(reason) = cx.take_stop() {
             return reason;
         }
-        let outcome = match cx.next().await {
+        outcome = match cx.next().await {
             None => caught(actor.idle(cx)).await,
             Some(Received::Message(message)) => caught(actor.handle(message, cx)).await,
             Some(Received::Down(down)) => caught(actor.down(*down, cx)).await,
@@ -146,11 +159,6 @@ async fn serve<A: Actor>(actor: &mut A, cx: &mut Context<A::Msg>) -> ExitReason 
             Some(Received::Stop(reason)) => return reason,
             Some(_) => Ok(Ok(())),
         };
-        match outcome {
-            Ok(Ok(())) => {}
-            Ok(Err(reason)) => return reason,
-            Err(payload) => return lane::panic_reason(payload),
-        }
     }
 }
 

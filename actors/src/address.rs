@@ -2,6 +2,7 @@
 
 use std::any::type_name;
 use std::fmt;
+use std::future::poll_fn;
 use std::hash::{Hash, Hasher};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,7 +13,7 @@ use runtime::time::{self, TimerId};
 use runtime::{ExitReason, Id, StaleId, lane, peer};
 
 use crate::ask::Ask;
-use crate::error::SendError;
+use crate::error::{SendError, StopError};
 use crate::reply::Reply;
 
 /// The id of a lane that takes messages of type `M`: 8 bytes, `Copy`, checked at every use.
@@ -173,6 +174,44 @@ impl<M: Send + 'static> Address<M> {
     /// It was gone.
     pub fn stop(self) -> Result<(), StaleId> {
         lane::stop(self.id(), ExitReason::Normal)
+    }
+
+    /// Asks the lane, one of this node, to end with `reason` once it has handled what is queued now, and waits until it
+    /// is gone and what it held is released: why it ended, which is its own choice.
+    ///
+    /// # Errors
+    /// [`StopError`]; the lane was asked all the same where the time was over first.
+    ///
+    /// # Cancellation
+    /// The lane stays asked.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub async fn stop_and_wait(self, reason: ExitReason, length: Duration) -> Result<ExitReason, StopError> {
+        let id = self.id();
+        if lane::current() == Some(id) {
+            return Err(StopError::ToSelf);
+        }
+        if id.namespace().is_peer() {
+            return Err(StopError::Elsewhere);
+        }
+        let mut gone = std::pin::pin!(lane::join(id));
+        let mut asked = false;
+        let stopping = poll_fn(|cx| {
+            // The wish to hear of the end goes first: it is lost on a lane that ended in between.
+            let ended = gone.as_mut().poll(cx);
+            if ended.is_pending() && !asked {
+                asked = true;
+                // One that ends just now needs no asking.
+                let _ = lane::stop(id, reason.clone());
+            }
+            ended
+        });
+        match time::timeout(length, stopping).await {
+            Ok(ExitReason::NoProc) => Err(StopError::NoProc),
+            Ok(ended) => Ok(ended),
+            Err(_) => Err(StopError::Timeout(length)),
+        }
     }
 
     /// Ends the lane before its next poll, trapping or not. False where it was gone.

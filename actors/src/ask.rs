@@ -1,6 +1,7 @@
 //! [`Ask`]: a question, its way to the lane, and the wait for the answer.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -79,4 +80,53 @@ impl<M: Send + 'static, T> fmt::Debug for Ask<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ask").field("sending", &self.sending).field("timeout", &self.timeout).finish_non_exhaustive()
     }
+}
+
+/// Asks many lanes the same at once, and waits for all answers, but no longer than `length`: what came of each ask, in
+/// the order of the lanes. Answers that come later go nowhere.
+///
+/// ```
+/// use laneway_actors::{AskError, Lane, Reply, ask_all, spawn};
+/// use std::time::Duration;
+/// # let runtime = laneway_actors::Runtime::builder().build()?;
+/// # runtime.block_on(async {
+/// let says = |number: u64| spawn(async move |mut lane: Lane<Reply<u64>>| {
+///     while let Some(reply) = lane.recv().await {
+///         let _: Result<(), u64> = reply.send(number);
+///     }
+/// });
+/// let (one, two) = (says(1)?, says(2)?);
+/// let answers = ask_all([one, two], Duration::from_secs(1), |reply| reply).await;
+/// assert_eq!(answers, [(one, Ok(1)), (two, Ok(2))]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Cancellation
+/// As for each [`Ask`].
+pub async fn ask_all<M, T>(
+    lanes: impl IntoIterator<Item = Address<M>>,
+    length: Duration,
+    mut question: impl FnMut(Reply<T>) -> M,
+) -> Vec<(Address<M>, Result<T, AskError>)>
+where
+    M: Send + 'static,
+    T: Send + 'static,
+{
+    let ask = |to: Address<M>| (to, to.ask(&mut question).timeout(length));
+    let mut asks: Vec<_> = lanes.into_iter().map(ask).collect();
+    let mut answers: Vec<Option<Result<T, AskError>>> = asks.iter().map(|_| None).collect();
+    poll_fn(|cx| {
+        let mut waits = false;
+        for ((_, ask), answer) in asks.iter_mut().zip(&mut answers).filter(|(_, answer)| answer.is_none()) {
+            match Pin::new(ask).poll(cx) {
+                Poll::Ready(outcome) => *answer = Some(outcome),
+                Poll::Pending => waits = true,
+            }
+        }
+        if waits { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    asks.into_iter().zip(answers).filter_map(|((to, _), answer)| Some((to, answer?))).collect()
 }

@@ -66,6 +66,12 @@ impl<M: Send + 'static> Context<M> {
         self.inside(lane::monitor(id.into()))
     }
 
+    /// Watches the lane that has `name` now, as [`Context::monitor`]; who has the name later does not matter. `None`
+    /// where nobody has it.
+    pub fn monitor_name(&mut self, name: &str) -> Option<MonitorRef> {
+        lane::whereis(name).map(|id| self.monitor(id))
+    }
+
     /// As [`Context::monitor`]; the notice brings the [`ExitReceipt`](runtime::ExitReceipt).
     pub fn monitor_with_receipt(&mut self, id: impl Into<Id>) -> MonitorRef {
         self.inside(lane::monitor_with_receipt(id.into()))

@@ -149,6 +149,33 @@ impl<M> From<SendError<M>> for AskError {
     }
 }
 
+/// Why a lane is not known to have ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopError {
+    /// It was gone before.
+    NoProc,
+    /// It did not end within this time. It has been asked to, and may yet.
+    Timeout(Duration),
+    /// A lane would have waited for its own end; it was not asked.
+    ToSelf,
+    /// It is of another node, whose lanes can be stopped but not waited for; it was not asked.
+    Elsewhere,
+}
+
+impl fmt::Display for StopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StopError::NoProc => f.write_str("the lane was gone before"),
+            StopError::Timeout(length) => write!(f, "the lane was asked to end and did not within {length:?}"),
+            StopError::ToSelf => f.write_str("a lane cannot wait for its own end; it was not asked to end"),
+            StopError::Elsewhere => f.write_str("the lane is of another node; it was not asked to end"),
+        }
+    }
+}
+
+impl std::error::Error for StopError {}
+
 /// Why an actor was not started. No lane and no name of it remain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

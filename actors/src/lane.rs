@@ -98,8 +98,9 @@ impl<M: Send + 'static> Lane<M> {
         self.poll_by(cx, Inbox::poll_recv)
     }
 
-    /// The first message that `wanted` likes; what came before it stays, in order. `None` as for [`Lane::recv`].
-    /// Notices, as of the end of a lane that is watched, come out whether wanted or not.
+    /// The first message that `wanted` likes; what came before it stays, in order. Notices, as of the end of a lane that
+    /// is watched, come out whether wanted or not. `None` once somebody asked the lane to stop: what was skipped until
+    /// then is not received any more.
     ///
     /// `wanted` must not call the runtime.
     pub async fn recv_match(&mut self, mut wanted: impl FnMut(&M) -> bool) -> Option<M> {
@@ -188,6 +189,23 @@ impl<M: Send + 'static> Lane<M> {
         let reference = self.inside(lane::monitor(id.into()));
         self.on_down(reference, message);
         reference
+    }
+
+    /// As [`Lane::monitor`]; the notice brings the [`ExitReceipt`](runtime::ExitReceipt).
+    pub fn monitor_with_receipt(
+        &mut self,
+        id: impl Into<Id>,
+        message: impl FnOnce(Down) -> M + Send + 'static,
+    ) -> MonitorRef {
+        let reference = self.inside(lane::monitor_with_receipt(id.into()));
+        self.on_down(reference, message);
+        reference
+    }
+
+    /// Watches the lane that has `name` now, as [`Lane::monitor`]; who has the name later does not matter. `None` where
+    /// nobody has it.
+    pub fn monitor_name(&mut self, name: &str, message: impl FnOnce(Down) -> M + Send + 'static) -> Option<MonitorRef> {
+        lane::whereis(name).map(|id| self.monitor(id, message))
     }
 
     /// Says what the notice of a monitor that stands already, as one from [`Spawn::monitor`](crate::Spawn::monitor),

@@ -29,9 +29,9 @@ pub mod spawn;
 
 pub use actor::{Actor, Init, Outcome, Starting};
 pub use address::{Address, Recipient, Sending};
-pub use ask::Ask;
+pub use ask::{Ask, ask_all};
 pub use context::Context;
-pub use error::{AskError, SendError, StartError};
+pub use error::{AskError, SendError, StartError, StopError};
 pub use lane::Lane;
 pub use name::whereis;
 pub use reply::Reply;

@@ -1,0 +1,176 @@
+//! Monitors: hearing of an end without sharing it.
+
+use std::collections::BTreeSet;
+
+use laneway::{DemonitorError, ExitReason, Lane, Spawn};
+
+use crate::support::*;
+
+#[test]
+fn otp_020_one_monitor_gives_one_down_with_the_true_reason_and_kills_nobody() {
+    test(async |mut lane: Lane<News>| {
+        for reason in [oops(), ExitReason::Shutdown, ExitReason::Normal] {
+            let told = reason.clone();
+            let target = laneway::spawn(async move |mut lane: Lane<()>| {
+                lane.recv().await;
+                told
+            })
+            .unwrap();
+            let reference = lane.monitor(target, News::Down);
+            target.send(()).await.unwrap();
+            let down = down(&mut lane).await;
+            assert_eq!((down.reference, down.id, down.reason), (reference, target.id(), reason));
+            assert_silence(&mut lane).await;
+        }
+    });
+}
+
+#[test]
+fn otp_021_n_monitors_on_one_lane_give_n_downs_with_n_references() {
+    test(async |mut lane: Lane<News>| {
+        let target = puppet();
+        let given: BTreeSet<u64> = (0..100).map(|_| lane.monitor(target, News::Down).number).collect();
+        assert_eq!(given.len(), 100);
+        target.kill();
+        let mut told = BTreeSet::new();
+        for _ in 0..100 {
+            told.insert(down(&mut lane).await.reference.number);
+        }
+        assert_eq!(told, given);
+        assert_silence(&mut lane).await;
+    });
+}
+
+#[test]
+fn otp_022_monitoring_a_dead_lane_gives_no_proc() {
+    test(async |mut lane: Lane<News>| {
+        let target = puppet();
+        target.kill();
+        assert_eq!(laneway::join(target.id()).await, ExitReason::Killed);
+        assert_eq!(reason_of(&mut lane, target).await, ExitReason::NoProc);
+        assert_eq!(laneway::join(target.id()).await, ExitReason::NoProc);
+    });
+}
+
+#[test]
+fn otp_023_spawn_monitor_tells_the_true_reason_however_fast_the_child_dies() {
+    race(300, async |mut lane: Lane<News>| {
+        let spawn = Spawn::new().monitor();
+        let (child, reference) = spawn.spawn_monitored(async |_: Lane<()>| oops()).unwrap();
+        laneway::yield_now().await;
+        lane.on_down(reference.unwrap(), News::Down);
+        let down = down(&mut lane).await;
+        assert_eq!((Some(down.reference), down.id, down.reason), (reference, child.id(), oops()));
+    });
+}
+
+#[test]
+fn otp_024_monitoring_by_name_binds_to_who_bears_it_then() {
+    test(async |mut lane: Lane<News>| {
+        assert_eq!(lane.monitor_name("borne", News::Down), None, "nobody bears the name");
+        let first = Spawn::new().name("borne").spawn(obey).unwrap();
+        let name = "borne";
+        let reference = lane.monitor_name(name, move |down| {
+            assert_eq!(name, "borne");
+            News::Down(down)
+        });
+        assert!(reference.is_some());
+        // The name goes to another, whose end does not matter.
+        tell(first, |lane| assert!(lane.unregister("borne"))).await;
+        let second = Spawn::new().name("borne").spawn(obey).unwrap();
+        second.kill();
+        assert_silence(&mut lane).await;
+        laneway::exit(first.id(), oops());
+        let down = down(&mut lane).await;
+        assert_eq!((Some(down.reference), down.id, down.reason), (reference, first.id(), oops()));
+    });
+}
+
+#[test]
+fn otp_025_a_monitor_that_was_taken_back_never_tells() {
+    test(async |mut lane: Lane<News>| {
+        let target = puppet();
+        let reference = lane.monitor(target, News::Down);
+        assert_eq!(lane.demonitor(reference), Ok(true));
+        assert_eq!(lane.demonitor(reference), Ok(false), "a second time it is nothing");
+        target.kill();
+        assert_silence(&mut lane).await;
+        assert_eq!(lane.demonitor(reference), Ok(false));
+    });
+}
+
+#[test]
+fn otp_025_the_monitor_of_another_lane_cannot_be_taken_back() {
+    test(async |mut lane: Lane<News>| {
+        let (target, thief) = (puppet(), puppet());
+        let reference = lane.monitor(target, News::Down);
+        let tried = tell(thief, move |lane| lane.demonitor(reference)).await;
+        assert_eq!(tried, Err(DemonitorError::NotYours));
+        target.kill();
+        assert_eq!(down(&mut lane).await.reference, reference);
+    });
+}
+
+#[test]
+fn otp_026_demonitor_flushes_the_down_that_is_queued_and_no_other() {
+    test(async |mut lane: Lane<News>| {
+        let target = puppet();
+        let [before, taken_back, after] = [(); 3].map(|()| lane.monitor(target, News::Down));
+        target.kill();
+        lane.address().try_send(News::Number(1)).unwrap();
+        settle().await;
+        assert!(!target.is_alive());
+        lane.demonitor(taken_back).unwrap();
+        assert_eq!(number(&mut lane).await, 1);
+        let mut told = [down(&mut lane).await.reference.number, down(&mut lane).await.reference.number];
+        told.sort_unstable();
+        assert_eq!(told, [before.number, after.number]);
+        assert_silence(&mut lane).await;
+    });
+}
+
+#[test]
+fn otp_027_watchers_that_die_leave_nothing_behind_on_what_they_watched() {
+    test(async |mut lane: Lane<News>| {
+        let target = puppet();
+        for _ in 0..100 {
+            let watchers: Vec<_> = (0..1000)
+                .map(|_| {
+                    let watcher = laneway::spawn(async move |_: Lane<()>| {
+                        laneway::monitor(target.id()).unwrap();
+                    });
+                    watcher.unwrap().id()
+                })
+                .collect();
+            settle().await;
+            assert!(watchers.iter().all(|watcher| !laneway::is_alive(*watcher)));
+        }
+        lane.monitor_with_receipt(target, News::Down);
+        target.kill();
+        let receipt = down(&mut lane).await.receipt.expect("it was asked for");
+        assert_eq!(receipt.watchers, 1, "{receipt:?}");
+    });
+}
+
+#[test]
+fn otp_028_a_watcher_that_kills_what_it_watches_ends_well_whoever_ends_first() {
+    race(200, async |mut lane: Lane<News>| {
+        for watcher_first in [true, false] {
+            let target = puppet();
+            let (watcher, reference) = Spawn::new()
+                .monitor()
+                .spawn_monitored(async move |mut lane: Lane<News>| {
+                    let reference = lane.monitor(target, News::Down);
+                    target.kill();
+                    if !watcher_first {
+                        assert_eq!(down(&mut lane).await.reference, reference);
+                    }
+                })
+                .unwrap();
+            lane.on_down(reference.unwrap(), News::Down);
+            let heard = down(&mut lane).await;
+            assert_eq!((heard.id, heard.reason), (watcher.id(), ExitReason::Normal));
+            laneway::join(target.id()).await;
+        }
+    });
+}
