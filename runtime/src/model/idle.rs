@@ -37,7 +37,7 @@ struct Pool {
     tokens: [AtomicBool; 2],
     injector: Queue,
     own: [Queue; 2],
-    done: AtomicUsize,
+    begun: AtomicUsize,
 }
 
 /// As the `Local` of `sched/worker.rs`.
@@ -45,8 +45,18 @@ struct Worker {
     pool: Arc<Pool>,
     index: usize,
     searching: bool,
-    /// It has nothing to do until it gets its token.
-    asleep: bool,
+    /// Runs one piece of work; false where that takes for ever.
+    run: fn(&Worker) -> bool,
+    rests: Rests,
+}
+
+#[derive(PartialEq, Eq)]
+enum Rests {
+    No,
+    /// Until it gets its token.
+    Asleep,
+    /// For ever, in a poll.
+    Busy,
 }
 
 impl Pool {
@@ -56,7 +66,7 @@ impl Pool {
             tokens: Default::default(),
             injector: Queue::default(),
             own: Default::default(),
-            done: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
         })
     }
 
@@ -83,16 +93,19 @@ impl Pool {
 }
 
 impl Worker {
-    fn new(pool: &Arc<Pool>, index: usize) -> Worker {
-        Worker { pool: pool.clone(), index, searching: false, asleep: false }
+    fn new(pool: &Arc<Pool>, index: usize, run: fn(&Worker) -> bool) -> Worker {
+        Worker { pool: pool.clone(), index, searching: false, run, rests: Rests::No }
     }
 
     /// As `sched::worker::work`, up to where the thread would block.
     fn work(mut self) -> Worker {
-        while !self.asleep {
+        while self.rests == Rests::No {
             if self.pick() {
                 self.found_work();
-                self.pool.done.fetch_add(1, Ordering::Relaxed);
+                if !(self.run)(&self) {
+                    self.rests = Rests::Busy;
+                }
+                self.pool.begun.fetch_add(1, Ordering::Relaxed);
             } else {
                 self.sleep();
             }
@@ -121,15 +134,18 @@ impl Worker {
     fn sleep(&mut self) {
         self.pool.idle.transition_to_sleeping(self.index, self.searching);
         if self.pool.has_nothing_to_do() && !self.pool.takes_token(self.index) {
-            self.asleep = true;
+            self.rests = Rests::Asleep;
         } else {
             self.searching = self.pool.idle.transition_from_sleeping(self.index);
         }
     }
 
-    /// The park is over.
+    /// The park is over, if the token has come.
     fn wake_up(mut self) -> Worker {
-        self.asleep = false;
+        if self.rests != Rests::Asleep || !self.pool.takes_token(self.index) {
+            return self;
+        }
+        self.rests = Rests::No;
         self.searching = self.pool.idle.transition_from_sleeping(self.index);
         self.work()
     }
@@ -141,20 +157,15 @@ impl Worker {
     }
 }
 
-/// Lets those work that may, until all sleep; how much was done.
+/// Lets those work that may, until all rest for good; how much was begun.
 fn settle(pool: &Pool, mut workers: [Worker; 2]) -> usize {
-    let mut somebody_worked = true;
-    while somebody_worked {
-        somebody_worked = false;
-        workers = workers.map(|worker| {
-            if !worker.asleep || !pool.takes_token(worker.index) {
-                return worker;
-            }
-            somebody_worked = true;
-            worker.wake_up()
-        });
+    loop {
+        workers = workers.map(Worker::wake_up);
+        let has_token = |worker: &Worker| pool.tokens[worker.index].load(Ordering::Relaxed);
+        if !workers.iter().any(|worker| worker.rests == Rests::Asleep && has_token(worker)) {
+            return pool.begun.load(Ordering::Relaxed);
+        }
     }
-    pool.done.load(Ordering::Relaxed)
 }
 
 #[test]
@@ -162,7 +173,7 @@ fn no_wake_up_is_lost() {
     explore(|| {
         let pool = Pool::new();
         let workers = [0, 1].map(|index| {
-            let worker = Worker::new(&pool, index);
+            let worker = Worker::new(&pool, index, |_| true);
             thread::spawn(|| worker.work())
         });
         pool.inject();
@@ -173,14 +184,35 @@ fn no_wake_up_is_lost() {
     });
 }
 
+/// Both sleep, and the first piece of work takes for ever, as one lane's poll may be long.
+#[test]
+fn who_was_woken_to_search_and_finds_work_wakes_another() {
+    explore(|| {
+        let pool = Pool::new();
+        let [one, other] = [0, 1].map(|index| {
+            let is_second = |worker: &Worker| worker.pool.begun.load(Ordering::Relaxed) == 1;
+            let worker = Worker::new(&pool, index, is_second).work();
+            assert!(worker.rests == Rests::Asleep);
+            worker
+        });
+        pool.inject();
+        let one = thread::spawn(|| one.wake_up());
+        let other = thread::spawn(|| other.wake_up());
+        pool.inject();
+        let workers = [one.join().unwrap(), other.join().unwrap()];
+        assert_eq!(settle(&pool, workers), 2, "one is busy, the other sleeps, and there is work");
+        assert!(pool.has_nothing_to_do());
+    });
+}
+
 /// One worker pushes for itself and hints, while the other goes to sleep.
 #[test]
 fn a_hint_that_is_missed_loses_no_work() {
     explore(|| {
         let pool = Pool::new();
-        let other = Worker::new(&pool, 1);
+        let other = Worker::new(&pool, 1, |_| true);
         let other = thread::spawn(|| other.work());
-        let worker = Worker::new(&pool, 0);
+        let worker = Worker::new(&pool, 0, |_| true);
         worker.push_back();
         worker.push_back();
         let workers = [worker.work(), other.join().unwrap()];
