@@ -433,13 +433,16 @@ impl Runtime {
         scheduler.stopped.store(true, Ordering::Release);
         scheduler.unpark_all();
         for thread in self.threads.drain(..) {
-            // A worker that is stuck in a poll keeps its thread and its share of the runtime.
-            if report.stuck.is_empty() && thread.join().is_err() {
+            // A worker that is stuck in a poll keeps its thread and its share of the runtime; one that itself drops the
+            // runtime, as in a call of a timer, goes when it is done with that.
+            let ours = thread.thread().id() == std::thread::current().id();
+            if report.stuck.is_empty() && !ours && thread.join().is_err() {
                 tracing::error!("a worker panicked");
             }
         }
-        scheduler.descriptors.close_all();
         report.metrics = self.handle.metrics();
+        scheduler.timers.clear();
+        scheduler.descriptors.close_all();
         if report.stuck.is_empty() {
             slot::leave_table(self.table);
         }

@@ -182,22 +182,19 @@ impl Scheduler {
 
     /// Takes what I/O and timers there are, without waiting. A driver that somebody else turns is left to them.
     pub(crate) fn turn_driver(&self, worker: usize) {
-        let mut wakers = Vec::new();
-        for index in self.drivers_from(worker) {
-            if let Some(mut driver) = self.drivers[index].try_lock()
-                && let Err(error) = driver.poll_now(&mut wakers)
-            {
-                tracing::error!(%error, "the reactor cannot be polled");
+        // Without a descriptor there is nothing that a reactor could report, and a look costs a system call.
+        if self.descriptors.counts().open != 0 {
+            let mut wakers = Vec::new();
+            for index in self.drivers_from(worker) {
+                if let Some(mut driver) = self.drivers[index].try_lock()
+                    && let Err(error) = driver.poll_now(&mut wakers)
+                {
+                    tracing::error!(%error, "the reactor cannot be polled");
+                }
             }
+            wake_all(wakers);
         }
-        wake_all(wakers);
-        self.fire_timers();
-    }
-
-    fn fire_timers(&self) {
-        if self.timers.is_due(self.env.now()) {
-            self.timers.fire(self.env.now());
-        }
+        self.timers.fire_due(&*self.env);
     }
 
     /// Sleeps until there is work: in a driver where one is free, which then also minds the timers. The worker counts as
@@ -232,8 +229,14 @@ impl Scheduler {
                 // Awake before another can have the driver, or it would think that nobody is about to wake anything.
                 let searches = self.idle.transition_from_sleeping(worker);
                 drop(driver);
+                if !wakers.is_empty()
+                    && let Some(other) = self.idle.wake_one_hint()
+                {
+                    // Somebody else is to mind the driver while this worker runs what it brought.
+                    self.unpark(other);
+                }
                 wake_all(wakers);
-                self.fire_timers();
+                self.timers.fire_due(&*self.env);
                 searches
             }
         }

@@ -83,6 +83,8 @@ pub(crate) struct ExitSignal {
     pub(crate) reason: ExitReason,
     /// It comes because a linked lane ended.
     pub(crate) linked: bool,
+    /// The lane sent it to itself.
+    pub(crate) to_itself: bool,
 }
 
 /// Lets what came for the lane `own` with id `me` take effect: what of it waits in the inbox for whoever receives.
@@ -99,7 +101,7 @@ pub(crate) fn take_effect(me: Id, own: &mut Own, node: Node) -> Option<Node> {
         Some(_) => {}
     }
     match node.take::<Signal>() {
-        Ok(Signal::Exit(signal)) => return exit(me, own, signal).map(|signal| Node::new(Signal::Exit(signal))),
+        Ok(Signal::Exit(signal)) => return exit(own, signal).map(|signal| Node::new(Signal::Exit(signal))),
         Ok(Signal::Inspect(answerer)) => answerer.answer_later(Inspection::of(me, own)),
         Ok(Signal::Unlink { .. } | Signal::Demonitor { .. }) if own.more.is_none() => {}
         Ok(tie) => take_note(own.more(), tie),
@@ -123,7 +125,7 @@ pub(crate) fn take_note(more: &mut More, signal: Signal) {
 }
 
 /// What of an exit signal waits in the inbox: all of it where exits are trapped.
-fn exit(me: Id, own: &mut Own, signal: Box<ExitSignal>) -> Option<Box<ExitSignal>> {
+fn exit(own: &mut Own, signal: Box<ExitSignal>) -> Option<Box<ExitSignal>> {
     let from = signal.from;
     if signal.linked && own.more.as_mut().is_none_or(|more| more.links.remove(&from).is_none()) {
         // The link was taken back while the signal was under way.
@@ -135,7 +137,7 @@ fn exit(me: Id, own: &mut Own, signal: Box<ExitSignal>) -> Option<Box<ExitSignal
     if own.has(TRAPS_EXITS) {
         return Some(signal);
     }
-    if signal.reason == ExitReason::Normal && from != me {
+    if signal.reason == ExitReason::Normal && !signal.to_itself {
         return None;
     }
     doom(own, signal.reason)

@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -17,7 +16,7 @@ pub(crate) mod wheel;
 use wheel::{TimerKey, Wheel};
 
 use crate::context;
-use crate::env::Instant;
+use crate::env::{Env, Instant};
 use crate::id::{Id, Namespace};
 use crate::lane::own::HAS_TIMERS;
 use crate::lane::waker::waker;
@@ -66,12 +65,19 @@ impl Timers {
         self.next.store(wheel.next_expiry().unwrap_or(NEVER), Ordering::Relaxed);
     }
 
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.next.load(Ordering::Relaxed) <= now.as_nanos() / NANOS_PER_TICK
+    /// Fires what is due by the clock, which is not looked at where nothing stands.
+    pub(crate) fn fire_due(&self, env: &dyn Env) {
+        let next = self.next.load(Ordering::Relaxed);
+        if next != NEVER {
+            let now = env.now();
+            if next <= now.as_nanos() / NANOS_PER_TICK {
+                self.fire(now);
+            }
+        }
     }
 
     /// Fires what is due, without holding the lock meanwhile.
-    pub(crate) fn fire(&self, now: Instant) {
+    fn fire(&self, now: Instant) {
         let mut expired = Vec::new();
         let mut more = true;
         while more {
@@ -104,6 +110,17 @@ impl Timers {
             if in_slice < SLICE {
                 return (count, panics);
             }
+        }
+    }
+
+    /// Drops all timers: the runtime has ended, and nothing fires any more.
+    pub(crate) fn clear(&self) {
+        let mut dropped = Vec::new();
+        let mut wheel = self.wheel.lock();
+        while wheel.advance(NEVER, SLICE, &mut dropped) {}
+        drop(wheel);
+        for due in dropped {
+            contain(|| drop(due));
         }
     }
 
@@ -179,10 +196,6 @@ fn set(scheduler: &Scheduler, deadline: Instant, due: Due) -> TimerKey {
     key
 }
 
-fn scheduler() -> Arc<Scheduler> {
-    context::scheduler().unwrap_or_else(|| panic!("{NotInRuntime}"))
-}
-
 /// What time it is for the runtime that this code runs in.
 ///
 /// # Panics
@@ -199,8 +212,7 @@ pub fn now() -> Instant {
 /// # Panics
 /// Outside of a runtime.
 pub fn sleep(length: Duration) -> Sleep {
-    let scheduler = scheduler();
-    Sleep { deadline: scheduler.env.now() + length, scheduler, registered: None }
+    sleep_until(now() + length)
 }
 
 /// Ready once `deadline` has come.
@@ -208,14 +220,46 @@ pub fn sleep(length: Duration) -> Sleep {
 /// # Panics
 /// Outside of a runtime.
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep { deadline, scheduler: scheduler(), registered: None }
+    Sleep { deadline, home: Home::current(), registered: None }
+}
+
+/// The runtime of a timer, found without counting references: on its own workers at once, elsewhere by its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Home {
+    lanes: Namespace,
+    /// The namespace of the runtime's descriptors, which no other runtime ever has: that of its lanes is passed on.
+    runtime: Namespace,
+}
+
+impl Home {
+    fn of(scheduler: &Scheduler) -> Home {
+        Home { lanes: scheduler.table.namespace, runtime: scheduler.namespace }
+    }
+
+    fn current() -> Home {
+        context::with_scheduler(|scheduler| match scheduler {
+            Some(scheduler) => Home::of(scheduler),
+            None => panic!("{NotInRuntime}"),
+        })
+    }
+
+    /// Runs `f` unless the runtime has ended.
+    fn with<R>(self, f: impl FnOnce(&Scheduler) -> R) -> Option<R> {
+        context::with_local(|local| match local {
+            Some(local) if local.scheduler.namespace == self.runtime => Some(f(&local.scheduler)),
+            _ => {
+                let scheduler = slot::table_of(self.lanes)?.scheduler()?;
+                (scheduler.namespace == self.runtime).then(|| f(&scheduler))
+            }
+        })
+    }
 }
 
 /// The future of [`sleep`]. Dropped early, it takes its timer back.
 #[must_use = "nothing sleeps before it is awaited"]
 pub struct Sleep {
     deadline: Instant,
-    scheduler: Arc<Scheduler>,
+    home: Home,
     registered: Option<Registered>,
 }
 
@@ -241,7 +285,7 @@ impl Sleep {
 
     fn unregister(&mut self) {
         if let Some(registered) = self.registered.take() {
-            self.scheduler.timers.cancel(registered.key);
+            self.home.with(|scheduler| scheduler.timers.cancel(registered.key));
         }
     }
 }
@@ -257,7 +301,11 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.scheduler.env.now() >= this.deadline {
+        let Some(now) = this.home.with(|scheduler| scheduler.env.now()) else {
+            // The runtime whose clock this goes by has ended: that time never comes.
+            return Poll::Pending;
+        };
+        if now >= this.deadline {
             this.unregister();
             return Poll::Ready(());
         }
@@ -265,8 +313,9 @@ impl Future for Sleep {
         if !this.registered.as_ref().is_some_and(|timer| timer.by == by && timer.waker.will_wake(cx.waker())) {
             this.unregister();
             let waker = cx.waker().clone();
-            let key = set(&this.scheduler, this.deadline, Due::Wake(waker.clone()));
-            this.registered = Some(Registered { key, waker, by });
+            let due = Due::Wake(waker.clone());
+            let key = this.home.with(|scheduler| set(scheduler, this.deadline, due));
+            this.registered = key.map(|key| Registered { key, waker, by });
         }
         Poll::Pending
     }
@@ -423,17 +472,13 @@ impl Interval {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimerId {
     key: TimerKey,
-    namespace: Namespace,
-    /// The namespace of the runtime's descriptors, which no other runtime ever has: that of its lanes is passed on.
-    runtime: Namespace,
+    home: Home,
 }
 
 impl TimerId {
     /// Takes the call back: true if it will not be made any more.
     pub fn cancel(self) -> bool {
-        slot::table_of(self.namespace)
-            .and_then(|table| table.scheduler())
-            .is_some_and(|scheduler| scheduler.namespace == self.runtime && scheduler.timers.cancel(self.key))
+        self.home.with(|scheduler| scheduler.timers.cancel(self.key)).unwrap_or(false)
     }
 }
 
@@ -443,9 +488,13 @@ impl TimerId {
 /// # Panics
 /// Outside of a runtime.
 pub fn call_at(deadline: Instant, call: impl FnOnce() + Send + 'static) -> TimerId {
-    let scheduler = scheduler();
-    let key = set(&scheduler, deadline, Due::Run(Box::new(call)));
-    TimerId { key, namespace: scheduler.table.namespace, runtime: scheduler.namespace }
+    context::with_scheduler(|scheduler| match scheduler {
+        Some(scheduler) => {
+            let key = set(scheduler, deadline, Due::Run(Box::new(call)));
+            TimerId { key, home: Home::of(scheduler) }
+        }
+        None => panic!("{NotInRuntime}"),
+    })
 }
 
 #[cfg(test)]
@@ -462,7 +511,7 @@ mod tests {
         for _ in 0..8 {
             let Some(next) = timers.sleep_until(0) else { break };
             now = now.max(next);
-            assert!(timers.is_due(now), "{timers:?} at {now:?}");
+            assert!(timers.next.load(Ordering::Relaxed) <= now.as_nanos() / NANOS_PER_TICK, "{timers:?} at {now:?}");
             timers.fire(now);
         }
         assert_eq!((timers.count(), now), (0, Instant::ZERO + Duration::from_millis(5005)));

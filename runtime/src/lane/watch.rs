@@ -84,7 +84,8 @@ pub(crate) fn send_exit(to: Id, from: Id, reason: ExitReason, linked: bool) {
     if let Some(route) = peer::route(to) {
         route.exit(to, from, reason);
     } else {
-        deliver(to, Signal::Exit(Box::new(ExitSignal { from, reason, linked })), Urgency::Now);
+        let to_itself = context::current_id() == Some(to);
+        deliver(to, Signal::Exit(Box::new(ExitSignal { from, reason, linked, to_itself })), Urgency::Now);
     }
 }
 
@@ -132,7 +133,8 @@ pub(crate) fn link(to: Id) -> Option<()> {
 /// Takes a link of the current lane back. `None` outside of lanes.
 pub(crate) fn unlink(from: Id) -> Option<()> {
     let me = context::current_id()?;
-    let was = context::with_current(|_, _, own| own.more.as_mut().is_some_and(|more| more.links.remove(&from).is_some()))?;
+    let was =
+        context::with_current(|_, _, own| own.more.as_mut().is_some_and(|more| more.links.remove(&from).is_some()))?;
     if was {
         deliver(from, Signal::Unlink { from: me }, Urgency::Now);
     }
@@ -142,9 +144,7 @@ pub(crate) fn unlink(from: Id) -> Option<()> {
 /// Lets the current lane watch another. `None` outside of lanes.
 pub(crate) fn monitor(target: Id, receipt: bool) -> Option<MonitorRef> {
     let watcher = context::current_id()?;
-    let number = context::with_current(|_, _, own| {
-        own.more().watching.insert(target)
-    })?;
+    let number = context::with_current(|_, _, own| own.more().watching.insert(target))?;
     let reference = MonitorRef { watcher, number };
     if let Some(route) = peer::route(target) {
         route.monitor(target, reference);

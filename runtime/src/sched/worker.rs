@@ -324,8 +324,7 @@ impl Local {
 
     /// Polls the lane's future: why the lane ends, or `None` where it goes on.
     fn poll(&self, slot: SlotRef) -> Option<ExitReason> {
-        let (frame, by_waker) =
-            context::with_own(self, slot, |own| (own.frame.take(), own.has(RECEIVES_BY_WAKER)));
+        let (frame, by_waker) = context::with_own(self, slot, |own| (own.frame.take(), own.has(RECEIVES_BY_WAKER)));
         let mut frame = frame?;
         if by_waker {
             self.wake_receiver(slot);
