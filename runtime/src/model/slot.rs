@@ -6,7 +6,7 @@ use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use loom::thread;
 
-use super::{A, B, Nodes, RunQueue, explore, sorted};
+use super::{A, B, C, Nodes, RunQueue, explore, sorted};
 use crate::lane::state::{OnIdle, OnWake, State};
 use crate::mailbox::word::{EMPTY, MailboxWord, Pushed, Weight};
 
@@ -155,14 +155,13 @@ impl Slot {
             self.end(me);
             return true;
         }
+        // As `Local::let_signals_in`.
         if on.signal {
             self.state.clear_signal();
-        }
-        // As `RECEIVES_BY_WAKER`: only a receiver that is told of something looks, and it was told by this look.
-        let receiver_looks = turns == 0 || !self.word.looks_empty();
-        if on.signal {
             self.take_in(me);
         }
+        // As `Local::wake_receiver`, for a receiver that waits by a waker of its own: it looks only if it is told to.
+        let receiver_looks = turns == 0 || !self.word.is_parked();
         match poll {
             Poll::Ready => {
                 self.end(me);
@@ -298,18 +297,20 @@ fn a_lane_runs_only_once_it_is_born() {
     });
 }
 
+/// A signal may take effect in between, and leave no trace but that the lane is not parked any more.
 #[test]
 fn a_message_to_a_sleeping_lane_is_received() {
     explore(|| {
         let slot = Slot::parked();
         let senders = [A, B].map(|node| beside(&slot, move |slot| assert!(slot.send(1, node))));
+        let signaller = beside(&slot, |slot| assert!(slot.signal(1, C)));
         slot.turn(Poll::Receive);
         slot.turn(Poll::Receive);
-        for sender in senders {
-            sender.join().unwrap();
+        for thread in senders.into_iter().chain([signaller]) {
+            thread.join().unwrap();
         }
         slot.settle(Poll::Receive);
-        assert_eq!(sorted(slot.received().into_iter().map(|(_, node)| node).collect()), [A, B]);
+        assert_eq!(sorted(slot.received().into_iter().map(|(_, node)| node).collect()), [A, B, C]);
         assert!(slot.word.park(1), "the lane sleeps on its empty mailbox");
     });
 }
