@@ -1,7 +1,8 @@
 //! The machine: children and events in, actions out.
 //!
 //! Owns: who is a child, in which order they were started, and what must be done next. Starts, stops and kills nothing:
-//! whoever drives it does, one action after the other. Reads no clock: `now` is a time since any fixed start.
+//! whoever drives it does, one action after the other. Reads no clock: `now` is a time since any fixed start. How it
+//! looks from outside is in `children/views.rs`.
 //!
 //! # Invariants
 //! 1. A child has at most one lane: a start is asked for only where there is none, and none is under way.
@@ -11,8 +12,9 @@
 //! 4. `by_lane` holds exactly the lanes of the children that are `Running`.
 //! 5. Once `ending` is set nothing is started, and it is not changed.
 
+mod views;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,11 +22,8 @@ use std::time::Duration;
 
 use runtime::{ExitReason, Id};
 
-use super::{
-    Action, AutoShutdown, ChildCounts, ChildError, ChildInfo, Command, Ending, Flags, Presence, Report, ReportKind,
-    Strategy,
-};
-use crate::child_spec::{ChildKind, ChildSpec, Restart, Shutdown, SpecError};
+use super::{Action, AutoShutdown, ChildError, Command, Ending, Flags, Report, ReportKind, Strategy};
+use crate::child_spec::{ChildSpec, Restart, Shutdown, SpecError};
 use crate::intensity::Intensity;
 
 /// The place of a child in the start order; kept over restarts, never used again for another child.
@@ -283,42 +282,9 @@ impl<S, T> Children<S, T> {
         self.advance(now);
     }
 
-    /// Whether nothing is under way and nothing waits; not so before the start and after the end.
-    pub fn is_idle(&self) -> bool {
-        matches!((&self.job, &self.wait), (Job::Idle, Wait::Nothing))
-    }
-
-    /// The spec of a child; `None` where it is forgotten.
-    pub fn spec(&self, child: ChildKey) -> Option<&ChildSpec<S>> {
-        self.children.get(&child).map(|child| &child.spec)
-    }
-
     /// How a child is started, for those whose start changes them; `None` where it is forgotten.
     pub fn start_mut(&mut self, child: ChildKey) -> Option<&mut S> {
         self.children.get_mut(&child).map(|child| child.spec.start_mut())
-    }
-
-    /// The place of the child with this id; `None` where there is none.
-    pub fn key(&self, id: &str) -> Option<ChildKey> {
-        self.by_name.get(id).copied()
-    }
-
-    /// The child of this id; `None` where there is none.
-    pub fn find(&self, id: &str) -> Option<ChildInfo> {
-        let child = *self.by_name.get(id)?;
-        Some(self.info(child, &self.children[&child]))
-    }
-
-    /// The children in start order, as they are now, also while something is under way.
-    pub fn list(&self) -> impl Iterator<Item = ChildInfo> {
-        self.children.iter().map(|(&key, child)| self.info(key, child))
-    }
-
-    /// How many children there are now, also while something is under way.
-    pub fn count(&self) -> ChildCounts {
-        let supervisors = self.children.values().filter(|child| child.spec.kind() == ChildKind::Supervisor).count();
-        let specs = self.children.len();
-        ChildCounts { specs, active: self.by_lane.len(), supervisors, workers: specs - supervisors }
     }
 
     /// Does what can be done until something must be waited for.
@@ -587,39 +553,5 @@ impl<S, T> Children<S, T> {
     fn report(&mut self, kind: ReportKind, child: ChildKey, reason: ExitReason) {
         let child = self.children[&child].spec.id().clone();
         self.actions.push_back(Action::Report(Report { kind, child, count: 1, reason }));
-    }
-
-    fn info(&self, key: ChildKey, child: &Child<S>) -> ChildInfo {
-        let presence = match &child.state {
-            State::Running(lane) => Presence::Running(*lane),
-            _ if self.ending.is_some() => Presence::Absent,
-            State::Restarting(_) => Presence::Restarting,
-            State::Ended(_, reason) if child.spec.restart().applies_to(reason) => Presence::Restarting,
-            State::Absent if self.is_in_restart(key) => Presence::Restarting,
-            State::Ended(..) | State::Absent => Presence::Absent,
-        };
-        ChildInfo { id: child.spec.id().clone(), presence, kind: child.spec.kind() }
-    }
-
-    /// Whether a child without a lane is to get one by the restart under way.
-    fn is_in_restart(&self, key: ChildKey) -> bool {
-        let in_group = match &self.job {
-            // Those above the range have been stopped already.
-            Job::Lower(range) => key >= range.start,
-            Job::Raise { from, first: false } => key >= *from,
-            _ => false,
-        };
-        in_group || matches!(self.wait, Wait::Start { child, cause: Cause::Restart } if child == key)
-    }
-}
-
-impl<S, T> fmt::Debug for Children<S, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Children")
-            .field("flags", &self.flags)
-            .field("count", &self.count())
-            .field("ending", &self.ending)
-            .field("waiting", &self.queue.len())
-            .finish_non_exhaustive()
     }
 }
