@@ -10,9 +10,9 @@ pub struct ExitReceipt {
     pub reason: ExitReason,
     /// Bytes of the lane's future.
     pub bytes: u64,
-    /// Timers cancelled.
+    /// Timers cancelled, whether by destructors or after them.
     pub timers: u64,
-    /// Descriptors closed.
+    /// Descriptors closed, whether by destructors or after them.
     pub descriptors: u64,
     /// Names given up.
     pub names: u64,

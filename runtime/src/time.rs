@@ -97,18 +97,17 @@ impl Timers {
         }
     }
 
-    /// Cancels what a lane still has: how many timers, and how many destructors of what they were to call panicked.
-    pub(crate) fn release_owner(&self, owner: u32) -> (u64, u64) {
+    /// Cancels what a lane still has: how many destructors of what was to be called panicked.
+    pub(crate) fn release_owner(&self, owner: u32) -> u64 {
         let mut released = Vec::new();
-        let (mut count, mut panics) = (0, 0);
+        let mut panics = 0;
         loop {
             let in_slice = self.wheel.lock().release_owner(owner, SLICE, &mut released);
             for due in released.drain(..) {
                 panics += u64::from(!contain(|| drop(due)));
             }
-            count += in_slice as u64;
             if in_slice < SLICE {
-                return (count, panics);
+                return panics;
             }
         }
     }

@@ -39,6 +39,14 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     let Own { frame, inbox, more, flags, .. } = context::with_own(local, slot, std::mem::take);
     let outer = local.ending.replace(Some(receipt.reason.clone()));
 
+    // What the future holds goes with it, and is counted all the same.
+    if flags & HAS_TIMERS != 0 {
+        receipt.timers = local.scheduler.timers.owned_by(slot.key()) as u64;
+    }
+    if flags & HAS_DESCRIPTORS != 0 {
+        receipt.descriptors = local.scheduler.descriptors.owned_by(id).len() as u64;
+    }
+
     // 2.
     if let Some(frame) = frame {
         receipt.bytes = frame.size() as u64;
@@ -46,7 +54,7 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     }
 
     // 3.
-    let more = more.unwrap_or_default();
+    let more = more.map_or_else(More::default, |more| *more);
     release(local, slot, id, flags, &more, &mut receipt);
 
     // 4.
@@ -72,7 +80,7 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
 
     // 6.
     local.pass_verdict(|| NoAnswer::Ended(receipt.reason.clone()));
-    tell(id, *more, signals, &mut receipt);
+    tell(id, more, signals, &mut receipt);
     local.scheduler.metrics.note_death(local.index, &receipt);
     if let Some(plan) = &local.scheduler.faults {
         plan.ended(Ended { id, receipt: &receipt, awaits_left });
@@ -117,14 +125,10 @@ fn discard(node: Node, signals: &mut Vec<Signal>, receipt: &mut ExitReceipt) {
 
 fn release(local: &Local, slot: SlotRef, id: Id, flags: u32, more: &More, receipt: &mut ExitReceipt) {
     if flags & HAS_TIMERS != 0 {
-        let (timers, panics) = local.scheduler.timers.release_owner(slot.key());
-        receipt.timers = timers;
-        receipt.destructor_panics += panics;
+        receipt.destructor_panics += local.scheduler.timers.release_owner(slot.key());
     }
     if flags & HAS_DESCRIPTORS != 0 {
-        let released = local.scheduler.descriptors.release_owner(id);
-        receipt.descriptors = released.descriptors;
-        receipt.errors += released.errors;
+        receipt.errors += local.scheduler.descriptors.release_owner(id).errors;
     }
     if flags & HAS_NAMES != 0 {
         receipt.names = local.scheduler.names.release(id, &more.names);
