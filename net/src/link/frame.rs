@@ -1,7 +1,7 @@
 //! Frames: what two nodes say to each other, one at a time, each with its length in front.
 //!
-//! Owns: [`Frame`], its bytes, and how a stream of bytes is cut into frames again. Knows nothing of when which frame is
-//! in place; that is [`proto`](super::proto).
+//! Owns: [`Frame`] and its bytes. `frame/writer.rs` puts frames behind each other, `frame/reader.rs` cuts a stream of
+//! bytes into frames again. Knows nothing of when which frame is in place; that is [`proto`](super::proto).
 //!
 //! # Bytes
 //!
@@ -11,25 +11,24 @@
 //! | 4 | kind | which frame |
 //! | 5 | flags | none yet: 0 |
 //! | 6.. | | fields in postcard, then the message, if the frame carries one |
-//!
-//! # Invariants
-//! 1. A length is checked against the limit of its kind when the header is there, before anything is allocated for it.
-//! 2. What the reader has allocated is at most twice what has arrived of the frame, and never more than its length.
-//! 3. After an error the stream has no frame boundaries any more: the reader gives that error for ever.
+
+mod reader;
+#[cfg(test)]
+pub(in crate::link) mod tests;
+mod writer;
 
 use std::fmt;
 
+pub use reader::FrameReader;
 use runtime::ExitReason;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize as SerializeDerive};
+pub use writer::FrameWriter;
 
+use self::writer::Fields;
 use super::hello::Refusal;
 use crate::codec::{self, DecodeError, Limits};
 use crate::wire_id::{WireId, WireSlot};
-
-#[cfg(test)]
-pub(in crate::link) mod tests;
 
 /// The bytes in front of every frame.
 pub const HEADER: usize = 6;
@@ -39,8 +38,6 @@ pub const MAX_HELLO: u32 = 16 * 1024;
 pub const MAX_CONTROL: u32 = 64 * 1024;
 /// The longest frame that carries a message, in bytes, unless configured.
 pub const MAX_MESSAGE: u32 = 1024 * 1024;
-/// What an empty writer keeps of its buffer at most, in bytes: one burst must not cost its memory for ever.
-const KEPT: usize = 256 * 1024;
 /// The longest text within a frame, in bytes: what is longer is cut when it is sent.
 const MAX_TEXT: usize = 8 * 1024;
 
@@ -487,212 +484,4 @@ fn short_reason(reason: &ExitReason) -> ExitReason {
         }
         other => other.clone(),
     }
-}
-
-/// The part of the writer's buffer that the fields of one frame may fill.
-struct Fields<'a> {
-    out: &'a mut Vec<u8>,
-    start: usize,
-    max: u32,
-}
-
-impl Fields<'_> {
-    fn used(&self) -> usize {
-        self.out.len() - self.start
-    }
-
-    fn put<T: Serialize>(&mut self, fields: &T) -> Result<(), FrameError> {
-        let left = (self.max as usize).saturating_sub(self.used());
-        // Frames are made of nothing that postcard lacks, so only the limit can be in the way.
-        let too_large = FrameError::TooLarge { len: u64::from(self.max) + 1, max: self.max };
-        codec::encode_into(fields, self.out, left).map_err(|_| too_large)
-    }
-
-    fn raw(&mut self, body: &[u8]) -> Result<(), FrameError> {
-        let len = (self.used() + body.len()) as u64;
-        if len > u64::from(self.max) {
-            return Err(FrameError::TooLarge { len, max: self.max });
-        }
-        self.out.extend_from_slice(body);
-        Ok(())
-    }
-}
-
-/// Frames on their way out, as bytes in one buffer that is used again and again.
-#[derive(Debug)]
-pub struct FrameWriter {
-    buffer: Vec<u8>,
-    sent: usize,
-    max_message: u32,
-}
-
-impl FrameWriter {
-    /// A writer of frames whose messages have at most `max_message` bytes, fields included.
-    pub fn new(max_message: u32) -> FrameWriter {
-        FrameWriter { buffer: Vec::new(), sent: 0, max_message }
-    }
-
-    /// Changes how long frames with messages may be.
-    pub fn set_max_message(&mut self, max_message: u32) {
-        self.max_message = max_message;
-    }
-
-    /// Adds a frame. Texts of over 8 KiB in exit reasons and partings are cut.
-    ///
-    /// # Errors
-    /// [`FrameError::TooLarge`]; nothing was added then.
-    pub fn push<B: AsRef<[u8]>>(&mut self, frame: &Frame<B>) -> Result<(), FrameError> {
-        let before = self.buffer.len();
-        let kind = frame.kind();
-        self.buffer.extend_from_slice(&[0, 0, 0, 0, kind, 0]);
-        let start = self.buffer.len();
-        let max = max_of(kind, self.max_message);
-        if let Err(error) = frame.encode_fields(&mut Fields { out: &mut self.buffer, start, max }) {
-            self.buffer.truncate(before);
-            return Err(error);
-        }
-        let len = u32::try_from(self.buffer.len() - start).expect("the fields stay within a limit that is a u32");
-        self.buffer[before..before + 4].copy_from_slice(&len.to_le_bytes());
-        Ok(())
-    }
-
-    /// The bytes that wait to be sent.
-    pub fn pending(&self) -> &[u8] {
-        &self.buffer[self.sent..]
-    }
-
-    /// Notes that the first `count` of the pending bytes were sent.
-    ///
-    /// # Panics
-    /// If there are not that many.
-    pub fn consume(&mut self, count: usize) {
-        assert!(count <= self.pending().len(), "{count} bytes sent, {} were pending", self.pending().len());
-        self.sent += count;
-        if self.sent == self.buffer.len() {
-            self.sent = 0;
-            if self.buffer.capacity() > KEPT {
-                self.buffer = Vec::new();
-            } else {
-                self.buffer.clear();
-            }
-        } else if self.sent > self.buffer.len() / 2 {
-            // Moves less than it frees, so the cost is at most a copy a byte.
-            self.buffer.drain(..self.sent);
-            self.sent = 0;
-        }
-    }
-}
-
-/// Cuts a stream of bytes into frames.
-#[derive(Debug)]
-pub struct FrameReader {
-    max_message: u32,
-    /// Whether any kind may be longer than a hello.
-    greeted: bool,
-    header: [u8; HEADER],
-    header_len: usize,
-    /// What has arrived of the body, where it did not arrive in one piece.
-    body: Vec<u8>,
-    failed: Option<FrameError>,
-}
-
-impl FrameReader {
-    /// A reader that takes frames of at most [`MAX_HELLO`] bytes until [`greeted`](FrameReader::greeted), and then
-    /// messages of at most `max_message` bytes, fields included.
-    pub fn new(max_message: u32) -> FrameReader {
-        let (header, body) = ([0; HEADER], Vec::new());
-        FrameReader { max_message, greeted: false, header, header_len: 0, body, failed: None }
-    }
-
-    /// From now on frames may be as long as their kinds allow.
-    pub fn greeted(&mut self) {
-        self.greeted = true;
-    }
-
-    /// Takes bytes from the front of `input` until a frame is whole; `None` when all of them are taken and it is not.
-    ///
-    /// # Errors
-    /// See [`FrameError`]. The first error is final.
-    pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, FrameError> {
-        if let Some(error) = &self.failed {
-            return Err(error.clone());
-        }
-        let read = self.read_one(input);
-        if let Err(error) = &read {
-            self.failed = Some(error.clone());
-            self.body = Vec::new();
-        }
-        read
-    }
-
-    /// Whether the stream may end here.
-    ///
-    /// # Errors
-    /// [`FrameError::Truncated`] in the middle of a frame; the error of [`read`](FrameReader::read) after one.
-    pub fn finish(&self) -> Result<(), FrameError> {
-        match &self.failed {
-            Some(error) => Err(error.clone()),
-            None if self.header_len == 0 => Ok(()),
-            None if self.header_len < HEADER => Err(FrameError::Truncated { missing: HEADER - self.header_len }),
-            None => Err(FrameError::Truncated { missing: self.body_len() - self.body.len() }),
-        }
-    }
-
-    fn body_len(&self) -> usize {
-        let [a, b, c, d, _kind, _flags] = self.header;
-        u32::from_le_bytes([a, b, c, d]) as usize
-    }
-
-    fn read_one(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, FrameError> {
-        if self.header_len < HEADER {
-            let part = take(input, HEADER - self.header_len);
-            self.header[self.header_len..][..part.len()].copy_from_slice(part);
-            self.header_len += part.len();
-            if self.header_len < HEADER {
-                return Ok(None);
-            }
-            self.check_header()?;
-        }
-        let kind = self.header[4];
-        let len = self.body_len();
-        let whole = if self.body.is_empty() && input.len() >= len {
-            Frame::decode(kind, take(input, len))
-        } else {
-            let part = take(input, len - self.body.len());
-            let need = self.body.len() + part.len();
-            if need > self.body.capacity() {
-                let target = need.max(self.body.capacity() * 2).min(len);
-                self.body.reserve_exact(target - self.body.len());
-            }
-            self.body.extend_from_slice(part);
-            if self.body.len() < len {
-                return Ok(None);
-            }
-            // Not kept for the next frame: one long frame would hold its memory for as long as the link lives.
-            Frame::decode(kind, &std::mem::take(&mut self.body))
-        };
-        self.header_len = 0;
-        whole.map(Some).map_err(|error| FrameError::Malformed { kind, error })
-    }
-
-    fn check_header(&self) -> Result<(), FrameError> {
-        let [.., kind, flags] = self.header;
-        if !(kind::HELLO..=kind::LAST).contains(&kind) {
-            return Err(FrameError::UnknownKind(kind));
-        }
-        if flags != 0 {
-            return Err(FrameError::UnknownFlags(flags));
-        }
-        let max = max_of(kind, self.max_message);
-        let max = if self.greeted { max } else { max.min(MAX_HELLO) };
-        let len = self.body_len() as u64;
-        if len > u64::from(max) { Err(FrameError::TooLarge { len, max }) } else { Ok(()) }
-    }
-}
-
-/// Takes up to `count` bytes from the front of `input`.
-fn take<'a>(input: &mut &'a [u8], count: usize) -> &'a [u8] {
-    let (part, rest) = input.split_at(count.min(input.len()));
-    *input = rest;
-    part
 }

@@ -2,6 +2,8 @@ use std::num::NonZeroU16;
 
 use proptest::prelude::*;
 
+use super::reader::take;
+use super::writer::KEPT;
 use super::*;
 use crate::peer::{NodeIdentity, PeerError};
 use crate::wire_id::WireNode;
