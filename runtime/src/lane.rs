@@ -244,9 +244,7 @@ impl Spawn {
             context::with_current(|_, _, mine| mine.more().links.insert(child, ()));
         }
         let receipt = self.monitored?;
-        let number = context::with_current(|_, _, mine| {
-            mine.more().watching.insert(child)
-        })?;
+        let number = context::with_current(|_, _, mine| mine.more().watching.insert(child))?;
         own.more().watchers.insert((parent, number), receipt);
         Some(MonitorRef { watcher: parent, number })
     }

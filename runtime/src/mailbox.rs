@@ -384,9 +384,8 @@ impl<M: Send + 'static> Inbox<M> {
     pub fn flush_exit(&mut self, from: Id) {
         let node = self.within(|slot, own| {
             take_in(self.id, slot, own);
-            own.inbox.remove_first(
-                |node| matches!(node.peek::<Signal>(), Some(Signal::Exit(signal)) if signal.from == from),
-            )
+            own.inbox
+                .remove_first(|node| matches!(node.peek::<Signal>(), Some(Signal::Exit(signal)) if signal.from == from))
         });
         drop(node);
     }
