@@ -56,6 +56,12 @@ pub trait Env: Send + Sync + Debug + 'static {
     /// Time since the env's start, which never goes back.
     fn now(&self) -> Instant;
 
+    /// The present or a moment after it, a few milliseconds at most, where that is cheaper to learn than [`now`](Env::now):
+    /// for deadlines that nobody minds a little late.
+    fn now_or_soon(&self) -> Instant {
+        self.now()
+    }
+
     /// Time since 1970-01-01 00:00 UTC by the wall clock; it may jump either way.
     fn unix_time(&self) -> Duration;
 

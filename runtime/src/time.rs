@@ -28,6 +28,8 @@ use crate::slot;
 const NANOS_PER_TICK: u64 = 1_000_000;
 /// Timers that are fired or released between two releases of the wheel's lock.
 const SLICE: usize = 256;
+/// From this length on a deadline may be set by the cheaper clock.
+const LENIENT: Duration = Duration::from_secs(1);
 /// The tick of "never".
 const NEVER: u64 = u64::MAX;
 
@@ -343,7 +345,12 @@ impl Deadline {
     /// # Panics
     /// Outside of a runtime.
     pub fn after(length: Duration) -> Deadline {
-        let now = now();
+        // Whoever gives a second or more does not mind some milliseconds.
+        let now = context::with_scheduler(|scheduler| match scheduler {
+            Some(scheduler) if length >= LENIENT => scheduler.env.now_or_soon(),
+            Some(scheduler) => scheduler.env.now(),
+            None => panic!("{NotInRuntime}"),
+        });
         let turn = context::with_local(|local| local.map(|local| local.turn.number()));
         Deadline { at: now + length, seen: turn.map(|turn| (now, turn)), sleep: None }
     }

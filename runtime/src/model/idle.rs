@@ -132,11 +132,16 @@ impl Worker {
 
     /// As `Local::sleep`.
     fn sleep(&mut self) {
-        self.pool.idle.transition_to_sleeping(self.index, self.searching);
-        if self.pool.has_nothing_to_do() && !self.pool.takes_token(self.index) {
+        let was_searching = std::mem::take(&mut self.searching);
+        self.pool.idle.transition_to_sleeping(self.index, was_searching);
+        let found = !self.pool.has_nothing_to_do();
+        if !found && !self.pool.takes_token(self.index) {
             self.rests = Rests::Asleep;
-        } else {
-            self.searching = self.pool.idle.transition_from_sleeping(self.index);
+            return;
+        }
+        self.searching = self.pool.idle.transition_from_sleeping(self.index);
+        if was_searching && found && !self.searching {
+            self.pool.unpark(self.pool.idle.wake_one());
         }
     }
 
@@ -200,6 +205,24 @@ fn who_was_woken_to_search_and_finds_work_wakes_another() {
         let other = thread::spawn(|| other.wake_up());
         pool.inject();
         let workers = [one.join().unwrap(), other.join().unwrap()];
+        assert_eq!(settle(&pool, workers), 2, "one is busy, the other sleeps, and there is work");
+        assert!(pool.has_nothing_to_do());
+    });
+}
+
+/// The first piece of work takes for ever, whoever gets it, and however close to sleep they are.
+#[test]
+fn work_from_outside_does_not_wait_for_a_worker_that_is_busy() {
+    explore(|| {
+        let pool = Pool::new();
+        let workers = [0, 1].map(|index| {
+            let is_second = |worker: &Worker| worker.pool.begun.load(Ordering::Relaxed) == 1;
+            let worker = Worker::new(&pool, index, is_second);
+            thread::spawn(|| worker.work())
+        });
+        pool.inject();
+        pool.inject();
+        let workers = workers.map(|worker| worker.join().unwrap());
         assert_eq!(settle(&pool, workers), 2, "one is busy, the other sleeps, and there is work");
         assert!(pool.has_nothing_to_do());
     });

@@ -116,6 +116,12 @@ impl Idle {
         word & (1 << worker) == 0
     }
 
+    /// Whether, beside the caller, somebody is awake who does not search: a hint.
+    pub(crate) fn another_is_awake(&self) -> bool {
+        let word = self.word.load(Ordering::Relaxed);
+        self.workers - (word & SLEEPING).count_ones() > searching(word) as u32
+    }
+
     /// Whether all workers but those that search are asleep; for tests and for clocks that jump.
     pub(crate) fn all_asleep(&self) -> bool {
         (self.word.load(Ordering::Acquire) & SLEEPING).count_ones() == self.workers

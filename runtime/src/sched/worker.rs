@@ -28,8 +28,11 @@ use crate::slot::{SlotRef, Vacant, batch};
 const NEXT_IN_A_ROW: u32 = 16;
 /// Turns between two looks at what comes from outside: injected lanes, I/O, timers.
 const LOOK_OUTSIDE_EVERY: u32 = 61;
-/// Rounds of searching before a worker sleeps.
-const SEARCH_ROUNDS: u32 = 4;
+/// Rounds of searching before a worker sleeps while another is awake, who may have something to share any moment: some
+/// ten microseconds, about what a sleep and a wake-up cost.
+const SEARCH_ROUNDS: u32 = 24;
+/// Pauses between two rounds.
+const PAUSES: u32 = 8;
 
 /// All that a worker keeps to itself.
 pub(crate) struct Local {
@@ -225,7 +228,10 @@ impl Local {
             if let Some(slot) = queues.take_injected(&self.queue) {
                 return Some(slot);
             }
-            std::hint::spin_loop();
+            if !self.scheduler.idle.another_is_awake() {
+                break;
+            }
+            (0..PAUSES).for_each(|_| std::hint::spin_loop());
         }
         None
     }
@@ -246,14 +252,23 @@ impl Local {
         if !self.queue.is_empty() || self.next_is_set() {
             return;
         }
-        self.scheduler.idle.transition_to_sleeping(self.index, rounds.searching);
-        rounds.searching = false;
+        let was_searching = std::mem::take(&mut rounds.searching);
+        self.scheduler.idle.transition_to_sleeping(self.index, was_searching);
         // The second look of `idle.rs`.
-        rounds.searching = if self.scheduler.queues.is_empty() && !self.scheduler.is_stopped() {
+        let found = !self.scheduler.queues.is_empty();
+        rounds.searching = if !found && !self.scheduler.is_stopped() {
             self.scheduler.park(self.index)
         } else {
             self.scheduler.idle.transition_from_sleeping(self.index)
         };
+        // Others may have counted on this search and woken nobody; there may be more than the one lane that we run next.
+        if was_searching
+            && found
+            && !rounds.searching
+            && let Some(worker) = self.scheduler.idle.wake_one()
+        {
+            self.scheduler.unpark(worker);
+        }
     }
 
     fn next_is_set(&self) -> bool {
