@@ -1,7 +1,7 @@
 //! Actors on lanes: what users of Laneway write and call.
 //!
 //! A **lane** is a green process: one future with a mailbox, an id, and everything it holds. It is written either as a
-//! function over a [`Lane`] or as an [`Actor`] with state and callbacks; [`spawn`], [`start`] and [`Spawn`] bring it to
+//! function over a [`Lane`] or as an [`Actor`] with state and callbacks; [`spawn()`], [`start`] and [`Spawn`] bring it to
 //! life. Others know it by its [`Address`]: 8 bytes, copied freely, that take [`send`](Address::send),
 //! [`try_send`](Address::try_send), [`ask`](Address::ask), [`stop`](Address::stop) and [`kill`](Address::kill), and say
 //! so when the lane is gone. A [`Role`] is an address that survives restarts.

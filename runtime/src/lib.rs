@@ -10,7 +10,7 @@
 //! 3. [`lane`], with `lane/state`, `lane/frame`, `lane/waker`: the life of a lane; [`signal`]: what others do to it, in
 //!    order with messages; `lane/death`: its end, in six steps.
 //! 4. `sched`: workers, queues, who sleeps and whom to wake.
-//! 5. [`env`]: the world, as clock, entropy, threads and sockets; [`time`]: timers on it.
+//! 5. [`env`](mod@env): the world, as clock, entropy, threads and sockets; [`time`]: timers on it.
 //! 6. [`runtime`]: starting and ending all that.
 //!
 //! # Where unsafe code is

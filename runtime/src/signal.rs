@@ -1,6 +1,6 @@
 //! What the runtime itself puts in a mailbox, in order with the messages.
 //!
-//! Owns: [`Signal`] and what becomes of one on arrival ([`take_effect`]). Knows nothing of message types.
+//! Owns: `Signal` and what becomes of one on arrival (`take_effect`). Knows nothing of message types.
 
 use std::sync::Arc;
 
