@@ -1,0 +1,42 @@
+//! The examples run to their end and say what they promise.
+
+use std::process::Command;
+
+/// Builds and runs an example; its output.
+fn run(name: &str) -> String {
+    let cargo = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--example", name])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    let (out, err) = (String::from_utf8_lossy(&cargo.stdout), String::from_utf8_lossy(&cargo.stderr));
+    assert!(cargo.status.success(), "example {name} ended with {}:\n{out}\n{err}", cargo.status);
+    out.into_owned()
+}
+
+fn says(name: &str, words: &[&str]) {
+    let out = run(name);
+    for word in words {
+        assert!(out.contains(word), "example {name} does not say {word:?}:\n{out}");
+    }
+}
+
+#[test]
+fn hello_adds_up() {
+    says("hello", &["the answer is 42"]);
+}
+
+#[test]
+fn ask_is_answered_or_told_why_not() {
+    says("ask", &["at once: 42", "by another lane: 8", "no answer within", "the lane is gone"]);
+}
+
+#[test]
+fn supervised_goes_on_after_a_panic() {
+    says("supervised", &["84 / 2 = 42", "divide by zero", "126 / 3 = 42"]);
+}
+
+#[test]
+fn two_nodes_hear_of_each_others_end() {
+    says("two_nodes", &["stands at 42", "stands at 7", "the link to its node went down"]);
+}
