@@ -17,7 +17,7 @@
 //! before it sleeps, so that "somebody searches" is a promise that is kept.
 //!
 //! A worker that pushes on its own queue may use [`Idle::wake_one_hint`], a mere load: should it miss a sleeper, the
-//! work still has the pusher itself, who is awake.
+//! work still has the pusher itself, who is awake and comes to it when its present turn is over.
 //!
 //! Model: `model/idle.rs`.
 
@@ -58,7 +58,7 @@ impl Idle {
     /// As [`Idle::wake_one`], for work that the calling worker would come to by itself.
     #[must_use]
     pub(crate) fn wake_one_hint(&self) -> Option<usize> {
-        // ORDER: Relaxed: a miss costs parallelism for a moment, not progress (header).
+        // ORDER: Relaxed: a miss costs parallelism until the pusher's turn is over, not progress (header).
         let word = self.word.load(Ordering::Relaxed);
         if word & SLEEPING == 0 || searching(word) != 0 { None } else { self.wake_from(word) }
     }
