@@ -25,14 +25,14 @@ use crate::reply::verdict::Verdict;
 use crate::slot::{SlotRef, Vacant, batch};
 
 /// Lanes that may run from the hand-over place in a row before the queue has its turn.
-const NEXT_IN_A_ROW: u32 = 16;
+const NEXT_IN_A_ROW: u32 = 3;
 /// Turns between two looks at what comes from outside: injected lanes, I/O, timers.
 const LOOK_OUTSIDE_EVERY: u32 = 61;
 /// Rounds of searching before a worker sleeps while another is awake, who may have something to share any moment: some
 /// ten microseconds, about what a sleep and a wake-up cost.
-const SEARCH_ROUNDS: u32 = 24;
+const SEARCH_ROUNDS: u32 = 4;
 /// Pauses between two rounds.
-const PAUSES: u32 = 8;
+const PAUSES: u32 = 1;
 
 /// All that a worker keeps to itself.
 pub(crate) struct Local {
