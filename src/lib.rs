@@ -11,6 +11,10 @@
 //! * [`net`]: sockets that belong to lanes, and links to other nodes.
 //! * [`runtime`]: what all of it stands on.
 //!
+//! Examples on their pages name those crates. With `laneway` alone, write `use laneway::…` for `laneway_actors::…`,
+//! `laneway::supervisor` for `laneway_supervisor`, `laneway::net` for `laneway_net` and `laneway::runtime` for
+//! `laneway_runtime`.
+//!
 //! ```
 //! use laneway::prelude::*;
 //!
@@ -56,7 +60,8 @@ pub mod testing;
 pub mod prelude {
     pub use actors::{
         Actor, Address, AskError, Context, Down, Exit, ExitReason, Id, Init, Lane, Outcome, Reply, Role, Runtime,
-        SendError, Spawn, sleep, timeout,
+        SendError, Spawn, interval, sleep, timeout,
     };
-    pub use supervisor::{ChildSpec, DynamicSupervisor, Restart, Strategy, Supervisor};
+    pub use net::{TcpListener, TcpStream};
+    pub use supervisor::{ChildSpec, DynamicSupervisor, Restart, Shutdown, Strategy, Supervisor};
 }

@@ -40,3 +40,8 @@ fn supervised_goes_on_after_a_panic() {
 fn two_nodes_hear_of_each_others_end() {
     says("two_nodes", &["stands at 42", "stands at 7", "the link to its node went down"]);
 }
+
+#[test]
+fn echo_closes_its_listener_with_its_lane() {
+    says("echo", &["got hello", "the listener went with its lane"]);
+}

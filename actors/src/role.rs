@@ -163,11 +163,15 @@ impl<M: Send + 'static> Role<M> {
     }
 
     /// Asks the present incarnation or, where there is none, the next one; waits for five seconds in all.
+    /// [`Role::ask_within`] takes another time.
     ///
     /// A question that an incarnation took with it is not asked again: whether it was handled is not known.
     ///
     /// # Errors
-    /// [`AskError`]; [`AskError::Retired`] where the role was retired first.
+    /// [`AskError`]; [`AskError::Retired`] where the role was retired first, as when its supervisor has given up.
+    ///
+    /// # Cancellation
+    /// Dropped, the ask is over. Whether the question was sent by then is not known.
     pub async fn ask<T: Send + 'static>(self, question: impl FnOnce(Reply<T>) -> M) -> Result<T, AskError> {
         self.ask_within(DEFAULT_TIMEOUT, question).await
     }
@@ -175,6 +179,9 @@ impl<M: Send + 'static> Role<M> {
     /// As [`Role::ask`], with another time.
     ///
     /// # Errors
+    /// As for [`Role::ask`].
+    ///
+    /// # Cancellation
     /// As for [`Role::ask`].
     pub async fn ask_within<T: Send + 'static>(
         self,

@@ -37,7 +37,7 @@ pub enum ExitReason {
     },
     /// The lane ended with an error of its own.
     Error(Arc<str>),
-    /// The lane needed more memory than its budget.
+    /// The lane needed more memory than its budget. Not produced yet: lanes have no budgets.
     OutOfMemory {
         /// The budget, in bytes.
         budget: u64,

@@ -28,11 +28,9 @@ use crate::slot::{SlotRef, Vacant, batch};
 const NEXT_IN_A_ROW: u32 = 3;
 /// Turns between two looks at what comes from outside: injected lanes, I/O, timers.
 const LOOK_OUTSIDE_EVERY: u32 = 61;
-/// Rounds of searching before a worker sleeps while another is awake, who may have something to share any moment: some
-/// ten microseconds, about what a sleep and a wake-up cost.
+/// Rounds of searching before a worker sleeps. More of them cost the others more, whose queues are looked at, than they
+/// saved in wake-ups.
 const SEARCH_ROUNDS: u32 = 4;
-/// Pauses between two rounds.
-const PAUSES: u32 = 1;
 
 /// All that a worker keeps to itself.
 pub(crate) struct Local {
@@ -231,7 +229,7 @@ impl Local {
             if !self.scheduler.idle.another_is_awake() {
                 break;
             }
-            (0..PAUSES).for_each(|_| std::hint::spin_loop());
+            std::hint::spin_loop();
         }
         None
     }
