@@ -1,6 +1,7 @@
 //! For tests of your own lanes and actors: kill them wherever they can be killed, and see that nothing of them remains.
 //!
-//! A lane can be killed at any of its awaits. [`kill_sweep`] tries them all: it runs a **scenario** (an `async` function
+//! A lane can be killed at any of its awaits. An **await** is here a poll of the lane's future that is pending: an
+//! `.await` that is ready at once is none, and one that is woken for nothing is several. [`kill_sweep`] tries them all: it runs a **scenario** (an `async` function
 //! that spawns some lanes and works with them) once undisturbed, and then again and again, each time in a runtime of its
 //! own, killing the **victim** at its first await, its second, its third, until it runs to its end unharmed. After each
 //! death, and at the end of each run, it checks the invariant of Laneway's deaths: no timer, descriptor, name, link,
@@ -56,6 +57,9 @@
 //! * It waits for what it starts, so that a caller who is left waiting shows: the scenario then never ends, and the sweep
 //!   says so, with who was alive. Asks have a timeout of five seconds unless told otherwise, which would hide that:
 //!   [`no_timeout`](crate::Ask::no_timeout).
+//! * It ends what it starts (`stop`, then `join`) where that end is to be swept too: the sweep is over when the scenario
+//!   is, and awaits that come later do not count. A victim that is alive by then is asked to end as all others are; in the
+//!   last run, which tells the number of its awaits, it is killed at once.
 //! * It uses a runtime's time, not the clock's on the wall. Time is virtual: an hour's sleep takes none. Where sockets are
 //!   used it must be real; see [`KillSweep::real_time`].
 //!

@@ -513,12 +513,13 @@ fn a_destructor_that_panics_and_a_timer_that_a_destructor_sets_are_found() {
 #[test]
 fn a_lane_that_does_not_end_when_asked_is_named() {
     let _beside = beside_others();
-    let late = failure(KillSweep::new(Victim::named("deaf")).only(9).grace(MS * 500).run(|| async {
+    let late = failure(KillSweep::new(Victim::named("deaf")).grace(MS * 500).run(|| async {
         Spawn::new().name("deaf").trap_exits().spawn(async |_: Lane<()>| pending::<()>().await)?;
         Spawned::Ok(())
     }));
     let is_deaf = |violation: &Violation| matches!(violation, Violation::Late(lane) if lane.names == ["deaf".into()]);
     assert!(late.violations.iter().any(is_deaf), "{late}");
+    assert_eq!((late.at_await, late.killed), (None, false), "the undisturbed run shows it");
 }
 
 #[cfg(target_os = "linux")]
@@ -545,4 +546,27 @@ fn a_socket_that_no_runtime_knows_of_is_found_by_a_sweep_that_is_alone() {
     assert_eq!((leak.at_await, leak.killed), (Some(2), true), "{leak}");
     let [Violation::ProcessDescriptor(what)] = &leak.violations[..] else { panic!("{leak}") };
     assert!(what.starts_with("socket:["), "{what}");
+}
+
+#[test]
+fn what_a_victim_does_after_the_scenario_does_not_count() {
+    let _beside = beside_others();
+    let ticker = || async {
+        let _ticks = Spawn::new().name("ticker").spawn(async |_: Lane<()>| {
+            let mut ticks = interval(MS);
+            loop {
+                ticks.tick().await;
+            }
+        })?;
+        sleep(10 * MS).await;
+        Spawned::Ok(())
+    };
+    let sweep = || KillSweep::new(Victim::named("ticker"));
+    let reports: Vec<SweepReport> = (0..5).map(|_| sweep().run(ticker).unwrap()).collect();
+    assert_whole(&reports[0], 10);
+    assert!(reports.iter().all(|report| *report == reports[0]), "{reports:?}");
+    let last = reports[0].awaits;
+    assert_eq!(sweep().only(last).run(ticker).unwrap().kills, 1);
+    let beyond = sweep().only(last + 1).run(ticker).unwrap();
+    assert_eq!((beyond.kills, beyond.awaits), (0, last));
 }

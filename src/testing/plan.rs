@@ -37,8 +37,11 @@ pub(super) struct Seen {
     dying: Vec<Dying>,
     /// The victims that were killed, in order.
     pub(super) killed: Vec<(Id, ExitReceipt)>,
-    /// The awaits of victims that were not.
+    /// The awaits of victims that were not, until the scenario ended.
     pub(super) awaits: u64,
+    /// The scenario has ended: nobody is chosen any more and no strike counts, since what happens from here on hangs on when the
+    /// runtime is shut down, which differs from run to run.
+    over: bool,
     pub(super) totals: Totals,
     /// The counts when the last lane had ended.
     pub(super) last: Option<Metrics>,
@@ -72,15 +75,14 @@ impl FaultPlan for Plan {
     fn kill_at_await(&self, lane: Spawned<'_>) -> Option<u64> {
         let mut seen = self.seen();
         let probe = seen.probe?;
-        if seen.scenario.is_none() || !self.victim.is(&lane, &mut seen.fitting) {
+        if seen.scenario.is_none() || seen.over || !self.victim.is(&lane, &mut seen.fitting) {
             return None;
         }
         seen.chosen.push(lane.id);
         drop(seen);
         // A probe that is gone has ended with the runtime.
         let _ = probe.try_send(Probe::Watch(lane.id));
-        // Undisturbed, the victim only has its awaits counted.
-        Some(self.at_await.unwrap_or(u64::MAX))
+        self.at_await
     }
 
     fn dying(&self, lane: Id) {
@@ -115,19 +117,27 @@ impl FaultPlan for Plan {
                 seen.last = Some(metrics);
             }
         }
-        let killed = ended.awaits_left == Some(0);
+        let killed = ended.awaits_left == Some(0) && !seen.over;
         if killed {
             seen.killed.push((lane, receipt.clone()));
-        } else if let (Some(left), None) = (ended.awaits_left, self.at_await) {
-            seen.awaits += u64::MAX - left;
+        } else if let (Some(left), Some(at)) = (ended.awaits_left, self.at_await) {
+            seen.awaits += at.max(1) - left;
         }
         let ended_scenario = seen.scenario == Some(lane);
+        seen.over |= ended_scenario;
         let hung = seen.violations.iter().any(|violation| matches!(violation, Violation::Hung { .. }));
         if ended_scenario && !hung && !receipt.reason.is_ordinary() {
             seen.violations.push(Violation::Scenario(receipt.reason.clone()));
         }
         let probe = seen.probe.filter(|_| killed);
+        // In the last run nobody was struck. Killed now, victims have had the awaits that they had until now; how they
+        // end when they are asked to, the runs before it show.
+        let is_last = ended_scenario && self.at_await.is_some() && seen.killed.is_empty();
+        let survivors = if is_last { seen.chosen.clone() } else { Vec::new() };
         drop(seen);
+        for victim in survivors {
+            lane::kill(victim);
+        }
         if let Some(probe) = probe {
             // As in `kill_at_await`.
             let _ = probe.try_send(Probe::Ended(lane));

@@ -14,7 +14,8 @@ pub struct SweepReport {
     pub runs: u64,
     /// Runs in which a victim was killed.
     pub kills: u64,
-    /// The awaits of the victim in the undisturbed run; of all victims together, where every one was swept.
+    /// The awaits of the victim until the scenario ended, in the last run, which it outlived; of all victims together,
+    /// where every one was swept. 0 where [`only`](super::KillSweep::only) one kill was tried and struck.
     pub awaits: u64,
     /// What each victim's death released, in the order of the kills.
     pub victims: Vec<ExitReceipt>,

@@ -88,7 +88,9 @@ where
     }
     report.runs += 1;
     report.kills += u64::from(killed);
-    report.awaits += seen.awaits;
+    if !killed {
+        report.awaits = seen.awaits;
+    }
     report.victims.extend(seen.killed.drain(..).map(|(_, receipt)| receipt));
     report.released.add(&seen.totals);
     Ok(killed)
