@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::ExitReason;
+use runtime::mailbox::MAX_BOUND;
 
 use crate::strategy::AutoShutdown;
 
@@ -169,54 +170,74 @@ impl<S> fmt::Debug for ChildSpec<S> {
 
 /// A [`ChildSpec`] in the making.
 #[must_use = "a builder does nothing until `build`"]
-pub struct ChildSpecBuilder<S>(ChildSpec<S>);
+pub struct ChildSpecBuilder<S> {
+    spec: ChildSpec<S>,
+    /// A bound that no mailbox may have, where that is what was asked for.
+    bad_mailbox: Option<u32>,
+}
 
 impl<S> ChildSpecBuilder<S> {
     fn new(id: Arc<str>, start: S, kind: ChildKind, shutdown: Shutdown) -> ChildSpecBuilder<S> {
-        ChildSpecBuilder(ChildSpec { id, start, restart: Restart::default(), shutdown, significant: false, kind })
+        let spec = ChildSpec { id, start, restart: Restart::default(), shutdown, significant: false, kind };
+        ChildSpecBuilder { spec, bad_mailbox: None }
     }
 
     /// When the child is started again; [`Restart::Permanent`] by default.
     pub fn restart(mut self, restart: Restart) -> ChildSpecBuilder<S> {
-        self.0.restart = restart;
+        self.spec.restart = restart;
         self
     }
 
     /// How the child is ended, or how long it may take to end; 5 s for a worker and unlimited for a supervisor by
     /// default.
     pub fn shutdown(mut self, shutdown: impl Into<Shutdown>) -> ChildSpecBuilder<S> {
-        self.0.shutdown = shutdown.into();
+        self.spec.shutdown = shutdown.into();
         self
     }
 
     /// Whether the child's own end may end the supervisor, see [`AutoShutdown`]; false by default.
     pub fn significant(mut self, significant: bool) -> ChildSpecBuilder<S> {
-        self.0.significant = significant;
+        self.spec.significant = significant;
         self
     }
 
     /// The same spec with another way to start the child.
     pub(crate) fn map_start<T>(self, f: impl FnOnce(S) -> T) -> ChildSpecBuilder<T> {
-        let ChildSpec { id, start, restart, shutdown, significant, kind } = self.0;
-        ChildSpecBuilder(ChildSpec { id, start: f(start), restart, shutdown, significant, kind })
+        let ChildSpec { id, start, restart, shutdown, significant, kind } = self.spec;
+        let spec = ChildSpec { id, start: f(start), restart, shutdown, significant, kind };
+        ChildSpecBuilder { spec, bad_mailbox: self.bad_mailbox }
+    }
+
+    /// What the child is called.
+    pub(crate) fn id(&self) -> &Arc<str> {
+        &self.spec.id
     }
 
     /// How the child is started, for those who say more of that.
     pub(crate) fn start_mut(&mut self) -> &mut S {
-        &mut self.0.start
+        &mut self.spec.start
+    }
+
+    /// Takes note of the bound that the child's mailbox shall have.
+    pub(crate) fn note_mailbox(&mut self, bound: u32) {
+        self.bad_mailbox = (!(1..=MAX_BOUND).contains(&bound)).then_some(bound);
     }
 
     /// The spec.
     ///
     /// # Errors
-    /// An empty id, and a significant child that is permanent: it would never end for good.
+    /// An empty id, a significant child that is permanent: it would never end for good, and a mailbox's bound that is 0 or
+    /// too high.
     pub fn build(self) -> Result<ChildSpec<S>, SpecError> {
-        let spec = self.0;
+        let ChildSpecBuilder { spec, bad_mailbox } = self;
         if spec.id.is_empty() {
             return Err(SpecError::EmptyId);
         }
         if spec.significant && spec.restart == Restart::Permanent {
             return Err(SpecError::SignificantPermanent(spec.id));
+        }
+        if let Some(bound) = bad_mailbox {
+            return Err(SpecError::BadMailbox { id: spec.id, bound });
         }
         Ok(spec)
     }
@@ -224,7 +245,7 @@ impl<S> ChildSpecBuilder<S> {
 
 impl<S> fmt::Debug for ChildSpecBuilder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ChildSpecBuilder").field(&self.0).finish()
+        f.debug_tuple("ChildSpecBuilder").field(&self.spec).finish()
     }
 }
 
@@ -242,6 +263,13 @@ pub enum SpecError {
     SignificantPermanent(Arc<str>),
     /// The child is significant, but its supervisor never shuts down by itself.
     SignificantWithoutAutoShutdown(Arc<str>),
+    /// The bound of the child's mailbox is 0 or above 32 767.
+    BadMailbox {
+        /// The child's id.
+        id: Arc<str>,
+        /// The bound asked for.
+        bound: u32,
+    },
 }
 
 impl fmt::Display for SpecError {
@@ -255,6 +283,9 @@ impl fmt::Display for SpecError {
             }
             SpecError::SignificantWithoutAutoShutdown(id) => {
                 write!(f, "child {id:?} is significant, but its supervisor never shuts down by itself")
+            }
+            SpecError::BadMailbox { id, bound } => {
+                write!(f, "the mailbox of child {id:?} has the bound {bound}, which is not from 1 to {MAX_BOUND}")
             }
         }
     }

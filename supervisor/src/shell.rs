@@ -57,7 +57,7 @@ pub enum SupervisorError {
 impl fmt::Display for SupervisorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SupervisorError::Spec(_) => f.write_str("the options or specs of the supervisor make no sense"),
+            SupervisorError::Spec(error) => write!(f, "the options or specs of the supervisor make no sense: {error}"),
             SupervisorError::Spawn(_) => f.write_str("the supervisor's lane was not spawned"),
             SupervisorError::AlreadyStarted(id) => write!(f, "the name is that of lane {id}; nothing was started"),
             SupervisorError::FailedToStart { child, reason } => write!(f, "child {child:?} failed to start: {reason}"),
@@ -128,7 +128,11 @@ impl fmt::Display for CommandError {
             CommandError::Child(error) => error.fmt(f),
             CommandError::Ignored => f.write_str("the child declined to run"),
             CommandError::Gone(id) => write!(f, "the child was started as lane {id}, and has ended since"),
-            CommandError::Supervisor(_) => f.write_str("the supervisor did not answer"),
+            CommandError::Supervisor(AskError::NoProc) => f.write_str("the supervisor is gone; nothing was asked"),
+            CommandError::Supervisor(AskError::Ended(reason)) => {
+                write!(f, "the supervisor ended before it answered: {reason}")
+            }
+            CommandError::Supervisor(error) => write!(f, "the supervisor did not answer: {error}"),
         }
     }
 }
@@ -407,4 +411,19 @@ pub(crate) async fn shut_down(id: Id) -> ExitReason {
         polled
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_say_which_child_and_why_the_supervisor_did_not_answer() {
+        let twice = SupervisorError::from(SpecError::DuplicateId("w".into())).to_string();
+        assert!(twice.contains("two children have the id \"w\""), "{twice}");
+        let words = |error: AskError| CommandError::from(error).to_string();
+        assert_eq!(words(AskError::NoProc), "the supervisor is gone; nothing was asked");
+        assert_eq!(words(AskError::Ended(ExitReason::Killed)), "the supervisor ended before it answered: killed");
+        assert!(words(AskError::Timeout(Duration::from_secs(5))).contains("no answer within 5s"));
+    }
 }

@@ -121,13 +121,15 @@ where
 pub struct ChildStart {
     begin: Box<dyn FnMut(&Place) -> Begun + Send>,
     role: Option<Id>,
+    /// The child's id.
+    child: Arc<str>,
     place: Place,
     starts: u64,
 }
 
 impl ChildStart {
-    fn new(role: Option<Id>, begin: impl FnMut(&Place) -> Begun + Send + 'static) -> ChildStart {
-        ChildStart { begin: Box::new(begin), role, place: Place::default(), starts: 0 }
+    fn new(child: Arc<str>, role: Option<Id>, begin: impl FnMut(&Place) -> Begun + Send + 'static) -> ChildStart {
+        ChildStart { begin: Box::new(begin), role, child, place: Place::default(), starts: 0 }
     }
 
     /// From now on the child is this supervisor's. Below a supervisor that may be started again its role is kept until
@@ -141,6 +143,11 @@ impl ChildStart {
 
     pub(crate) fn begin(&mut self) -> Begun {
         self.starts += 1;
+        if self.role.is_some_and(|role| role::current(role).is_err()) {
+            // Those who know the child by its role would never reach it.
+            let retired = ExitReason::error(format_args!("the role of child {:?} is retired", self.child));
+            return Begun::there(Err(StartError::Failed(retired)));
+        }
         guarded(|| (self.begin)(&self.place)).unwrap_or_else(|reason| Begun::there(Err(StartError::Failed(reason))))
     }
 
@@ -270,7 +277,9 @@ impl<M: Send + 'static> ChildSpecBuilder<LaneStart<M>> {
     ///
     /// The role is vacant from the child's end to the end of its next start, and retired once there will be none: when
     /// the child is deleted, and when its supervisor is gone for good. A supervisor that is a child itself keeps the
-    /// roles of the children that it was built with until its own spec is gone.
+    /// roles of the children that it was built with until its own spec is gone. So a role is for one child: it must not
+    /// be given to a second, nor to the next child of the same id. A child whose role is retired when it is started, or
+    /// started again, fails to start.
     pub fn role(mut self, role: Role<M>) -> ChildSpecBuilder<LaneStart<M>> {
         self.start_mut().role = Some(role.id());
         self
@@ -282,8 +291,10 @@ impl<M: Send + 'static> ChildSpecBuilder<LaneStart<M>> {
         self
     }
 
-    /// The most messages that may be queued for the child, from 1 to 32 767; 1024 by default.
+    /// The most messages that may be queued for the child, from 1 to 32 767; 1024 by default. Another bound is refused
+    /// when the spec is built.
     pub fn mailbox(mut self, bound: u32) -> ChildSpecBuilder<LaneStart<M>> {
+        self.note_mailbox(bound);
         self.start_mut().ties.change(|spawn| spawn.mailbox(bound));
         self
     }
@@ -318,7 +329,9 @@ impl IntoChild for ChildSpec<ChildStart> {
 
 impl<M: 'static> IntoChild for ChildSpecBuilder<LaneStart<M>> {
     fn into_child(self) -> Result<ChildSpec<ChildStart>, SpecError> {
-        self.map_start(|LaneStart { ties, mut begin, role, .. }| ChildStart::new(role, move |_| begin(&ties))).build()
+        let id = self.id().clone();
+        self.map_start(|LaneStart { ties, mut begin, role, .. }| ChildStart::new(id, role, move |_| begin(&ties)))
+            .build()
     }
 }
 
@@ -328,7 +341,8 @@ where
     B: Begin,
 {
     fn into_child(self) -> Result<ChildSpec<ChildStart>, SpecError> {
-        self.map_start(|mut start| ChildStart::new(None, move |place| start().begin(place))).build()
+        let id = self.id().clone();
+        self.map_start(|mut start| ChildStart::new(id, None, move |place| start().begin(place))).build()
     }
 }
 
@@ -461,5 +475,22 @@ impl<K: Copy + Eq> Starts<K> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_that_no_mailbox_may_have_is_refused_before_anything_starts() {
+        let child = |bound| ChildSpec::lane("w", || async |_: Lane<()>| ()).mailbox(bound);
+        for bound in [0, 32_768] {
+            let refused = SpecError::BadMailbox { id: "w".into(), bound };
+            assert_eq!(child(bound).build().unwrap_err(), refused);
+            assert_eq!(child(bound).into_child().unwrap_err(), refused);
+        }
+        assert!(child(32_767).into_child().is_ok());
+        assert!(child(0).mailbox(1).into_child().is_ok(), "the last word counts");
     }
 }

@@ -1,7 +1,7 @@
 //! Who is started again after what, with whom, and how often.
 
 use actors::{Address, ExitReason, Id, Lane, Role, is_alive, join, sleep};
-use laneway_supervisor::{ChildSpec, Restart, Strategy, Supervisor};
+use laneway_supervisor::{ChildSpec, Restart, Strategy, Supervisor, SupervisorError};
 
 use crate::support::*;
 
@@ -155,6 +155,24 @@ fn a_role_survives_restarts_and_what_is_sent_in_the_gap_reaches_the_next_incarna
         assert_eq!(role.address(), Ok(None));
         supervisor.delete_child("w").await.unwrap();
         assert!(role.address().is_err());
+    });
+}
+
+#[test]
+fn a_child_whose_role_is_retired_fails_to_start_and_to_start_again() {
+    in_virtual_time(async {
+        let log = Log::default();
+        let retired = ExitReason::error("the role of child \"w\" is retired");
+        let role = Role::<Word>::new();
+        let supervisor = Supervisor::builder("s").child(worker("w", &log).role(role)).start().await.unwrap();
+        role.retire();
+        log.take();
+        supervisor.terminate_child("w").await.unwrap();
+        let again = supervisor.restart_child("w").await.unwrap_err();
+        assert!(again.to_string().contains(&retired.to_string()), "{again}");
+        assert_eq!((log.take(), lane_of(supervisor, "w").await), (vec!["-w shutdown".into()], None));
+        let first = Supervisor::builder("s").child(worker("w", &log).role(role)).start().await.unwrap_err();
+        assert_eq!(first, SupervisorError::FailedToStart { child: "w".into(), reason: retired });
     });
 }
 
