@@ -25,13 +25,19 @@ impl Usage {
 
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\nusage: laneway-bench WORKLOAD [key=value ...]", self.0)
+        write!(f, "{}\nusage: laneway-bench WORKLOAD [key=value ...]\nworkloads:", self.0)?;
+        workloads::names().try_for_each(|name| write!(f, " {name}"))
     }
 }
 
-/// The `key=value` words that nobody has asked for yet.
+/// The `key=value` words of a command line.
 #[derive(Debug)]
-pub(crate) struct Keys(Vec<(String, String)>);
+pub(crate) struct Keys {
+    /// Those that nobody has asked for yet.
+    left: Vec<(String, String)>,
+    /// The keys that were asked for.
+    known: Vec<String>,
+}
 
 impl Keys {
     fn new(words: impl Iterator<Item = String>) -> Result<Keys, Usage> {
@@ -39,13 +45,20 @@ impl Keys {
             Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
             None => Err(Usage::new(format_args!("{word} is not key=value"))),
         };
-        Ok(Keys(words.map(pair).collect::<Result<_, _>>()?))
+        let left: Vec<(String, String)> = words.map(pair).collect::<Result<_, _>>()?;
+        for (place, (key, _)) in left.iter().enumerate() {
+            if left[..place].iter().any(|(before, _)| before == key) {
+                return Err(Usage::new(format_args!("{key} is given twice")));
+            }
+        }
+        Ok(Keys { left, known: Vec::new() })
     }
 
-    /// The number given for a key, or else its default. Given twice, the second is one too many.
+    /// The number given for a key, or else its default.
     pub(crate) fn number<T: FromStr>(&mut self, key: &str, default: T) -> Result<T, Usage> {
-        let Some(place) = self.0.iter().position(|(given, _)| given == key) else { return Ok(default) };
-        let (_, value) = self.0.remove(place);
+        self.known.push(key.to_owned());
+        let Some(place) = self.left.iter().position(|(given, _)| given == key) else { return Ok(default) };
+        let (_, value) = self.left.remove(place);
         value.parse().map_err(|_| Usage::new(format_args!("{key}={value} is no number that {key} may be")))
     }
 
@@ -58,8 +71,8 @@ impl Keys {
     }
 
     fn end(&self) -> Result<(), Usage> {
-        match self.0.first() {
-            Some((key, _)) => Err(Usage::new(format_args!("unknown key {key}"))),
+        match self.left.first() {
+            Some((key, _)) => Err(Usage::new(format_args!("unknown key {key}; there are: {}", self.known.join(", ")))),
             None => Ok(()),
         }
     }
@@ -215,12 +228,20 @@ mod tests {
     fn what_is_unknown_is_refused() {
         assert_eq!(refusal(""), "which workload?");
         assert_eq!(refusal("nonsense"), "unknown workload nonsense");
-        assert_eq!(refusal("pingpong hops=1"), "unknown key hops");
+        assert_eq!(refusal("pingpong hops=1"), "unknown key hops; there are: workers, n");
         assert_eq!(refusal("pingpong n"), "n is not key=value");
         assert_eq!(refusal("pingpong n=many"), "n=many is no number that n may be");
         assert_eq!(refusal("pingpong n=0"), "n must not be 0");
-        assert_eq!(refusal("pingpong n=1 n=2"), "unknown key n");
+        assert_eq!(refusal("pingpong n=1 n=2"), "n is given twice");
         assert_eq!(refusal("skynet leaves=12"), "leaves must be a power of ten");
+    }
+
+    #[test]
+    fn usage_says_which_workloads_there_are() {
+        let usage = Usage::new("which workload?").to_string();
+        let names = usage.lines().last().unwrap();
+        let names: Vec<&str> = names.strip_prefix("workloads: ").unwrap().split(' ').collect();
+        assert!(names.contains(&"skynet") && names.iter().all(|name| workloads::named(name).is_ok()), "{usage}");
     }
 
     #[test]

@@ -23,26 +23,34 @@ use crate::run::{Keys, Usage, Work};
 /// Reads a workload's keys.
 pub(crate) type Prepare = fn(&mut Keys) -> Result<Work, Usage>;
 
+/// All workloads, by name.
+const ALL: [(&str, Prepare); 15] = [
+    ("pingpong", pairs::one),
+    ("pairs", pairs::many),
+    ("ring", ring::prepare),
+    ("spawn", spawn::prepare),
+    ("skynet", skynet::prepare),
+    ("fanin", fanin::prepare),
+    ("big", big::prepare),
+    ("ask", ask::prepare),
+    ("idle", idle::prepare),
+    ("kill", kill::prepare),
+    ("timers", timers::prepare),
+    ("echo", echo::prepare),
+    ("http", http),
+    ("remote_tell", remote_tell),
+    ("remote_ask", remote_ask),
+];
+
 /// The workload of this name.
 pub(crate) fn named(name: &str) -> Result<Prepare, Usage> {
-    Ok(match name {
-        "pingpong" => pairs::one,
-        "pairs" => pairs::many,
-        "ring" => ring::prepare,
-        "spawn" => spawn::prepare,
-        "skynet" => skynet::prepare,
-        "fanin" => fanin::prepare,
-        "big" => big::prepare,
-        "ask" => ask::prepare,
-        "idle" => idle::prepare,
-        "kill" => kill::prepare,
-        "timers" => timers::prepare,
-        "echo" => echo::prepare,
-        "http" => http,
-        "remote_tell" => remote_tell,
-        "remote_ask" => remote_ask,
-        _ => return Err(Usage::new(format_args!("unknown workload {name}"))),
-    })
+    let known = ALL.iter().find(|(known, _)| *known == name);
+    known.map(|(_, prepare)| *prepare).ok_or_else(|| Usage::new(format_args!("unknown workload {name}")))
+}
+
+/// What there is, for the usage line.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|(name, _)| *name)
 }
 
 fn http(keys: &mut Keys) -> Result<Work, Usage> {

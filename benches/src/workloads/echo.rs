@@ -1,6 +1,7 @@
 //! `echo`: a TCP server that says everything again, one lane a connection.
 
 use std::io;
+use std::process::exit;
 use std::sync::mpsc;
 
 use actors::{Lane, spawn};
@@ -15,17 +16,28 @@ pub(super) fn prepare(keys: &mut Keys) -> Result<Work, Usage> {
     Ok(Box::new(move |runtime| {
         let (say, said) = mpsc::channel();
         spawn_from_outside(runtime, async move |lane| listen(lane, port, say).await);
-        let port: u16 = said.recv().expect("a port, or a panic that ends the process");
-        println!("listening {port}");
+        match said.recv().expect("a port or why not, or a panic that ends the process") {
+            Ok(port) => println!("listening {port}"),
+            Err(error) => {
+                eprintln!("{error}");
+                exit(2)
+            }
+        }
         // On this thread, which has nothing else to do.
         io::copy(&mut io::stdin(), &mut io::sink()).expect("standard input");
         None
     }))
 }
 
-async fn listen(_lane: Lane<()>, port: u16, say: mpsc::Sender<u16>) {
-    let mut listener = TcpListener::bind(([127, 0, 0, 1], port)).expect("a free port");
-    say.send(listener.local_addr().expect("an address").port()).expect("who asked for the port");
+async fn listen(_lane: Lane<()>, port: u16, say: mpsc::Sender<Result<u16, String>>) {
+    let mut listener = match TcpListener::bind(([127, 0, 0, 1], port)) {
+        Ok(listener) => listener,
+        Err(error) => {
+            say.send(Err(refusal(port, &error))).expect("who asked for the port");
+            return;
+        }
+    };
+    say.send(Ok(listener.local_addr().expect("an address").port())).expect("who asked for the port");
     loop {
         let (stream, _) = listener.accept().await.expect("a connection");
         // The lane of the connection is its owner: whatever becomes of either, the other goes too.
@@ -34,6 +46,13 @@ async fn listen(_lane: Lane<()>, port: u16, say: mpsc::Sender<u16>) {
             let _ = answer(stream).await;
         })
         .expect("a lane for the connection");
+    }
+}
+
+fn refusal(port: u16, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!("port {port}: address in use"),
+        _ => format!("port {port}: {error}"),
     }
 }
 
@@ -46,5 +65,20 @@ async fn answer(mut stream: TcpStream) -> io::Result<()> {
             0 => return Ok(()),
             count => stream.write_all(&buffer[..count]).await?,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_taken_is_told() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let runtime = actors::Runtime::builder().workers(1).build().unwrap();
+        let (say, said) = mpsc::channel();
+        spawn_from_outside(&runtime, async move |lane| listen(lane, port, say).await);
+        assert_eq!(said.recv().unwrap(), Err(format!("port {port}: address in use")));
     }
 }
