@@ -56,10 +56,10 @@ struct Options {
     workers: u16,
     /// Kill this many random lanes a second, of connections and of shards, but never the only member of a shard that has
     /// all its data. 0 by default; 50 in the self-test.
-    #[arg(long, value_name = "RATE", value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     chaos: Option<u32>,
     /// Stop after so many seconds; without it, run until a signal, and the self-test for 10.
-    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long = "for", value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     run_for: Option<Duration>,
     /// Serve clients of its own under chaos, check every answer, print a table and exit; with an error if an acknowledged
     /// write was lost, a wrong value was read, or anything leaked.
@@ -72,7 +72,11 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(Duration::ZERO) => Err("it must be more than 0".into()),
+        Ok(length) => Ok(length),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn main() -> ExitCode {
@@ -152,8 +156,10 @@ mod tests {
         let options = Options::try_parse_from(["kv", "--for", "1.5", "--chaos", "50"]).unwrap();
         assert_eq!((options.port, options.shards, options.workers, options.chaos), (6380, 4, 2, Some(50)));
         assert_eq!((options.run_for, options.selftest), (Some(Duration::from_millis(1500)), false));
-        for bad in [["--shards", "0"], ["--port", "65536"], ["--for", "-1"], ["--workers", "x"], ["--chaos", "-1"]] {
+        for bad in [["--shards", "0"], ["--port", "65536"], ["--for", "-1"], ["--workers", "x"], ["--for", "0"]] {
             assert!(Options::try_parse_from([&["kv"][..], &bad].concat()).is_err(), "{bad:?}");
         }
+        let negative = Options::try_parse_from(["kv", "--chaos", "-3"]).unwrap_err().to_string();
+        assert!(negative.contains("-3 is not in 0..=100000"), "{negative}");
     }
 }
