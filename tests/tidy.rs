@@ -12,6 +12,7 @@ use std::path::Path;
 const UNSAFE_FILES: &[&str] = &[
     "runtime/src/context.rs",
     "runtime/src/lane/frame.rs",
+    "runtime/src/lane/memory.rs",
     "runtime/src/lane/waker.rs",
     "runtime/src/mailbox/node.rs",
     "runtime/src/reply/cell.rs",

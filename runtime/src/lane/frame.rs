@@ -13,8 +13,8 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
+use super::memory;
 use crate::exit::{ExitReason, IntoExit};
-use crate::slot;
 
 /// What the runtime must know of the type of a lane.
 pub(crate) struct LaneType {
@@ -88,7 +88,7 @@ impl Frame {
         M: Send + 'static,
     {
         let kind = TypeOf::<F, M>::TYPE;
-        let memory = slot::allocate(kind.layout);
+        let memory = memory::allocate(kind.layout);
         // SAFETY: fresh memory of the layout of `F`.
         unsafe { memory.cast::<F>().write(future) };
         Frame { memory, kind }
@@ -113,7 +113,7 @@ impl Drop for Frame {
         impl Drop for Free {
             fn drop(&mut self) {
                 // SAFETY: `Frame::new` allocated it with this layout, and what was in it is dropped.
-                unsafe { std::alloc::dealloc(self.0.as_ptr(), self.1) }
+                unsafe { memory::release(self.0, self.1) }
             }
         }
         let _free = Free(self.memory, self.kind.layout);

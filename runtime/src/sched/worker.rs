@@ -15,6 +15,7 @@ use crate::context;
 use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::lane::death;
+use crate::lane::memory;
 use crate::lane::own::{COUNTS_AWAITS, DOOMED, RECEIVES_BY_WAKER};
 use crate::lane::state::OnIdle;
 use crate::lane::waker::waker;
@@ -41,6 +42,8 @@ pub(crate) struct Local {
     next: Cell<Option<SlotRef>>,
     /// Free message nodes.
     pub(crate) nodes: node::Cache,
+    /// Free memory for futures.
+    pub(crate) frames: memory::Cache,
     /// Free slots.
     slots: RefCell<VecDeque<u32>>,
     /// The lane whose code runs; `None` also while a lane is being ended.
@@ -70,6 +73,7 @@ impl Local {
             queue,
             next: Cell::new(None),
             nodes: node::Cache::default(),
+            frames: memory::Cache::default(),
             slots: RefCell::default(),
             current: Cell::new(None),
             running: Cell::new(None),
@@ -185,6 +189,7 @@ pub(crate) fn work(scheduler: Arc<Scheduler>, index: usize, queue: Queue) {
     local.scheduler.table.give_back(local.slots.borrow_mut().drain(..));
     drop(guard);
     local.nodes.flush();
+    local.frames.flush();
 }
 
 impl Local {
