@@ -468,7 +468,7 @@ impl Runtime {
                     watch::send_exit(id, id, ExitReason::Shutdown, false);
                 }
             }
-            pause(clock);
+            pause();
         }
     }
 
@@ -484,13 +484,14 @@ impl Runtime {
             if clock.now() - since >= KILL_GRACE {
                 return false;
             }
-            pause(clock);
+            pause();
         }
         true
     }
 }
 
-fn pause(_: &OsEnv) {
+/// Leaves the processors to the workers for a moment.
+fn pause() {
     std::thread::park_timeout(SHUTDOWN_LOOK);
 }
 

@@ -435,7 +435,8 @@ pub(crate) fn table_of(namespace: Namespace) -> Option<&'static Table> {
 
 /// Memory for `layout`, or the process ends as it does for `Box`.
 pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
-    // SAFETY: callers give layouts of non-zero size: `LaneType::layout` is that of a byte at least.
+    assert!(layout.size() != 0, "a future's layout is that of a byte at least");
+    // SAFETY: the size is not zero, as was checked just now.
     let memory = unsafe { std::alloc::alloc(layout) };
     NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
 }

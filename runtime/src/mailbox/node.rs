@@ -44,7 +44,6 @@ static UNITS: Region<Unit> = Region::new();
 
 /// What a payload is.
 struct Kind {
-    /// A function, since its result is not to be had in a constant on all supported compilers.
     type_id: TypeId,
     drop_in_place: unsafe fn(*mut u8),
 }
