@@ -15,6 +15,7 @@ const UNSAFE_FILES: &[&str] = &[
     "runtime/src/lane/memory.rs",
     "runtime/src/lane/waker.rs",
     "runtime/src/mailbox/node.rs",
+    "runtime/src/region.rs",
     "runtime/src/reply/cell.rs",
     "runtime/src/slot.rs",
 ];

@@ -113,6 +113,7 @@ impl<M: Send + 'static> Address<M> {
     }
 
     /// What no local lane took: for a peer, or for nobody.
+    #[cold]
     fn beyond(self, message: M) -> Result<(), SendError<M>> {
         if !self.id().namespace().is_peer() {
             return Err(SendError::NoProc(message));
@@ -140,7 +141,7 @@ impl<M: Send + 'static> Address<M> {
     /// # Cancellation
     /// Dropped before it is ready, the future drops the message, and nothing was sent.
     pub fn send(self, message: M) -> Sending<M> {
-        Sending { to: self, local: self.0.send(message) }
+        Sending(self.0.send(message))
     }
 
     /// Asks: sends the message that `question` makes of a reply port, and waits for the answer, for
@@ -250,29 +251,30 @@ impl<M: Send + 'static> Address<M> {
 
 /// The future of [`Address::send`].
 #[must_use = "nothing is sent before it is awaited"]
-pub struct Sending<M: Send + 'static> {
-    to: Address<M>,
-    local: SendFuture<M>,
-}
+pub struct Sending<M: Send + 'static>(SendFuture<M>);
 
 impl<M: Send + 'static> Sending<M> {
     pub(crate) fn to(&self) -> Address<M> {
-        self.to
+        Address(self.0.to())
     }
 }
 
 impl<M: Send + 'static> fmt::Debug for Sending<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sending(to {})", self.to.id())
+        write!(f, "Sending(to {})", self.0.to().id())
     }
 }
 
 impl<M: Send + 'static> Future for Sending<M> {
     type Output = Result<(), SendError<M>>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let to = self.to;
-        Pin::new(&mut self.local).poll(cx).map(|sent| sent.or_else(|message| to.beyond(message)))
+        match Pin::new(&mut self.0).poll(cx) {
+            Poll::Ready(Err(message)) => Poll::Ready(self.to().beyond(message)),
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 

@@ -38,7 +38,7 @@ impl Spawn {
         Spawn(self.0.name(name))
     }
 
-    /// The most messages that may be queued, from 1 to 32 767; 1024 by default.
+    /// The most messages that may be queued, from 1 to 4095; 1024 by default.
     pub fn mailbox(self, bound: u32) -> Spawn {
         Spawn(self.0.mailbox(bound))
     }

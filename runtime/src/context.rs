@@ -6,6 +6,8 @@
 //! # Invariants
 //! 1. `LOCAL` points to a `Local` on the stack of this thread's worker loop, from `enter_worker` to the end of its
 //!    guard, and is null otherwise.
+//! 2. `running` of a `Local` is set only between `transition_to_running` and the end of that run, so that its thread
+//!    holds `RUNNING` of that slot; `current` is the same slot or none.
 
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
@@ -101,7 +103,8 @@ pub(crate) fn with_current<R>(f: impl FnOnce(&Local, SlotRef, &mut Own) -> R) ->
     with_local(|local| {
         let local = local?;
         let slot = local.current.get()?;
-        Some(with_own(local, slot, |own| f(local, slot, own)))
+        debug_assert!(local.running.get().is_some_and(|running| ptr::eq(running, slot)), "invariant 2");
+        Some(borrow(local, slot, |own| f(local, slot, own)))
     })
 }
 
@@ -110,6 +113,13 @@ pub(crate) fn with_current<R>(f: impl FnOnce(&Local, SlotRef, &mut Own) -> R) ->
 /// # Panics
 /// Where it is called within itself, or for a slot that this worker does not run.
 pub(crate) fn with_own<R>(local: &Local, slot: SlotRef, f: impl FnOnce(&mut Own) -> R) -> R {
+    assert!(local.running.get().is_some_and(|running| ptr::eq(running, slot)), "not the lane that runs here");
+    borrow(local, slot, f)
+}
+
+/// As `with_own`, for the slot of `current` or `running`.
+#[inline]
+fn borrow<R>(local: &Local, slot: SlotRef, f: impl FnOnce(&mut Own) -> R) -> R {
     /// Notes the end of the borrow also where `f` panics.
     struct Borrow<'a>(&'a Local);
     impl Drop for Borrow<'_> {
@@ -119,8 +129,7 @@ pub(crate) fn with_own<R>(local: &Local, slot: SlotRef, f: impl FnOnce(&mut Own)
     }
     assert!(!local.borrowed.replace(true), "the owner's half is borrowed already");
     let _borrow = Borrow(local);
-    assert!(local.running.get().is_some_and(|running| ptr::eq(running, slot)), "not the lane that runs here");
-    // SAFETY: `running` is set only between `transition_to_running` and the end of that run, so we hold `RUNNING`;
-    // the flag keeps out a second reference on this thread.
+    // SAFETY: invariant 2: the slot is that of `running`, so we hold `RUNNING`; the flag keeps out a second reference
+    // on this thread.
     f(unsafe { slot.own() })
 }

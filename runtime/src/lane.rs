@@ -15,10 +15,10 @@ pub(crate) mod few;
 pub(crate) mod frame;
 pub(crate) mod memory;
 pub(crate) mod own;
-pub(crate) mod state;
 pub(crate) mod waker;
 pub(crate) mod watch;
 pub(crate) mod watching;
+pub(crate) mod word;
 
 use frame::{Frame, LaneType};
 use own::{COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, Own, TRAPS_EXITS};
@@ -27,7 +27,7 @@ use crate::context;
 use crate::exit::{ExitReason, IntoExit};
 use crate::fault::Spawned;
 use crate::id::{Id, StaleId};
-use crate::mailbox::{DEFAULT_BOUND, Inbox, MAX_BOUND, MailboxId, word};
+use crate::mailbox::{DEFAULT_BOUND, Inbox, MAX_BOUND, MailboxId};
 use crate::name::NameTaken;
 use crate::peer;
 use crate::runtime::NotInRuntime;
@@ -275,7 +275,7 @@ pub fn parent() -> Option<Id> {
 
 /// Whether a local lane lives. One that is ending lives until what it held is released.
 pub fn is_alive(id: Id) -> bool {
-    slot_of(id).is_some_and(|slot| slot.state.is_live(id.generation().get()))
+    slot_of(id).is_some_and(|slot| slot.word.is_live(id.generation().get()))
 }
 
 /// Ends a lane, trapping or not, before its next poll: with [`ExitReason::Killed`]. False where it was gone.
@@ -287,9 +287,9 @@ pub fn kill(id: Id) -> bool {
         return true;
     }
     let Some(slot) = slot_of(id) else { return false };
-    let on = slot.state.transition_to_killed(id.generation().get());
+    let on = slot.word.kill(id.generation().get());
     sched::act(slot, on);
-    on != state::OnWake::Stale
+    on != word::OnWake::Stale
 }
 
 /// Sends an exit signal, as Erlang's `exit/2`: a lane that traps exits gets it as a message, another one ends with the

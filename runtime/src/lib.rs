@@ -3,11 +3,11 @@
 //! Users meet this crate through `laneway`, whose actors stand on it. Here is what they are made of, in the order in
 //! which to read it:
 //!
-//! 1. [`id`] and `slot`: what names a lane, and the memory that is looked at when the name is used. An id is checked at
-//!    every use and never counted.
-//! 2. [`mailbox`], with `mailbox/word` and `mailbox/node`: one word a lane, which senders push on and the lane takes
-//!    whole.
-//! 3. [`lane`], with `lane/state`, `lane/frame`, `lane/waker`: the life of a lane; [`signal`]: what others do to it, in
+//! 1. [`id`], `slot` and `region`: what names a lane, and the memory that is looked at when the name is used. An id is
+//!    checked at every use and never counted.
+//! 2. `lane/word`: the one word of a lane, its life-cycle and its mailbox; [`mailbox`], with `mailbox/node`: what senders
+//!    push on it and the lane takes whole.
+//! 3. [`lane`], with `lane/frame`, `lane/waker`: the life of a lane; [`signal`]: what others do to it, in
 //!    order with messages; `lane/death`: its end, in six steps.
 //! 4. `sched`: workers, queues, who sleeps and whom to wake.
 //! 5. [`env`](mod@env): the world, as clock, entropy, threads and sockets; [`time`]: timers on it.
@@ -15,7 +15,7 @@
 //!
 //! # Where unsafe code is
 //!
-//! In `slot`, `context`, `mailbox/node`, `lane/frame`, `lane/memory`, `lane/waker` and `reply/cell` alone. Each says
+//! In `region`, `slot`, `context`, `mailbox/node`, `lane/frame`, `lane/memory`, `lane/waker` and `reply/cell` alone. Each says
 //! at its head which invariants its blocks rely on.
 
 #[cfg(not(loom))]
@@ -45,6 +45,8 @@ pub mod peer;
 #[cfg(not(loom))]
 mod receipt;
 #[cfg(not(loom))]
+mod region;
+#[cfg(not(loom))]
 pub mod reply;
 #[cfg(not(loom))]
 pub mod role;
@@ -64,11 +66,6 @@ pub mod time;
 #[cfg(loom)]
 #[allow(dead_code, reason = "models do not call all of it")]
 mod lane {
-    pub(crate) mod state;
-}
-#[cfg(loom)]
-#[allow(dead_code, reason = "models do not call all of it")]
-mod mailbox {
     pub(crate) mod word;
 }
 #[cfg(loom)]

@@ -16,19 +16,18 @@ use std::task::{Context, Poll};
 
 pub(crate) mod node;
 pub(crate) mod wait;
-pub(crate) mod word;
 
-use node::Node;
-use word::{Pushed, Refused, Weight};
+use node::{List, Node};
 
 use crate::context;
 use crate::exit::ExitReason;
 use crate::id::{Id, StaleId};
-use crate::lane::own::{DOOMED, Own, RECEIVES_BY_WAKER};
+use crate::lane::own::{DOOMED, Own, RECEIVES_BY_WAKER, WANTS_MAIL};
 use crate::lane::waker::waker;
+use crate::lane::word::{self, Pushed, Refused, Taken, Weight};
 use crate::sched;
 use crate::signal::{Down, Exit, MonitorRef, Signal, take_effect};
-use crate::slot::{SlotRef, slot_of, table_of};
+use crate::slot::{self, SlotRef, slot_of};
 
 /// The bound of a mailbox that was not given another.
 pub const DEFAULT_BOUND: u32 = 1024;
@@ -162,10 +161,7 @@ impl<M: Send + 'static> MailboxId<M> {
     /// The mailbox of a lane that once was and is gone: sending to it gives the message back, for ever. `None` for an id
     /// that never was or still is.
     pub fn of_gone(id: Id) -> Option<MailboxId<M>> {
-        // A slot that nobody has had looks like one that is used up: both are all zeroes.
-        let was_used = id.key() < table_of(id.namespace())?.highest();
-        let is_past = slot_of(id)?.word.is_past(id.generation().get());
-        (was_used && is_past).then(|| MailboxId::new_unchecked(id))
+        slot::is_past(id).then(|| MailboxId::new_unchecked(id))
     }
 
     /// The bare id.
@@ -194,7 +190,7 @@ impl<M: Send + 'static> MailboxId<M> {
         let generation = self.id.generation().get();
         match node::push(&slot.word, generation, || Weight::Exempt, Node::new(message)) {
             Ok(pushed) => {
-                after_push(slot, generation, pushed);
+                after_push(slot, pushed);
                 Ok(())
             }
             Err((_, node)) => Err(TrySendError::Gone(message_of(node))),
@@ -209,19 +205,21 @@ impl<M: Send + 'static> MailboxId<M> {
         SendFuture { to: self, step: Step::Start(message) }
     }
 
+    #[inline]
     fn push(self, slot: SlotRef, node: Node) -> Result<(), (Refused, Node)> {
         let generation = self.id.generation().get();
         // ORDER: Relaxed: `push` reads the bound between two looks at the generation.
         let weigh = || Weight::Counted { bound: slot.bound.load(Ordering::Relaxed) };
         let pushed = node::push(&slot.word, generation, weigh, node)?;
-        after_push(slot, generation, pushed);
+        after_push(slot, pushed);
         Ok(())
     }
 }
 
-fn after_push(slot: SlotRef, generation: u16, pushed: Pushed) {
+#[inline]
+fn after_push(slot: SlotRef, pushed: Pushed) {
     if pushed == Pushed::Schedule {
-        sched::act(slot, slot.state.transition_to_scheduled_exact(generation));
+        sched::schedule(slot);
     }
 }
 
@@ -256,6 +254,7 @@ impl<M: Send + 'static> Unpin for SendFuture<M> {}
 impl<M: Send + 'static> Future for SendFuture<M> {
     type Output = Result<(), M>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), M>> {
         if let Step::Seated(seat) = &self.step {
             let Poll::Ready(settled) = seat.poll(cx) else { return Poll::Pending };
@@ -270,21 +269,36 @@ impl<M: Send + 'static> Future for SendFuture<M> {
         };
         let to = self.to;
         let Some(slot) = slot_of(to.id) else { return Poll::Ready(Err(message)) };
-        let mut node = Node::new(message);
+        match to.push(slot, Node::new(message)) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err((Refused::Stale, node)) => Poll::Ready(Err(message_of(node))),
+            Err((Refused::Full, node)) => self.wait_for_room(slot, node, cx),
+        }
+    }
+}
+
+impl<M: Send + 'static> SendFuture<M> {
+    /// The mailbox that is sent to.
+    pub fn to(&self) -> MailboxId<M> {
+        self.to
+    }
+
+    #[cold]
+    fn wait_for_room(&mut self, slot: SlotRef, mut node: Node, cx: &Context<'_>) -> Poll<Result<(), M>> {
         loop {
-            node = match to.push(slot, node) {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err((Refused::Stale, node)) => return Poll::Ready(Err(message_of(node))),
-                Err((Refused::Full, node)) => node,
-            };
             let bound = slot.bound.load(Ordering::Relaxed);
-            node = match wait::take_seat(to.id, slot, bound, node, cx.waker()) {
+            node = match wait::take_seat(self.to.id, slot, bound, node, cx.waker()) {
                 wait::Seated::Waiting(seat) => {
                     self.step = Step::Seated(seat);
                     return Poll::Pending;
                 }
                 wait::Seated::Stale(node) => return Poll::Ready(Err(message_of(node))),
                 wait::Seated::Room(node) => node,
+            };
+            node = match self.to.push(slot, node) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err((Refused::Stale, node)) => return Poll::Ready(Err(message_of(node))),
+                Err((Refused::Full, node)) => node,
             };
         }
     }
@@ -338,8 +352,9 @@ impl<M: Send + 'static> Inbox<M> {
     ///
     /// # Panics
     /// Outside of the lane to which it belongs.
+    #[inline]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Received<M>> {
-        self.poll_next(cx, |_| true)
+        self.poll_next(cx, List::pop_front)
     }
 
     /// The first message that `wanted` likes, with what came before it left in place; or the first thing that is no
@@ -348,7 +363,7 @@ impl<M: Send + 'static> Inbox<M> {
     /// # Panics
     /// Outside of the lane to which it belongs. `wanted` must not call back into the runtime.
     pub fn poll_recv_match(&mut self, cx: &mut Context<'_>, mut wanted: impl FnMut(&M) -> bool) -> Poll<Received<M>> {
-        self.poll_next(cx, |node| node.peek::<M>().is_none_or(&mut wanted))
+        self.poll_next(cx, |inbox| inbox.remove_first(|node| node.peek::<M>().is_none_or(&mut wanted)))
     }
 
     /// The next thing, if there is one now.
@@ -358,21 +373,17 @@ impl<M: Send + 'static> Inbox<M> {
     pub fn try_recv(&mut self) -> Option<Received<M>> {
         self.within(|slot, own| {
             if own.inbox.is_empty() {
-                take_in(self.id, slot, own);
+                take_in(slot, own);
             }
-            let found = if own.has(DOOMED) { None } else { own.inbox.pop_front() };
-            if let Some(Signal::Stop(reason)) = found.as_ref().and_then(Node::peek) {
-                own.more().stopped = Some(reason.clone());
-            }
-            found
+            if own.has(DOOMED) { None } else { own.inbox.pop_front() }
         })
-        .map(open)
+        .map(|node| self.open(node))
     }
 
     /// Drops the notice that `reference` came to, where it is queued already.
     pub fn flush_down(&mut self, reference: MonitorRef) {
         let node = self.within(|slot, own| {
-            take_in(self.id, slot, own);
+            take_in(slot, own);
             own.inbox.remove_first(
                 |node| matches!(node.peek::<Signal>(), Some(Signal::Down(down)) if down.reference == reference),
             )
@@ -383,54 +394,84 @@ impl<M: Send + 'static> Inbox<M> {
     /// Drops the exit of `from` where it is queued already.
     pub fn flush_exit(&mut self, from: Id) {
         let node = self.within(|slot, own| {
-            take_in(self.id, slot, own);
+            take_in(slot, own);
             own.inbox
                 .remove_first(|node| matches!(node.peek::<Signal>(), Some(Signal::Exit(signal)) if signal.from == from))
         });
         drop(node);
     }
 
+    #[inline]
     fn within<R>(&self, f: impl FnOnce(SlotRef, &mut Own) -> R) -> R {
-        assert!(context::current_id() == Some(self.id), "an inbox is of use only in its own lane, {}", self.id);
-        context::with_current(|_, slot, own| f(slot, own)).expect("the current lane was there just now")
+        let inside = context::with_current(|_, slot, own| slot.is_or_was(self.id).then(|| f(slot, own)));
+        match inside.flatten() {
+            Some(result) => result,
+            None => self.is_elsewhere(),
+        }
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>, mut wanted: impl FnMut(&Node) -> bool) -> Poll<Received<M>> {
+    #[cold]
+    fn is_elsewhere(&self) -> ! {
+        panic!("an inbox is of use only in its own lane, {}", self.id)
+    }
+
+    #[inline]
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut find: impl FnMut(&mut List) -> Option<Node>,
+    ) -> Poll<Received<M>> {
         if sched::turn::poll_share(cx).is_pending() {
             return Poll::Pending;
         }
-        let id = self.id;
-        let (node, displaced) = self.within(|slot, own| {
-            // What came after an exit signal that took effect is not received, though it is in our hands.
-            let mut found = if own.has(DOOMED) { None } else { own.inbox.remove_first(&mut wanted) };
-            let mut displaced = None;
-            while found.is_none() {
-                let took = take_in(id, slot, own);
+        let found = self.within(|slot, own| {
+            loop {
+                // What came after an exit signal that took effect is not received, though it is in our hands.
                 if own.has(DOOMED) {
-                    break;
+                    return Err(None);
                 }
-                if took {
-                    found = own.inbox.remove_first(&mut wanted);
-                } else if slot.word.park(id.generation().get()) {
-                    displaced = receive_by(slot, own, cx);
-                    break;
+                if let Some(node) = find(&mut own.inbox) {
+                    return Ok(node);
+                }
+                if !take_in(slot, own) {
+                    own.flags |= WANTS_MAIL;
+                    return Err(receive_by(slot, own, cx));
                 }
             }
-            if let Some(Signal::Stop(reason)) = found.as_ref().and_then(Node::peek) {
-                own.more().stopped = Some(reason.clone());
-            }
-            (found, displaced)
         });
-        drop(displaced);
-        match node {
-            Some(node) => Poll::Ready(open(node)),
-            None => Poll::Pending,
+        match found {
+            Ok(node) => Poll::Ready(self.open(node)),
+            Err(_displaced) => Poll::Pending,
+        }
+    }
+
+    #[inline]
+    fn open(&self, node: Node) -> Received<M> {
+        match node.take::<M>() {
+            Ok(message) => Received::Message(message),
+            Err(node) => self.open_signal(node),
+        }
+    }
+
+    #[cold]
+    fn open_signal(&self, node: Node) -> Received<M> {
+        match node.take::<Signal>() {
+            Ok(Signal::Down(down)) => Received::Down(down),
+            Ok(Signal::Exit(signal)) => Received::Exit(Exit { from: signal.from, reason: signal.reason }),
+            Ok(Signal::Stop(reason)) => {
+                let before = self.within(|_, own| own.more().stopped.replace(reason.clone()));
+                drop(before);
+                Received::Stop(reason)
+            }
+            Ok(other) => unreachable!("{other:?} takes effect on arrival"),
+            Err(_) => unreachable!("a mailbox holds messages of one type, and signals"),
         }
     }
 }
 
 /// A push schedules the lane. Where the receiver was polled with another waker (it is in a set of futures that polls
 /// only those that were woken), that one has to be woken as well: the worker does so before it polls.
+#[inline]
 fn receive_by(slot: SlotRef, own: &mut Own, cx: &Context<'_>) -> Option<std::task::Waker> {
     if waker(slot).will_wake(cx.waker()) {
         return None;
@@ -440,34 +481,56 @@ fn receive_by(slot: SlotRef, own: &mut Own, cx: &Context<'_>) -> Option<std::tas
 }
 
 /// Takes what was pushed into the inbox and lets signals take effect: whether anything came.
-pub(crate) fn take_in(me: Id, slot: SlotRef, own: &mut Own) -> bool {
-    if slot.word.looks_empty() {
+pub(crate) fn take_in(slot: SlotRef, own: &mut Own) -> bool {
+    if !slot.word.has_mail() {
         return false;
     }
     let taken = slot.word.take();
-    node::drain(taken.head, |node| {
-        if let Some(node) = take_effect(me, own, node) {
-            own.inbox.push_back(node);
-        }
-    });
-    if taken.waiters {
-        let bound = slot.bound.load(Ordering::Relaxed);
-        for waker in wait::admit(me, slot, bound, &mut own.inbox) {
-            sched::wake_later(waker);
+    let waited = taken.had_waited || own.has(WANTS_MAIL);
+    let came = let_in(slot, own, taken);
+    if waited {
+        own.flags |= WANTS_MAIL;
+        if came {
+            mail_came(slot, own);
         }
     }
     true
 }
 
-fn open<M: Send + 'static>(node: Node) -> Received<M> {
-    match node.take::<M>() {
-        Ok(message) => Received::Message(message),
-        Err(node) => match node.take::<Signal>() {
-            Ok(Signal::Down(down)) => Received::Down(down),
-            Ok(Signal::Exit(signal)) => Received::Exit(Exit { from: signal.from, reason: signal.reason }),
-            Ok(Signal::Stop(reason)) => Received::Stop(reason),
-            Ok(other) => unreachable!("{other:?} takes effect on arrival"),
-            Err(_) => unreachable!("a mailbox holds messages of one type, and signals"),
-        },
+/// What a receiver waits for was taken by somebody else of its lane: it is to look once more.
+#[cold]
+fn mail_came(slot: SlotRef, own: &mut Own) {
+    own.flags &= !(WANTS_MAIL | RECEIVES_BY_WAKER);
+    // The lane runs: the word has it queued when its turn is over.
+    sched::act(slot, slot.word.wake());
+    if let Some(receiver) = own.more.as_mut().and_then(|more| more.receiver.take()) {
+        sched::wake_later(receiver);
+    }
+}
+
+/// Puts what was taken into the inbox and lets signals take effect: whether there is something new to receive.
+#[inline]
+pub(crate) fn let_in(slot: SlotRef, own: &mut Own, taken: Taken) -> bool {
+    let mut came = false;
+    node::drain(taken.head, |node| {
+        let node = if node.is::<Signal>() { take_effect(slot, own, node) } else { Some(node) };
+        if let Some(node) = node {
+            own.inbox.push_back(node);
+            came = true;
+        }
+    });
+    if taken.waiters {
+        came = true;
+        admit(slot, own);
+    }
+    came
+}
+
+#[cold]
+fn admit(slot: SlotRef, own: &mut Own) {
+    let bound = slot.bound.load(Ordering::Relaxed);
+    let Some(me) = slot.id() else { return };
+    for waker in wait::admit(me, slot, bound, &mut own.inbox) {
+        sched::wake_later(waker);
     }
 }

@@ -1,20 +1,22 @@
 //! Counters, a cache line pair a worker, and their sums.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::receipt::ExitReceipt;
 
 const COUNT: usize = 12;
 
+/// A worker's own counters.
 #[repr(align(128))]
 #[derive(Debug, Default)]
-struct Line([AtomicU64; COUNT]);
+pub(crate) struct Line([AtomicU64; COUNT]);
 
 /// The counters of a runtime. Each worker adds to its own line, so that nothing is shared on the way.
 #[derive(Debug)]
 pub(crate) struct Counters {
     /// One a worker, and a last one for threads outside.
-    lines: Vec<Line>,
+    lines: Vec<Arc<Line>>,
 }
 
 const SPAWNED: usize = 0;
@@ -72,22 +74,56 @@ pub struct Metrics {
     pub bytes_released: u64,
 }
 
-impl Counters {
-    pub(crate) fn new(workers: usize) -> Counters {
-        Counters { lines: (0..=workers).map(|_| Line::default()).collect() }
-    }
-
-    /// Adds to a worker's own line.
-    fn add(&self, worker: usize, which: usize, count: u64) {
-        let counter = &self.lines[worker].0[which];
+impl Line {
+    /// Adds to a counter of this thread's own line.
+    #[inline]
+    fn add(&self, which: usize, count: u64) {
+        let counter = &self.0[which];
         // One thread writes each line, so load and store will do. ORDER: Release, for `alive`: who sees that a lane has
         // ended sees those that it had spawned.
         counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Release);
     }
 
+    #[inline]
+    pub(crate) fn note_turn(&self) {
+        self.add(TURNS, 1);
+    }
+
+    pub(crate) fn note_death(&self, receipt: &ExitReceipt) {
+        self.add(ENDED, 1);
+        self.add(BYTES, receipt.bytes);
+        if !receipt.reason.is_ordinary() {
+            self.add(ABNORMAL, 1);
+        }
+        for (which, count) in [
+            (TIMERS, receipt.timers),
+            (DESCRIPTORS, receipt.descriptors),
+            (NAMES, receipt.names),
+            (DROPPED, receipt.messages_dropped),
+            (REFUSED, receipt.senders_refused),
+            (PANICS, receipt.destructor_panics),
+            (ERRORS, receipt.errors),
+        ] {
+            if count != 0 {
+                self.add(which, count);
+            }
+        }
+    }
+}
+
+impl Counters {
+    pub(crate) fn new(workers: usize) -> Counters {
+        Counters { lines: (0..=workers).map(|_| Arc::default()).collect() }
+    }
+
+    /// A worker's own line.
+    pub(crate) fn line(&self, worker: usize) -> Arc<Line> {
+        self.lines[worker].clone()
+    }
+
     /// Counts a lane that a lane spawns.
     pub(crate) fn note_spawn(&self, worker: usize) {
-        self.add(worker, SPAWNED, 1);
+        self.lines[worker].add(SPAWNED, 1);
     }
 
     /// Counts a lane that is not spawned by a lane; no other lane then keeps the runtime from ending.
@@ -105,31 +141,6 @@ impl Counters {
     /// Threads outside share the last line.
     fn spawned_by(&self, worker: Option<usize>) -> &AtomicU64 {
         &self.lines[worker.unwrap_or(self.lines.len() - 1)].0[SPAWNED]
-    }
-
-    pub(crate) fn note_turn(&self, worker: usize) {
-        self.add(worker, TURNS, 1);
-    }
-
-    pub(crate) fn note_death(&self, worker: usize, receipt: &ExitReceipt) {
-        self.add(worker, ENDED, 1);
-        self.add(worker, BYTES, receipt.bytes);
-        if !receipt.reason.is_ordinary() {
-            self.add(worker, ABNORMAL, 1);
-        }
-        for (which, count) in [
-            (TIMERS, receipt.timers),
-            (DESCRIPTORS, receipt.descriptors),
-            (NAMES, receipt.names),
-            (DROPPED, receipt.messages_dropped),
-            (REFUSED, receipt.senders_refused),
-            (PANICS, receipt.destructor_panics),
-            (ERRORS, receipt.errors),
-        ] {
-            if count != 0 {
-                self.add(worker, which, count);
-            }
-        }
     }
 
     /// Lanes alive, as far as one look at all lines tells.

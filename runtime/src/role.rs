@@ -14,7 +14,8 @@ use rustc_hash::FxBuildHasher;
 
 use crate::id::{Id, Namespace, StaleId};
 use crate::panic::contain;
-use crate::slot::{Region, fresh_namespace};
+use crate::region::Region;
+use crate::slot::fresh_namespace;
 
 /// Generation and lane of each role.
 static ROLES: Region<[AtomicU64; 2]> = Region::new();

@@ -295,15 +295,14 @@ impl Handle {
     }
 
     fn slots(&self) -> impl Iterator<Item = SlotRef> {
-        let table = self.0.table;
-        (0..table.highest()).filter_map(|key| table.at(key))
+        self.0.table.slots()
     }
 
     fn describe(&self, slot: SlotRef) -> Option<LaneInfo> {
         let id = slot.id()?;
         let (parent, spawned_at) = (slot.parent(), slot.spawned_at()?);
         // What was read belongs to this tenant if it still lives.
-        if !slot.state.is_live(id.generation().get()) {
+        if !slot.word.is_live(id.generation().get()) {
             return None;
         }
         Some(LaneInfo { id, parent, spawned_at, names: self.0.names.of(id) })
@@ -462,7 +461,7 @@ impl Runtime {
             }
             for slot in self.handle.slots() {
                 let Some(id) = slot.id() else { continue };
-                let alive = slot.state.is_live(id.generation().get());
+                let alive = slot.word.is_live(id.generation().get());
                 let has_parent = slot.parent().is_some_and(crate::lane::is_alive);
                 if alive && !has_parent && asked.insert(id) {
                     watch::send_exit(id, id, ExitReason::Shutdown, false);

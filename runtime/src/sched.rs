@@ -20,7 +20,7 @@ use crate::context;
 use crate::env::{Descriptors, Driver, Env, Unparker};
 use crate::fault::FaultPlan;
 use crate::id::Namespace;
-use crate::lane::state::OnWake;
+use crate::lane::word::OnWake;
 use crate::metrics::Counters;
 use crate::name::Names;
 use crate::panic::contain;
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Scheduler {
 
 /// Wakes whoever lives in a slot.
 pub(crate) fn wake(slot: SlotRef) {
-    act(slot, slot.state.transition_to_scheduled());
+    act(slot, slot.word.wake());
 }
 
 /// Does what a change of the state word asks for.

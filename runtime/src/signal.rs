@@ -11,6 +11,7 @@ use crate::lane::own::{DOOMED, More, Own, TRAPS_EXITS};
 use crate::mailbox::node::Node;
 use crate::receipt::ExitReceipt;
 use crate::reply::Answerer;
+use crate::slot::SlotRef;
 
 /// Names one act of monitoring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,8 +88,8 @@ pub(crate) struct ExitSignal {
     pub(crate) to_itself: bool,
 }
 
-/// Lets what came for the lane `own` with id `me` take effect: what of it waits in the inbox for whoever receives.
-pub(crate) fn take_effect(me: Id, own: &mut Own, node: Node) -> Option<Node> {
+/// Lets what came for the lane in `slot` take effect: what of it waits in the inbox for whoever receives.
+pub(crate) fn take_effect(slot: SlotRef, own: &mut Own, node: Node) -> Option<Node> {
     match node.peek::<Signal>() {
         // A message, or a wish to stop, which has its turn like one.
         None | Some(Signal::Stop(_)) => return Some(node),
@@ -102,7 +103,11 @@ pub(crate) fn take_effect(me: Id, own: &mut Own, node: Node) -> Option<Node> {
     }
     match node.take::<Signal>() {
         Ok(Signal::Exit(signal)) => return exit(own, signal).map(|signal| Node::new(Signal::Exit(signal))),
-        Ok(Signal::Inspect(answerer)) => answerer.answer_later(Inspection::of(me, own)),
+        Ok(Signal::Inspect(answerer)) => {
+            if let Some(me) = slot.id() {
+                answerer.answer_later(Inspection::of(me, own));
+            }
+        }
         Ok(Signal::Unlink { .. } | Signal::Demonitor { .. }) if own.more.is_none() => {}
         Ok(tie) => take_note(own.more(), tie),
         Err(_) => unreachable!("seen to be a signal just now"),

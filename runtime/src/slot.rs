@@ -1,12 +1,12 @@
 //! Slots and the tables they live in: memory that an id's key names for as long as the process lives.
 //!
-//! Owns: [`Region`] (chunks of zeroed memory that are never unmapped), [`Slot`] (what one lane is to the scheduler and
-//! to senders), [`Table`] (the slots of one namespace, their reuse and their retirement) and the list of all tables.
+//! Owns: [`Slot`] (what one lane is to the scheduler and to senders), [`Table`] (the slots of one namespace, their reuse
+//! and their retirement) and the list of all tables. The slots of all tables lie in one [`Region`].
 //! Knows nothing of queues, of what a mailbox holds or of what a lane does.
 //!
 //! # Invariants
 //! 1. A pointer to a slot stays valid for ever; its atomics may be read at any time by anyone, with any stale key.
-//! 2. [`Slot::own`] is touched only by whoever holds `RUNNING` of `state` (see `lane/state.rs`), or by the spawner
+//! 2. [`Slot::own`] is touched only by whoever holds `RUNNING` of `word` (see `lane/word.rs`), or by the spawner
 //!    before it queues the lane for the first time.
 //! 3. A slot is in at most one free list, and only while it is dead.
 //! 4. A generation is used by one tenant only. After 65 535 the slot is retired: no free list holds it ever again.
@@ -16,12 +16,11 @@
 use std::alloc::{Layout, handle_alloc_error};
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
-use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::num::NonZeroU16;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
@@ -29,100 +28,32 @@ use parking_lot::{Mutex, RwLock};
 use crate::id::{Id, Namespace};
 use crate::lane::frame::LaneType;
 use crate::lane::own::Own;
-use crate::lane::state::State;
-use crate::mailbox::word::MailboxWord;
+use crate::lane::word::LaneWord;
+use crate::region::{Region, Zeroed};
 use crate::sched::Scheduler;
 
 const PAGE: usize = 4096;
-/// Items in the first chunk of a region, as a power of two; each further chunk doubles what there is.
-const FIRST_CHUNK_BITS: u32 = 10;
-const CHUNKS: usize = (u32::BITS - FIRST_CHUNK_BITS) as usize + 1;
 
-/// Chunks of zeroed memory for items that are valid when all their bytes are zero. Never unmapped.
-pub(crate) struct Region<T> {
-    chunks: [AtomicPtr<T>; CHUNKS],
-    grow: Mutex<()>,
-    items: PhantomData<T>,
-}
-
-impl<T: Zeroed> Region<T> {
-    pub(crate) const fn new() -> Region<T> {
-        Region { chunks: [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS], grow: Mutex::new(()), items: PhantomData }
-    }
-
-    /// Chunk, place in it, and length of the chunk that item `index` is in.
-    fn place(index: u32) -> (usize, usize, usize) {
-        // The first chunk holds 2^10 items, the next 2^10, then 2^11, 2^12 …
-        let bits = u32::BITS - (index >> FIRST_CHUNK_BITS).leading_zeros();
-        let start = if bits == 0 { 0 } else { 1usize << (FIRST_CHUNK_BITS + bits - 1) };
-        (bits as usize, index as usize - start, start.max(1 << FIRST_CHUNK_BITS))
-    }
-
-    /// The item at `index`, where its chunk is there.
-    pub(crate) fn at(&self, index: u32) -> Option<&'static T> {
-        let (chunk, place, _) = Region::<T>::place(index);
-        // ORDER: Acquire pairs with the Release in `reach`, which publishes the zeroed chunk.
-        let chunk = NonNull::new(self.chunks[chunk].load(Ordering::Acquire))?;
-        // SAFETY: `place` is below the chunk's length, by the arithmetic above.
-        let item = unsafe { chunk.add(place) };
-        // SAFETY: a chunk is never unmapped, and its zeroed bytes are a valid `T` (trait `Zeroed`).
-        Some(unsafe { item.as_ref() })
-    }
-
-    /// Sees to it that `index` has its chunk.
-    pub(crate) fn reach(&self, index: u32) -> Option<&'static T> {
-        if let Some(item) = self.at(index) {
-            return Some(item);
-        }
-        let (chunk, _, length) = Region::<T>::place(index);
-        let _growing = self.grow.lock();
-        if self.chunks.get(chunk)?.load(Ordering::Acquire).is_null() {
-            let memory = map_zeroed(length.checked_mul(size_of::<T>())?)?;
-            self.chunks[chunk].store(memory.cast().as_ptr(), Ordering::Release);
-        }
-        self.at(index)
-    }
-}
-
-/// Types whose all-zero bytes are a valid value, and which may be shared between threads.
-///
-/// # Safety
-/// Both must hold.
-pub(crate) unsafe trait Zeroed: Sync {}
+/// The slots of all tables. An id's namespace says which table it means, and the slot says which table it is of.
+static SLOTS: Region<Slot> = Region::new();
 
 // SAFETY: an array of atomics of which each is zero.
 unsafe impl<const N: usize> Zeroed for [AtomicU64; N] {}
-
-fn map_zeroed(bytes: usize) -> Option<NonNull<u8>> {
-    // SAFETY: a fresh anonymous mapping at no particular address touches nothing that exists.
-    let memory = unsafe {
-        libc::mmap(
-            ptr::null_mut(),
-            bytes,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-            -1,
-            0,
-        )
-    };
-    if memory == libc::MAP_FAILED { None } else { NonNull::new(memory.cast()) }
-}
 
 /// What one lane is to those who send to it, wake it and run it.
 ///
 /// The first cache line is everybody's, the second the owner's.
 #[repr(C, align(128))]
 pub(crate) struct Slot {
-    /// The mailbox.
-    pub(crate) word: MailboxWord,
-    /// The life-cycle.
-    pub(crate) state: State,
+    /// The life-cycle and the mailbox.
+    pub(crate) word: LaneWord,
+    /// The bits of the present or the last tenant's id; before the first one's, those of key and namespace.
+    id: AtomicU64,
     /// How to poll, drop and type-check the present tenant.
     kind: AtomicPtr<LaneType>,
+    table: AtomicPtr<Table>,
     /// The mailbox's bound.
     pub(crate) bound: AtomicU32,
-    key: AtomicU32,
-    table: AtomicPtr<Table>,
     /// The bits of the parent's id, 0 for none.
     parent: AtomicU64,
     spawned_at: AtomicPtr<Location<'static>>,
@@ -145,10 +76,12 @@ pub(crate) type SlotRef = &'static Slot;
 
 impl Slot {
     pub(crate) fn key(&self) -> u32 {
-        // ORDER: Relaxed, here and in `table`: written once, before the slot's first generation was published.
-        self.key.load(Ordering::Relaxed)
+        // ORDER: Relaxed, here and in `table`: written before the slot's first generation was published, and the same ever
+        // since.
+        self.id.load(Ordering::Relaxed) as u32
     }
 
+    #[inline]
     pub(crate) fn table(&self) -> Option<&'static Table> {
         let table = NonNull::new(self.table.load(Ordering::Relaxed))?;
         // SAFETY: tables are leaked on purpose (`Tables::take`), so the pointer is valid for ever.
@@ -157,8 +90,15 @@ impl Slot {
 
     /// The id of the present tenant; `None` where there is none.
     pub(crate) fn id(&self) -> Option<Id> {
-        let generation = NonZeroU16::new(self.word.generation())?;
-        Some(Id::new(self.key(), self.table()?.namespace, generation))
+        let generation = self.word.generation();
+        // ORDER: Relaxed: published by `open`, whose generation was seen above. That of a later tenant does not match.
+        Id::from_bits(self.id.load(Ordering::Relaxed)).filter(|id| id.generation().get() == generation)
+    }
+
+    /// Whether `id` is that of the present or the last tenant.
+    #[inline]
+    pub(crate) fn is_or_was(&self, id: Id) -> bool {
+        self.id.load(Ordering::Relaxed) == id.to_bits()
     }
 
     pub(crate) fn kind(&self) -> Option<&'static LaneType> {
@@ -224,12 +164,11 @@ impl Vacant {
         let id = Id::new(slot.key(), slot.table()?.namespace, generation);
         // ORDER: Relaxed where a store says so: all of it is published by `open`.
         slot.set_kind(kind);
+        slot.id.store(id.to_bits(), Ordering::Relaxed);
         slot.bound.store(bound, Ordering::Relaxed);
         slot.parent.store(parent.map_or(0, Id::to_bits), Ordering::Relaxed);
         slot.spawned_at.store(ptr::from_ref(spawned_at).cast_mut(), Ordering::Relaxed);
-        // `revive` comes first: who gets through the mailbox's generation must find a state that can be raised. The
-        // lane counts as scheduled from now on, so nobody else queues it.
-        slot.state.revive(generation.get());
+        // The lane counts as scheduled from now on, so nobody else queues it.
         slot.word.open(generation.get());
         Some(Unborn { slot, id, abandon })
     }
@@ -255,9 +194,7 @@ impl Drop for Unborn {
 /// The slots of one namespace.
 pub(crate) struct Table {
     pub(crate) namespace: Namespace,
-    slots: Region<Slot>,
     free: Mutex<Free>,
-    retired_in_page: Mutex<hashbrown::HashMap<usize, AtomicU8, rustc_hash::FxBuildHasher>>,
     /// The runtime that runs the lanes; `None` while no runtime uses the table.
     scheduler: RwLock<Option<Arc<Scheduler>>>,
 }
@@ -270,7 +207,6 @@ impl std::fmt::Debug for Table {
 
 struct Free {
     keys: VecDeque<u32>,
-    fresh: u32,
     /// Keys that were taken and neither given back nor retired.
     out: u32,
 }
@@ -292,18 +228,20 @@ impl Table {
         drop(old);
     }
 
+    /// The slot with this key, where it is one of the table's.
     pub(crate) fn at(&self, key: u32) -> Option<SlotRef> {
-        self.slots.at(key)
+        slot_of_namespace(key, self.namespace)
     }
 
     /// The slot of a key that the caller took by [`Table::allocate`].
     pub(crate) fn vacant(&self, key: u32) -> Option<Vacant> {
-        self.slots.at(key).map(Vacant)
+        self.at(key).map(Vacant)
     }
 
-    /// One more than the largest key ever used.
-    pub(crate) fn highest(&self) -> u32 {
-        self.free.lock().fresh
+    /// The slots that the table has ever used.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = SlotRef> {
+        let fresh = *FRESH.lock();
+        (0..fresh).filter_map(|key| self.at(key))
     }
 
     /// Takes up to `most` free keys, the longest free first; fresh ones where none is free. No more than `max_keys` are
@@ -315,15 +253,15 @@ impl Table {
         keys.extend(free.keys.drain(..known));
         free.out += known as u32;
         if known == 0 {
-            let first = free.fresh;
+            let mut fresh = FRESH.lock();
+            let first = *fresh;
             for key in first..first.saturating_add(most) {
-                let Some(slot) = self.slots.reach(key) else { return };
-                slot.key.store(key, Ordering::Relaxed);
+                let Some(slot) = SLOTS.reach(key) else { return };
+                slot.id.store(u64::from(key) | u64::from(self.namespace.number()) << 32, Ordering::Relaxed);
                 slot.table.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
-                // A zeroed word has generation 0: the first tenant gets 1.
-                slot.word.close(1);
+                slot.word.prepare();
                 keys.push_back(key);
-                free.fresh = key + 1;
+                *fresh = key + 1;
                 free.out += 1;
             }
         }
@@ -341,10 +279,10 @@ impl Table {
     pub(crate) fn retire(&self, slot: SlotRef) {
         self.free.lock().out -= 1;
         let page = ptr::from_ref(slot).addr() / PAGE;
-        let mut retired = self.retired_in_page.lock();
-        let count = retired.entry(page).or_insert(AtomicU8::new(0));
-        *count.get_mut() += 1;
-        if usize::from(*count.get_mut()) == PAGE / size_of::<Slot>() {
+        let mut retired = RETIRED_IN_PAGE.lock();
+        let count = retired.entry(page).or_insert(0);
+        *count += 1;
+        if usize::from(*count) == PAGE / size_of::<Slot>() {
             retired.remove(&page);
             // SAFETY: it reads a constant of the system. Where its pages are larger than ours (some ARM machines), zeroing
             // one would take living slots along.
@@ -352,12 +290,18 @@ impl Table {
                 return;
             }
             let start = ptr::from_ref(slot).map_addr(|address| address / PAGE * PAGE).cast_mut();
-            // SAFETY: the page lies within one chunk of ours (chunks are whole pages), it stays mapped and reads as
+            // SAFETY: the page lies within the region of slots (which begins with a page), it stays mapped and reads as
             // zeros from now on, and invariant 5 says that this is sound while others look at it.
             unsafe { libc::madvise(start.cast(), PAGE, libc::MADV_DONTNEED) };
         }
     }
 }
+
+/// One more than the largest key ever used.
+static FRESH: Mutex<u32> = Mutex::new(0);
+
+static RETIRED_IN_PAGE: Mutex<hashbrown::HashMap<usize, u8, rustc_hash::FxBuildHasher>> =
+    Mutex::new(hashbrown::HashMap::with_hasher(rustc_hash::FxBuildHasher));
 
 /// All tables of the process, by namespace.
 struct Tables {
@@ -403,9 +347,7 @@ fn new_table() -> Option<&'static Table> {
     let namespace = fresh_namespace()?;
     let table: &'static Table = Box::leak(Box::new(Table {
         namespace,
-        slots: Region::new(),
-        free: Mutex::new(Free { keys: VecDeque::new(), fresh: 0, out: 0 }),
-        retired_in_page: Mutex::default(),
+        free: Mutex::new(Free { keys: VecDeque::new(), out: 0 }),
         scheduler: RwLock::new(None),
     }));
     // ORDER: Release publishes the table; pairs with the Acquire of `slot_of`.
@@ -421,8 +363,29 @@ pub(crate) fn leave_table(table: &'static Table) {
 
 /// The slot that an id names, whoever lives in it now; `None` for peers, for other things than lanes and for keys
 /// that were never used.
+#[inline]
 pub(crate) fn slot_of(id: Id) -> Option<SlotRef> {
-    table_of(id.namespace())?.at(id.key())
+    slot_of_namespace(id.key(), id.namespace())
+}
+
+#[inline]
+fn slot_of_namespace(key: u32, namespace: Namespace) -> Option<SlotRef> {
+    let slot = SLOTS.at(key)?;
+    // ORDER: Relaxed: the namespace of a slot never changes. One that is not written yet, or not any more, is 0.
+    let of = (slot.id.load(Ordering::Relaxed) >> 32) as u16;
+    (of == namespace.number()).then_some(slot)
+}
+
+/// Whether the id names a lane that once was and is gone.
+pub(crate) fn is_past(id: Id) -> bool {
+    match slot_of(id) {
+        Some(slot) => slot.word.is_past(id.generation().get()),
+        // Of a page whose slots are all retired nothing is left but zeroes.
+        None => {
+            let zeroed = SLOTS.at(id.key()).is_some_and(|slot| slot.id.load(Ordering::Relaxed) == 0);
+            zeroed && id.key() < *FRESH.lock() && table_of(id.namespace()).is_some()
+        }
+    }
 }
 
 /// The table of a namespace of lanes.
@@ -446,17 +409,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_index_has_one_place() {
-        let mut expected = (0, 0);
-        for index in 0..100_000 {
-            let (chunk, place, length) = Region::<Slot>::place(index);
-            assert_eq!((chunk, place), expected, "{index}");
-            expected = if place + 1 == length { (chunk + 1, 0) } else { (chunk, place + 1) };
-        }
-        assert!(Region::<Slot>::place(u32::MAX).0 < CHUNKS);
-    }
-
-    #[test]
     fn a_namespace_is_given_out_once() {
         let a = fresh_namespace().unwrap();
         let b = fresh_namespace().unwrap();
@@ -467,16 +419,29 @@ mod tests {
     #[test]
     fn a_page_of_retired_slots_reads_as_dead() {
         let table = new_table().unwrap();
-        let mut keys = VecDeque::new();
-        table.allocate(&mut keys, 256, u32::MAX);
         let per_page = (PAGE / size_of::<Slot>()) as u32;
-        for key in 0..per_page {
+        let mut keys = VecDeque::new();
+        // Other tests take keys at the same time: only a run of ours fills a page for sure.
+        table.allocate(&mut keys, 2 * per_page, u32::MAX);
+        let first = keys[0].next_multiple_of(per_page);
+        for key in first..first + per_page {
             let slot = table.at(key).unwrap();
-            slot.word.close(9);
+            let _ = slot.word.close(0);
+            assert!(!slot.word.transition_to_dead());
             table.retire(slot);
         }
-        let slot = table.at(0).unwrap();
-        assert_eq!((slot.word.next_generation(), slot.id()), (0, None));
-        assert_eq!(table.at(per_page).unwrap().word.next_generation(), 1);
+        let slot = SLOTS.at(first).unwrap();
+        assert_eq!((slot.word.next_generation(), slot.id(), slot.table().is_none()), (0, None, true));
+        assert!(table.at(first).is_none());
+        assert_eq!(table.at(keys[0]).unwrap().word.next_generation(), u16::from(keys[0] != first));
+    }
+
+    #[test]
+    fn a_slot_is_found_under_its_own_namespace_only() {
+        let (one, other) = (new_table().unwrap(), new_table().unwrap());
+        let mut keys = VecDeque::new();
+        one.allocate(&mut keys, 1, u32::MAX);
+        assert!(one.at(keys[0]).is_some() && other.at(keys[0]).is_none());
+        assert!(one.slots().count() == 1 && other.slots().count() == 0);
     }
 }

@@ -263,7 +263,7 @@ pub enum SpecError {
     SignificantPermanent(Arc<str>),
     /// The child is significant, but its supervisor never shuts down by itself.
     SignificantWithoutAutoShutdown(Arc<str>),
-    /// The bound of the child's mailbox is 0 or above 32 767.
+    /// The bound of the child's mailbox is 0 or above 4095.
     BadMailbox {
         /// The child's id.
         id: Arc<str>,

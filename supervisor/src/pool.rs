@@ -254,7 +254,7 @@ impl<A: Send + 'static, M: Send + 'static> DynamicBuilder<A, M> {
         self
     }
 
-    /// The most messages that may be queued for a child, from 1 to 32 767; 1024 by default.
+    /// The most messages that may be queued for a child, from 1 to 4095; 1024 by default.
     pub fn mailbox(mut self, bound: u32) -> DynamicBuilder<A, M> {
         self.spec.start_mut().ties.change(|spawn| spawn.mailbox(bound));
         self

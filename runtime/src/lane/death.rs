@@ -70,7 +70,7 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     local.ending.replace(outer);
 
     // 5.
-    if slot.state.transition_to_dead() {
+    if slot.word.transition_to_dead() {
         signals.extend(watch::take_late(id));
     }
     local.running.set(None);
@@ -81,7 +81,7 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     // 6.
     local.pass_verdict(|| NoAnswer::Ended(receipt.reason.clone()));
     tell(id, more, signals, &mut receipt);
-    local.scheduler.metrics.note_death(local.index, &receipt);
+    local.counters.note_death(&receipt);
     if let Some(plan) = &local.scheduler.faults {
         plan.ended(Ended { id, receipt: &receipt, awaits_left });
     }
@@ -101,7 +101,7 @@ pub(crate) fn abandon(slot: SlotRef, id: Id) {
     if taken.waiters {
         wait::refuse_all(id);
     }
-    if slot.state.transition_to_dead() {
+    if slot.word.transition_to_dead() {
         signals.extend(watch::take_late(id));
     }
     tell(id, More::default(), signals, &mut receipt);

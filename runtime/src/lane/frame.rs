@@ -16,9 +16,12 @@ use std::task::{Context, Poll};
 use super::memory;
 use crate::exit::{ExitReason, IntoExit};
 
+/// What a poll brought. The reason is `None` for [`ExitReason::Normal`], so that what is returned fits in registers.
+pub(crate) type Polled = Poll<Option<Box<ExitReason>>>;
+
 /// What the runtime must know of the type of a lane.
 pub(crate) struct LaneType {
-    poll: unsafe fn(NonNull<u8>, &mut Context<'_>) -> Poll<ExitReason>,
+    poll: unsafe fn(NonNull<u8>, &mut Context<'_>) -> Polled,
     drop_in_place: unsafe fn(NonNull<u8>),
     layout: Layout,
     /// The type of the messages.
@@ -56,12 +59,15 @@ impl LaneType {
 
 /// # Safety
 /// `memory` holds a live `F` that does not move until it is dropped, and nobody else touches it meanwhile.
-unsafe fn poll_future<F: Future<Output: IntoExit>>(memory: NonNull<u8>, cx: &mut Context<'_>) -> Poll<ExitReason> {
+unsafe fn poll_future<F: Future<Output: IntoExit>>(memory: NonNull<u8>, cx: &mut Context<'_>) -> Polled {
     // SAFETY: the caller's promise.
     let future = unsafe { memory.cast::<F>().as_mut() };
     // SAFETY: the caller's promise: it does not move.
     let future = unsafe { Pin::new_unchecked(future) };
-    future.poll(cx).map(IntoExit::into_exit)
+    future.poll(cx).map(|output| match output.into_exit() {
+        ExitReason::Normal => None,
+        reason => Some(Box::new(reason)),
+    })
 }
 
 /// # Safety
@@ -95,7 +101,8 @@ impl Frame {
     }
 
     /// Polls the future. It must not be polled again after it was ready.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ExitReason> {
+    #[inline]
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Polled {
         // SAFETY: invariants 1 and 2; `&mut self` keeps others out.
         unsafe { (self.kind.poll)(self.memory, cx) }
     }

@@ -45,6 +45,8 @@ pub(crate) const HAS_NAMES: u32 = 8;
 pub(crate) const DOOMED: u32 = 16;
 /// `More::receiver` must be woken when something comes.
 pub(crate) const RECEIVES_BY_WAKER: u32 = 64;
+/// The receiver waits: when the turn is over, the word says so.
+pub(crate) const WANTS_MAIL: u32 = 128;
 /// `More::awaits_left` counts down.
 pub(crate) const COUNTS_AWAITS: u32 = 32;
 
@@ -75,6 +77,14 @@ impl Own {
         self.more.get_or_insert_default()
     }
 
+    /// Puts the future back after a poll.
+    #[inline]
+    pub(crate) fn put_back(&mut self, frame: Frame) {
+        // There is none to drop. The compiler does not know that.
+        std::mem::forget(self.frame.replace(frame));
+    }
+
+    #[inline]
     pub(crate) fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
     }

@@ -13,8 +13,8 @@ use crate::context;
 use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::inspect::Inspection;
+use crate::lane::word::{Pushed, Weight};
 use crate::mailbox::node::{self, Node};
-use crate::mailbox::word::{Pushed, Weight};
 use crate::peer;
 use crate::receipt::ExitReceipt;
 use crate::reply::{self, Answer};
@@ -22,25 +22,15 @@ use crate::sched;
 use crate::signal::{Down, ExitSignal, MonitorRef, Signal};
 use crate::slot::{SlotRef, slot_of};
 
-/// Whether a signal must take effect though the lane is not receiving.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Urgency {
-    /// Before the next poll.
-    Now,
-    /// When its turn comes in the mailbox.
-    InOrder,
-}
-
-/// Puts a signal in the mailbox of a local lane; false where the lane is gone.
-fn deliver(to: Id, signal: Signal, urgency: Urgency) -> bool {
+/// Puts a signal in the mailbox of a local lane, to take effect before its next poll ([`Weight::Urgent`]) or when it is
+/// received; false where the lane is gone.
+fn deliver(to: Id, signal: Signal, weight: Weight) -> bool {
     let Some(slot) = slot_of(to) else { return false };
     let generation = to.generation().get();
-    match node::push(&slot.word, generation, || Weight::Exempt, Node::new(signal)) {
+    match node::push(&slot.word, generation, || weight, Node::new(signal)) {
         Ok(pushed) => {
-            if urgency == Urgency::Now {
-                sched::act(slot, slot.state.transition_to_signalled(generation));
-            } else if pushed == Pushed::Schedule {
-                sched::act(slot, slot.state.transition_to_scheduled_exact(generation));
+            if pushed == Pushed::Schedule {
+                sched::schedule(slot);
             }
             true
         }
@@ -67,7 +57,7 @@ fn deliver_late(slot: SlotRef, to: Id, signal: Signal) -> bool {
     }
     // Under the lock, so that a death that saw the mark finds the signal.
     let mut late = late(to).lock();
-    let in_time = slot.state.transition_to_awaited(to.generation().get());
+    let in_time = slot.word.transition_to_awaited(to.generation().get());
     if in_time {
         late.entry(to).or_default().push(signal);
     }
@@ -85,26 +75,26 @@ pub(crate) fn send_exit(to: Id, from: Id, reason: ExitReason, linked: bool) {
         route.exit(to, from, reason);
     } else {
         let to_itself = context::current_id() == Some(to);
-        deliver(to, Signal::Exit(Box::new(ExitSignal { from, reason, linked, to_itself })), Urgency::Now);
+        deliver(to, Signal::Exit(Box::new(ExitSignal { from, reason, linked, to_itself })), Weight::Urgent);
     }
 }
 
 /// Tells a watcher that what it watched is gone; a watcher that is gone does not hear it.
 pub(crate) fn send_down(reference: MonitorRef, id: Id, reason: ExitReason, receipt: Option<Arc<ExitReceipt>>) {
     let down = Box::new(Down { reference, id, reason, receipt });
-    deliver(reference.watcher, Signal::Down(down), Urgency::InOrder);
+    deliver(reference.watcher, Signal::Down(down), Weight::Exempt);
 }
 
 /// Asks a lane to end once it has handled what was queued before; false where it is gone.
 pub(crate) fn send_stop(to: Id, reason: ExitReason) -> bool {
-    deliver(to, Signal::Stop(reason), Urgency::InOrder)
+    deliver(to, Signal::Stop(reason), Weight::Exempt)
 }
 
 /// Waits for the end of a local lane, from wherever.
 pub(crate) fn join(id: Id) -> Answer<ExitReason> {
     let (answerer, answer) = reply::port();
     // A lane that is gone gives the signal back, and dropping it answers.
-    deliver(id, Signal::Join(answerer), Urgency::Now);
+    deliver(id, Signal::Join(answerer), Weight::Urgent);
     answer
 }
 
@@ -112,7 +102,7 @@ pub(crate) fn join(id: Id) -> Answer<ExitReason> {
 pub(crate) fn inspect(id: Id) -> Answer<Inspection> {
     let (answerer, answer) = reply::port();
     // As in `join`.
-    deliver(id, Signal::Inspect(answerer), Urgency::Now);
+    deliver(id, Signal::Inspect(answerer), Weight::Urgent);
     answer
 }
 
@@ -123,7 +113,7 @@ pub(crate) fn link(to: Id) -> Option<()> {
         return Some(());
     }
     let new = context::with_current(|_, _, own| own.more().links.insert(to, ()))?;
-    if new && !deliver(to, Signal::Link { from: me }, Urgency::Now) {
+    if new && !deliver(to, Signal::Link { from: me }, Weight::Urgent) {
         let reason = if to.namespace().is_peer() { ExitReason::NodeDown } else { ExitReason::NoProc };
         send_exit(me, to, reason, true);
     }
@@ -136,7 +126,7 @@ pub(crate) fn unlink(from: Id) -> Option<()> {
     let was =
         context::with_current(|_, _, own| own.more.as_mut().is_some_and(|more| more.links.remove(&from).is_some()))?;
     if was {
-        deliver(from, Signal::Unlink { from: me }, Urgency::Now);
+        deliver(from, Signal::Unlink { from: me }, Weight::Urgent);
     }
     Some(())
 }
@@ -150,7 +140,7 @@ pub(crate) fn monitor(target: Id, receipt: bool) -> Option<MonitorRef> {
         route.monitor(target, reference);
     } else if target.namespace().is_peer() {
         send_down(reference, target, ExitReason::NodeDown, None);
-    } else if !deliver(target, Signal::Monitor { watcher, number, receipt }, Urgency::Now) {
+    } else if !deliver(target, Signal::Monitor { watcher, number, receipt }, Weight::Urgent) {
         send_down(reference, target, ExitReason::NoProc, None);
     }
     Some(reference)
@@ -175,6 +165,6 @@ pub(crate) fn forget(target: Id, reference: MonitorRef) {
         route.demonitor(target, reference);
     } else {
         let MonitorRef { watcher, number } = reference;
-        deliver(target, Signal::Demonitor { watcher, number }, Urgency::Now);
+        deliver(target, Signal::Demonitor { watcher, number }, Weight::Urgent);
     }
 }

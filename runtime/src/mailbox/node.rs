@@ -7,7 +7,7 @@
 //! 1. A node's number is owned by exactly one of: a free list, a [`Node`], a [`List`], or a mailbox's word. Only the
 //!    owner touches its payload; only the owner, or the pusher that is about to hand it over, touches its link.
 //! 2. A node outside the free lists holds one value of the type that its `kind` names.
-//! 3. Nodes are never unmapped.
+//! 3. A number that was ever given out by `Pool::fresh` has its unit in the region, for ever; no other number is used.
 
 use std::any::TypeId;
 use std::cell::{Cell, UnsafeCell};
@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
-use super::word::{EMPTY, FIRST_NODE, MailboxWord, Pushed, Refused, Weight};
 use crate::context;
-use crate::slot::{Region, Zeroed};
+use crate::lane::word::{EMPTY, FIRST_NODE, LAST_NODE, LaneWord, Pushed, Refused, Weight};
+use crate::region::{Region, Zeroed};
 
 /// Bytes of a payload that lies in the node itself; a larger one is boxed.
 const INLINE: usize = 48;
@@ -67,8 +67,11 @@ unsafe fn drop_payload<T: Send + 'static>(payload: *mut u8) {
     }
 }
 
+#[inline]
 fn unit(index: u32) -> &'static Unit {
-    UNITS.at(index).expect("numbers are given out only once their chunk is there")
+    debug_assert!(UNITS.at(index).is_some(), "invariant 3");
+    // SAFETY: invariant 3: `fresh` reached it before it gave the number out, and numbers travel by ways that publish.
+    unsafe { UNITS.at_unchecked(index) }
 }
 
 /// A node with its payload; dropping it drops the payload and frees the node.
@@ -76,6 +79,7 @@ pub(crate) struct Node(u32);
 
 impl Node {
     /// Puts a value in a node.
+    #[inline]
     pub(crate) fn new<T: Send + 'static>(value: T) -> Node {
         let index = allocate();
         let unit = unit(index);
@@ -120,6 +124,7 @@ impl Node {
     }
 
     /// Takes the payload out where it is a `T`, else gives the node back.
+    #[inline]
     pub(crate) fn take<T: Send + 'static>(self) -> Result<T, Node> {
         if !self.is::<T>() {
             return Err(self);
@@ -177,6 +182,7 @@ impl List {
         self.head == EMPTY
     }
 
+    #[inline]
     pub(crate) fn push_back(&mut self, node: Node) {
         let index = node.into_index();
         // ORDER: Relaxed, here and below: invariant 1, we own all nodes of the list.
@@ -189,6 +195,7 @@ impl List {
         self.tail = index;
     }
 
+    #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<Node> {
         if self.head == EMPTY {
             return None;
@@ -260,8 +267,9 @@ impl Lent {
 }
 
 /// Pushes a node into a mailbox, or gives it back.
+#[inline]
 pub(crate) fn push(
-    word: &MailboxWord,
+    word: &LaneWord,
     generation: u16,
     weigh: impl Fn() -> Weight,
     node: Node,
@@ -279,7 +287,11 @@ pub(crate) fn push(
 }
 
 /// Takes all nodes of a mailbox in the order in which they were pushed, each passed to `each`.
+#[inline]
 pub(crate) fn drain(head: u32, mut each: impl FnMut(Node)) {
+    if head != EMPTY && unit(head).next.load(Ordering::Relaxed) == EMPTY {
+        return each(Node(head));
+    }
     let mut reversed = EMPTY;
     let mut index = head;
     while index != EMPTY {
@@ -317,12 +329,17 @@ impl Cache {
         Some(index)
     }
 
-    fn push(&self, index: u32) {
+    /// How many there are now.
+    #[inline]
+    fn push(&self, index: u32) -> u32 {
         unit(index).next.store(self.head.get(), Ordering::Relaxed);
         self.head.set(index);
-        self.count.set(self.count.get() + 1);
+        let count = self.count.get() + 1;
+        self.count.set(count);
+        count
     }
 
+    #[cold]
     fn refill(&self) {
         let mut pool = POOL.lock();
         if let Some((head, count)) = pool.batches.pop() {
@@ -332,12 +349,12 @@ impl Cache {
             return;
         }
         for _ in 0..BATCH {
-            let index = pool.fresh();
-            self.push(index);
+            let _count = self.push(pool.fresh());
         }
     }
 
     /// Gives a batch to the others.
+    #[cold]
     fn spill(&self) {
         let head = self.head.get();
         let mut last = head;
@@ -369,12 +386,14 @@ static POOL: Mutex<Pool> = Mutex::new(Pool { batches: Vec::new(), fresh: FIRST_N
 impl Pool {
     fn fresh(&mut self) -> u32 {
         let index = self.fresh;
-        UNITS.reach(index).expect("memory for message nodes");
+        let unit = if index > LAST_NODE { None } else { UNITS.reach(index) };
+        unit.expect("memory for message nodes");
         self.fresh += 1;
         index
     }
 }
 
+#[inline]
 fn allocate() -> u32 {
     context::with_local(|local| match local {
         Some(local) => loop {
@@ -383,35 +402,42 @@ fn allocate() -> u32 {
             }
             local.nodes.refill();
         },
-        None => {
-            let mut pool = POOL.lock();
-            match pool.batches.pop() {
-                Some((head, count)) => {
-                    let rest = unit(head).next.load(Ordering::Relaxed);
-                    if count > 1 {
-                        pool.batches.push((rest, count - 1));
-                    }
-                    head
-                }
-                None => pool.fresh(),
-            }
-        }
+        None => allocate_outside(),
     })
 }
 
+/// For a thread that is no worker.
+#[cold]
+fn allocate_outside() -> u32 {
+    let mut pool = POOL.lock();
+    match pool.batches.pop() {
+        Some((head, count)) => {
+            let rest = unit(head).next.load(Ordering::Relaxed);
+            if count > 1 {
+                pool.batches.push((rest, count - 1));
+            }
+            head
+        }
+        None => pool.fresh(),
+    }
+}
+
+#[inline]
 fn release(index: u32) {
     context::with_local(|local| match local {
         Some(local) => {
-            local.nodes.push(index);
-            if local.nodes.count.get() >= 2 * BATCH {
+            if local.nodes.push(index) >= 2 * BATCH {
                 local.nodes.spill();
             }
         }
-        None => {
-            unit(index).next.store(EMPTY, Ordering::Relaxed);
-            POOL.lock().batches.push((index, 1));
-        }
+        None => release_outside(index),
     });
+}
+
+#[cold]
+fn release_outside(index: u32) {
+    unit(index).next.store(EMPTY, Ordering::Relaxed);
+    POOL.lock().batches.push((index, 1));
 }
 
 #[cfg(test)]
@@ -448,7 +474,8 @@ mod tests {
 
     #[test]
     fn a_mailbox_gives_what_was_pushed_in_its_order() {
-        let word = MailboxWord::new(1);
+        let word = LaneWord::new();
+        word.open(1);
         for number in 0..5_u64 {
             assert_eq!(push(&word, 1, || Weight::Exempt, Node::new(number)).unwrap(), Pushed::Nothing);
         }

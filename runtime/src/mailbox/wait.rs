@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 use rustc_hash::FxBuildHasher;
 
 use super::node::{List, Node};
-use super::word::{Announced, UNBOUNDED};
 use crate::id::Id;
+use crate::lane::word::{Announced, UNBOUNDED};
 use crate::panic::contain;
 use crate::slot::SlotRef;
 

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -15,11 +16,13 @@ use crate::context;
 use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::lane::death;
+use crate::lane::frame::Frame;
 use crate::lane::memory;
-use crate::lane::own::{COUNTS_AWAITS, DOOMED, RECEIVES_BY_WAKER};
-use crate::lane::state::OnIdle;
+use crate::lane::own::{COUNTS_AWAITS, DOOMED, Own, RECEIVES_BY_WAKER, WANTS_MAIL};
 use crate::lane::waker::waker;
-use crate::mailbox::{node, take_in};
+use crate::lane::word::{OnIdle, OnRun, Taken};
+use crate::mailbox::{self, node};
+use crate::metrics::Line;
 use crate::panic::{self, contain};
 use crate::reply::NoAnswer;
 use crate::reply::verdict::Verdict;
@@ -60,6 +63,9 @@ pub(crate) struct Local {
     pub(crate) panic_place: RefCell<Option<Arc<str>>>,
     pub(crate) turn: Turn,
     late_wakers: RefCell<Vec<Waker>>,
+    /// Whether `verdict` or `late_wakers` want to be looked at when the turn is over.
+    has_news: Cell<bool>,
+    pub(crate) counters: Arc<Line>,
     random: Cell<u64>,
 }
 
@@ -67,6 +73,7 @@ impl Local {
     fn new(scheduler: Arc<Scheduler>, index: usize, queue: Queue) -> Local {
         let mut seed = [0; 8];
         scheduler.env.fill_entropy(&mut seed);
+        let counters = scheduler.metrics.line(index);
         Local {
             scheduler,
             index,
@@ -83,6 +90,8 @@ impl Local {
             panic_place: RefCell::new(None),
             turn: Turn::of_worker(index),
             late_wakers: RefCell::default(),
+            has_news: Cell::new(false),
+            counters,
             random: Cell::new(u64::from_ne_bytes(seed) | 1),
         }
     }
@@ -129,11 +138,13 @@ impl Local {
     /// Wakes a waker that is not ours once the present poll is over.
     pub(crate) fn wake_later(&self, waker: Waker) {
         self.late_wakers.borrow_mut().push(waker);
+        self.has_news.set(true);
     }
 
     /// What will have become of the lane that has its turn or dies here; `None` where there is none.
     pub(crate) fn verdict(&self) -> Option<Verdict> {
         self.running.get()?;
+        self.has_news.set(true);
         Some(self.verdict.borrow_mut().get_or_insert_default().clone())
     }
 
@@ -141,12 +152,6 @@ impl Local {
     pub(crate) fn pass_verdict(&self, why: impl FnOnce() -> NoAnswer) {
         if let Some(verdict) = self.verdict.take() {
             verdict.fall(why());
-        }
-    }
-
-    fn wake_late(&self) {
-        while let Some(waker) = { self.late_wakers.borrow_mut().pop() } {
-            contain(|| waker.wake());
         }
     }
 
@@ -282,99 +287,138 @@ impl Local {
 
     /// Gives a lane its turn.
     fn run(&self, slot: SlotRef) {
-        let on = slot.state.transition_to_running();
+        let on = slot.word.transition_to_running();
         self.running.set(Some(slot));
         self.current.set(Some(slot));
         self.turn.begin();
-        let end = if on.kill {
-            Some(ExitReason::Killed)
-        } else {
-            let doomed = if on.signal { self.let_signals_in(slot) } else { None };
-            doomed.or_else(|| self.poll(slot))
-        };
-        if let Some(reason) = end {
-            death::end(self, slot, reason);
-            self.current.set(None);
-        } else {
-            self.current.set(None);
-            self.running.set(None);
-            // From here on the lane may run elsewhere.
-            match slot.state.transition_to_idle() {
-                OnIdle::Parked => {}
-                OnIdle::Schedule => self.push_back(slot),
+        match self.turn_of(slot, on) {
+            Goes::On { wants_mail } => {
+                self.current.set(None);
+                self.running.set(None);
+                // From here on the lane may run elsewhere.
+                match slot.word.transition_to_idle(wants_mail) {
+                    OnIdle::Parked => {}
+                    OnIdle::Schedule => self.push_back(slot),
+                }
             }
-            self.pass_verdict(|| NoAnswer::Dropped);
+            Goes::Ends(reason) => {
+                death::end(self, slot, reason);
+                self.current.set(None);
+            }
         }
-        self.scheduler.metrics.note_turn(self.index);
-        self.wake_late();
+        self.counters.note_turn();
+        if self.has_news.get() {
+            self.tell_news();
+        }
         if self.turn.is_over() {
             self.scheduler.turn_driver(self.index);
         }
     }
 
-    /// Lets signals take effect before a poll: why the lane must end, if so.
-    #[cold]
-    fn let_signals_in(&self, slot: SlotRef) -> Option<ExitReason> {
-        slot.state.clear_signal();
-        let me = slot.id()?;
-        context::with_own(self, slot, |own| {
-            take_in(me, slot, own);
-            if own.has(DOOMED) { own.more().doomed.take() } else { None }
-        })
-    }
-
-    /// Wakes the receiver that waits by a waker of its own, where something came for it.
-    #[cold]
-    fn wake_receiver(&self, slot: SlotRef) {
-        let receiver = context::with_own(self, slot, |own| {
-            // Still parked: nothing has come since the receiver looked. Else something did, and be it a signal that took
-            // effect without a trace: no push would schedule the lane until the receiver is polled and parks again.
-            if slot.word.is_parked() {
-                return None;
-            }
-            own.flags &= !RECEIVES_BY_WAKER;
-            own.more().receiver.take()
+    /// The first half of a turn: what was taken with it is let in, and the future is polled.
+    #[inline]
+    fn turn_of(&self, slot: SlotRef, on: OnRun) -> Goes {
+        if on.kill {
+            return Goes::Ends(ExitReason::Killed);
+        }
+        let (frame, receiver) = context::with_own(self, slot, |own| {
+            let receiver = on.taken.and_then(|taken| let_in(slot, own, taken));
+            (if own.has(DOOMED) { None } else { own.frame.take() }, receiver)
         });
         if let Some(receiver) = receiver {
             contain(|| receiver.wake());
         }
+        match frame {
+            Some(frame) => self.poll(slot, frame),
+            None => Goes::Ends(context::with_own(self, slot, end_of_the_doomed)),
+        }
     }
 
-    /// Polls the lane's future: why the lane ends, or `None` where it goes on.
-    fn poll(&self, slot: SlotRef) -> Option<ExitReason> {
-        let (frame, by_waker) = context::with_own(self, slot, |own| (own.frame.take(), own.has(RECEIVES_BY_WAKER)));
-        let mut frame = frame?;
-        if by_waker {
-            self.wake_receiver(slot);
-        }
-        let waker = waker(slot);
+    /// Polls the lane's future.
+    #[inline]
+    fn poll(&self, slot: SlotRef, mut frame: Frame) -> Goes {
+        // Its destructor does nothing.
+        let waker = ManuallyDrop::new(waker(slot));
         let mut cx = Context::from_waker(&waker);
         // What a panic threw is dropped here, with nothing borrowed: its destructor is the user's.
         let polled = catch_unwind(AssertUnwindSafe(|| frame.poll(&mut cx))).map_err(panic::reason);
         context::with_own(self, slot, |own| {
-            own.frame = Some(frame);
+            own.put_back(frame);
             match polled {
-                Ok(Poll::Ready(ExitReason::Normal)) => {
-                    let asked = own.more.as_mut().and_then(|more| more.stopped.take());
-                    return Some(asked.unwrap_or(ExitReason::Normal));
-                }
-                Ok(Poll::Ready(reason)) => return Some(reason),
                 Ok(Poll::Pending) => {}
-                Err(reason) => return Some(reason),
-            }
-            if own.has(DOOMED) {
-                return own.more().doomed.take();
-            }
-            if own.has(COUNTS_AWAITS) {
-                let more = own.more();
-                more.awaits_left = more.awaits_left.saturating_sub(1);
-                if more.awaits_left == 0 {
-                    return Some(ExitReason::Killed);
+                Ok(Poll::Ready(Some(reason))) => return Goes::Ends(*reason),
+                Ok(Poll::Ready(None)) => {
+                    let asked = own.more.as_mut().and_then(|more| more.stopped.take());
+                    return Goes::Ends(asked.unwrap_or(ExitReason::Normal));
                 }
+                Err(reason) => return Goes::Ends(reason),
             }
-            slot.state.is_killed().then_some(ExitReason::Killed)
+            if own.flags & (DOOMED | COUNTS_AWAITS) != 0
+                && let Some(reason) = due(own)
+            {
+                return Goes::Ends(reason);
+            }
+            if slot.word.is_killed() {
+                return Goes::Ends(ExitReason::Killed);
+            }
+            let wants_mail = own.has(WANTS_MAIL);
+            own.flags &= !WANTS_MAIL;
+            Goes::On { wants_mail }
         })
     }
+
+    /// Wakes those who must not be woken, and tells those who cannot be told, before the turn is over.
+    #[cold]
+    fn tell_news(&self) {
+        self.has_news.set(false);
+        self.pass_verdict(|| NoAnswer::Dropped);
+        while let Some(waker) = { self.late_wakers.borrow_mut().pop() } {
+            contain(|| waker.wake());
+        }
+    }
+}
+
+/// Lets in what was taken with the turn: the receiver to wake, where it waits by a waker of its own.
+#[inline]
+fn let_in(slot: SlotRef, own: &mut Own, taken: Taken) -> Option<Waker> {
+    let came = mailbox::let_in(slot, own, taken);
+    if !came {
+        // A signal took effect without a trace: whoever waited for mail still does.
+        if taken.had_waited {
+            own.flags |= WANTS_MAIL;
+        }
+        return None;
+    }
+    if !own.has(RECEIVES_BY_WAKER) {
+        return None;
+    }
+    own.flags &= !RECEIVES_BY_WAKER;
+    own.more().receiver.take()
+}
+
+#[cold]
+fn end_of_the_doomed(own: &mut Own) -> ExitReason {
+    own.more().doomed.take().unwrap_or(ExitReason::Killed)
+}
+
+/// What a lane does after its turn.
+enum Goes {
+    On {
+        /// A push is to schedule it.
+        wants_mail: bool,
+    },
+    Ends(ExitReason),
+}
+
+/// Why the lane whose poll is over must end: a signal took effect, or it has reached its last await.
+#[cold]
+fn due(own: &mut Own) -> Option<ExitReason> {
+    if own.has(DOOMED) {
+        return own.more().doomed.take();
+    }
+    let more = own.more();
+    more.awaits_left = more.awaits_left.saturating_sub(1);
+    (more.awaits_left == 0).then_some(ExitReason::Killed)
 }
 
 /// The lane that this worker runs, for the panic hook.

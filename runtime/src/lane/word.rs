@@ -1,0 +1,447 @@
+//! The one word of a lane: who may poll it, whether it must be polled again, and what was sent to it.
+//!
+//! Owns: the word's layout and every change of it. Knows nothing of queues, of futures, or of what nodes hold: a node
+//! is a number here, and the caller links it.
+//!
+//! | bits | field | meaning |
+//! | --- | --- | --- |
+//! | 0..30 | head | [`EMPTY`], or the node pushed last |
+//! | 30 | `SCHEDULED` | the lane must be polled (again) |
+//! | 31 | `RUNNING` | a worker polls it, or ends it |
+//! | 32 | `KILL` | it must end |
+//! | 33 | `SIGNAL` | a signal lies in the mailbox that must take effect though the lane may not be receiving |
+//! | 34 | `MAIL` | the lane waits for mail: a push also schedules it |
+//! | 35 | `WAITERS` | senders wait for room; nobody may overtake them |
+//! | 36..48 | count | messages pushed since the last take; signals do not count |
+//! | 48..64 | generation | whose word it is; what is meant for another is refused |
+//!
+//! A word of generation 0 is closed: bits 0..16 say which generation comes next, 0 for none; `RUNNING` is set until what
+//! the tenant before it held is released, and `LATE` (bit 36) says that somebody came late who wants to hear of that.
+//! All-zero is closed, released, and never opened again.
+//!
+//! That life-cycle and mailbox share a word makes a message cost three read-modify-writes on its way: the push, which
+//! schedules; the worker's [`LaneWord::transition_to_running`], which takes; and [`LaneWord::transition_to_idle`],
+//! which waits for more.
+//!
+//! # Invariants
+//! 1. At most one worker holds `RUNNING`, and only that worker touches the future and what the slot keeps for its owner.
+//! 2. A lane is in exactly one run queue while `SCHEDULED` is set and `RUNNING` is not, once it was born. Who takes it
+//!    out of the queue may take `RUNNING`.
+//! 3. A push succeeds only while the word bears the generation it is for; [`LaneWord::close`] takes the generation out
+//!    and the list with it in one step. So a node is in the list before death, or its sender still has it.
+//! 4. Only the holder of `RUNNING`, or the spawner before the lane is queued, calls `take`, `close`,
+//!    `transition_to_idle`, `transition_to_dead` and `open`.
+//! 5. `KILL` and `SIGNAL` are only set together with `SCHEDULED`, so that somebody will look; and `MAIL` is set while the
+//!    list is empty, or together with `SCHEDULED`. So no lane sleeps over what it waits for.
+//! 6. Every change but `open` is a read-modify-write, so the changes of one word have one order.
+//!
+//! Models: `model/word.rs`, `model/mailbox.rs`, `model/slot.rs`.
+
+use crate::shim::{AtomicU64, Ordering};
+
+/// No node.
+pub(crate) const EMPTY: u32 = 0;
+/// The first number that names a node.
+pub(crate) const FIRST_NODE: u32 = 1;
+/// The last number that names a node.
+pub(crate) const LAST_NODE: u32 = HEAD as u32;
+
+/// A bound that is never reached.
+pub(crate) const UNBOUNDED: u32 = u32::MAX;
+/// The largest bound that can be told from "unbounded".
+pub(crate) const MAX_BOUND: u32 = (COUNT / COUNT_ONE) as u32;
+
+const HEAD: u64 = (1 << 30) - 1;
+const SCHEDULED: u64 = 1 << 30;
+const RUNNING: u64 = 1 << 31;
+const KILL: u64 = 1 << 32;
+const SIGNAL: u64 = 1 << 33;
+const MAIL: u64 = 1 << 34;
+const WAITERS: u64 = 1 << 35;
+const COUNT_ONE: u64 = 1 << 36;
+const COUNT: u64 = 0xFFF << 36;
+const GENERATION_SHIFT: u32 = 48;
+
+/// In a closed word.
+const LATE: u64 = 1 << 36;
+const NEXT: u64 = 0xFFFF;
+
+/// The packed word.
+#[derive(Debug)]
+pub(crate) struct LaneWord(AtomicU64);
+
+/// What a node is to the bound, and to the lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// A message under this bound.
+    Counted {
+        /// At most so many messages may be queued.
+        bound: u32,
+    },
+    /// Always let in.
+    Exempt,
+    /// Always let in, and the lane must look before its next poll.
+    Urgent,
+}
+
+/// What the pusher must do next.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// Push the lane on a run queue.
+    Schedule,
+    /// Nothing: the lane will look.
+    Nothing,
+}
+
+/// Why nothing was pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The lane is gone.
+    Stale,
+    /// The bound is reached, or others wait before us.
+    Full,
+}
+
+/// What a waker must do next.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnWake {
+    /// Push the lane on a run queue.
+    Schedule,
+    /// Nothing: it is queued, or its worker sees the bit when the poll returns, or it is ending.
+    Nothing,
+    /// Nothing, ever: the lane is gone.
+    Stale,
+}
+
+/// What was in the mailbox.
+#[must_use]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    /// The node pushed last, [`EMPTY`] where there was none.
+    pub(crate) head: u32,
+    /// Whether senders wait for room.
+    pub(crate) waiters: bool,
+    /// Whether the lane had waited for mail. It does not any more.
+    pub(crate) had_waited: bool,
+}
+
+/// What the worker that took the lane from a queue must do before it polls.
+#[must_use]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OnRun {
+    /// End it.
+    pub(crate) kill: bool,
+    /// Let this in: what the lane waited for, or what must take effect.
+    pub(crate) taken: Option<Taken>,
+}
+
+/// What the worker whose poll returned must do next.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnIdle {
+    /// Nothing: the lane sleeps and is no longer ours.
+    Parked,
+    /// Push it on a run queue: it was woken meanwhile, or what it waits for is there.
+    Schedule,
+}
+
+/// What became of the wish to wait for room.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Announced {
+    /// The owner will see at its next take that somebody waits.
+    Waiting,
+    /// There is room by now: push.
+    Room,
+    /// The lane is gone.
+    Stale,
+}
+
+fn generation_of(word: u64) -> u16 {
+    (word >> GENERATION_SHIFT) as u16
+}
+
+fn head_of(word: u64) -> u32 {
+    (word & HEAD) as u32
+}
+
+fn is_full(word: u64, bound: u32) -> bool {
+    word & WAITERS != 0 || (bound != UNBOUNDED && (word & COUNT) / COUNT_ONE >= u64::from(bound))
+}
+
+fn has_mail(word: u64) -> bool {
+    word & (HEAD | WAITERS) != 0
+}
+
+fn taken(word: u64) -> Taken {
+    Taken { head: head_of(word), waiters: word & WAITERS != 0, had_waited: word & MAIL != 0 }
+}
+
+/// Whether a closed word is that of a tenant of `generation` that is ending.
+fn is_ending(word: u64, generation: u16) -> bool {
+    word & RUNNING != 0 && (word as u16).wrapping_sub(1) == generation
+}
+
+impl LaneWord {
+    /// The word of a slot that never had a tenant and waits for its first.
+    #[cfg(any(test, loom))]
+    pub(crate) fn new() -> LaneWord {
+        LaneWord(AtomicU64::new(1))
+    }
+
+    /// Makes the all-zero word of fresh memory one that waits for its first tenant.
+    pub(crate) fn prepare(&self) {
+        debug_assert_eq!(self.0.load(Ordering::Relaxed), 0, "somebody was here");
+        // ORDER: Relaxed: nobody knows the slot yet but who prepares it.
+        self.0.store(1, Ordering::Relaxed);
+    }
+
+    /// The generation that the word bears, 0 while it is closed.
+    #[inline]
+    pub(crate) fn generation(&self) -> u16 {
+        // ORDER: Acquire pairs with the Release of `open`: who sees the generation sees the slot made ready for it.
+        generation_of(self.0.load(Ordering::Acquire))
+    }
+
+    /// The generation under which a closed word is opened next; 0: never again.
+    pub(crate) fn next_generation(&self) -> u16 {
+        let word = self.0.load(Ordering::Acquire);
+        debug_assert_eq!(generation_of(word), 0, "the word is open");
+        (word & NEXT) as u16
+    }
+
+    /// Whether the tenant of `generation` was there once and will never be again.
+    pub(crate) fn is_past(&self, generation: u16) -> bool {
+        let word = self.0.load(Ordering::Acquire);
+        match generation_of(word) {
+            0 => word as u16 == 0 || word as u16 > generation,
+            now => now > generation,
+        }
+    }
+
+    /// Whether the tenant of `generation` lives; one that is ending lives until what it held is released.
+    pub(crate) fn is_live(&self, generation: u16) -> bool {
+        // ORDER: Acquire: who hears "dead" sees what the death released.
+        let word = self.0.load(Ordering::Acquire);
+        match generation_of(word) {
+            0 => is_ending(word, generation),
+            now => now == generation,
+        }
+    }
+
+    /// Whether a kill came in while the lane ran.
+    #[inline]
+    pub(crate) fn is_killed(&self) -> bool {
+        // ORDER: Relaxed: a hint that spares a turn through the queue; the bit is seen again by the next run.
+        self.0.load(Ordering::Relaxed) & KILL != 0
+    }
+
+    /// Whether there is something to take, as far as one look tells; who acts on "no" goes through
+    /// [`LaneWord::transition_to_idle`].
+    #[inline]
+    pub(crate) fn has_mail(&self) -> bool {
+        // ORDER: Relaxed: a hint.
+        has_mail(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Puts a new tenant in, which `close` left room for. It counts as scheduled, so nobody else queues it: the caller
+    /// does once it is born.
+    pub(crate) fn open(&self, generation: u16) {
+        debug_assert_eq!(self.0.load(Ordering::Relaxed), u64::from(generation), "not closed for this generation");
+        // ORDER: Release publishes the slot made ready; pairs with the Acquire of `push`, `raise` and `generation`. A
+        // plain store is right: nobody changes a closed and released word.
+        self.0.store(u64::from(generation) << GENERATION_SHIFT | SCHEDULED, Ordering::Release);
+    }
+
+    /// Pushes `node`. `link` is told what the node comes before and may be called more than once; `weigh` is asked
+    /// once the generation has been seen, so what it reads of the slot belongs to that generation if the push succeeds.
+    #[inline]
+    pub(crate) fn push(
+        &self,
+        generation: u16,
+        node: u32,
+        weigh: impl Fn() -> Weight,
+        mut link: impl FnMut(u32),
+    ) -> Result<Pushed, Refused> {
+        debug_assert!((FIRST_NODE..=LAST_NODE).contains(&node));
+        // ORDER: Acquire, so that what `weigh` reads is not older than the generation seen here.
+        let mut word = self.0.load(Ordering::Acquire);
+        loop {
+            if generation_of(word) != generation {
+                return Err(Refused::Stale);
+            }
+            let mut next = word & !HEAD | u64::from(node);
+            match weigh() {
+                Weight::Counted { bound } => {
+                    if is_full(word, bound) {
+                        return Err(Refused::Full);
+                    }
+                    if word & COUNT != COUNT {
+                        next += COUNT_ONE;
+                    }
+                }
+                Weight::Exempt => {}
+                Weight::Urgent => next |= SIGNAL | SCHEDULED,
+            }
+            if word & MAIL != 0 {
+                next |= SCHEDULED;
+            }
+            link(head_of(word));
+            // ORDER: Release publishes the node (its content and its link) to the taker; Acquire on success lets the
+            // pusher that schedules see all that the lane did before it went to sleep.
+            match self.0.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) if next & SCHEDULED != 0 && word & (SCHEDULED | RUNNING) == 0 => return Ok(Pushed::Schedule),
+                Ok(_) => return Ok(Pushed::Nothing),
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// A wake by whoever holds a waker, which may be one of an earlier tenant.
+    #[inline]
+    pub(crate) fn wake(&self) -> OnWake {
+        self.raise(None, SCHEDULED)
+    }
+
+    /// The lane must end.
+    pub(crate) fn kill(&self, generation: u16) -> OnWake {
+        self.raise(Some(generation), KILL | SCHEDULED)
+    }
+
+    #[inline]
+    fn raise(&self, generation: Option<u16>, bits: u64) -> OnWake {
+        // ORDER: Acquire, and AcqRel below: Release publishes what the waker wrote to the worker that polls next and
+        // pairs with `transition_to_running`. The write happens even where the bit was set already: a load alone
+        // would publish nothing. Model: `no_wake_is_lost`.
+        let mut word = self.0.load(Ordering::Acquire);
+        loop {
+            let now = generation_of(word);
+            if now == 0 {
+                let ending = generation.is_some_and(|wanted| is_ending(word, wanted));
+                return if ending { OnWake::Nothing } else { OnWake::Stale };
+            }
+            if generation.is_some_and(|wanted| wanted != now) {
+                return OnWake::Stale;
+            }
+            match self.0.compare_exchange_weak(word, word | bits, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) if word & (SCHEDULED | RUNNING) == 0 => return OnWake::Schedule,
+                Ok(_) => return OnWake::Nothing,
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// The lane was taken from a queue: from `SCHEDULED` to `RUNNING`. What it waited for, and signals that must take
+    /// effect, are taken by the same step.
+    #[inline]
+    pub(crate) fn transition_to_running(&self) -> OnRun {
+        let mut word = self.0.load(Ordering::Relaxed);
+        loop {
+            debug_assert_eq!(word & (SCHEDULED | RUNNING), SCHEDULED, "invariant 2");
+            let kill = word & KILL != 0;
+            let waited = word & MAIL != 0 && has_mail(word);
+            let takes = !kill && (waited || word & SIGNAL != 0);
+            let mut next = word ^ (SCHEDULED | RUNNING);
+            if takes {
+                next &= !(HEAD | COUNT | MAIL | SIGNAL);
+            }
+            // ORDER: Acquire sees the nodes and what the wakers wrote, and what the last worker left. Release keeps
+            // the chain of changes whole for those who read later ones.
+            match self.0.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return OnRun { kill, taken: if takes { Some(taken(word)) } else { None } },
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// Takes all nodes; who waits for room keeps waiting until [`LaneWord::no_more_waiters`].
+    pub(crate) fn take(&self) -> Taken {
+        // ORDER: Acquire sees the nodes that were pushed with Release. `SIGNAL` stays: a turn too many does no harm.
+        taken(self.0.fetch_and(!(HEAD | COUNT | MAIL), Ordering::AcqRel))
+    }
+
+    /// The poll returned and the lane goes on living; `waits_for_mail` is whether a push is to schedule it.
+    #[inline]
+    pub(crate) fn transition_to_idle(&self, waits_for_mail: bool) -> OnIdle {
+        let mut word = self.0.load(Ordering::Relaxed);
+        loop {
+            debug_assert_eq!(word & RUNNING, RUNNING, "invariant 1");
+            let mut next = word & !RUNNING;
+            if waits_for_mail {
+                next |= MAIL;
+                if has_mail(word) {
+                    next |= SCHEDULED;
+                }
+            }
+            // ORDER: Release publishes what the poll wrote to the worker that runs the lane next, by whoever schedules
+            // it; Acquire, so that where we schedule it ourselves all wakers' writes are behind us.
+            match self.0.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) if next & SCHEDULED != 0 => return OnIdle::Schedule,
+                Ok(_) => return OnIdle::Parked,
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// Closes the word for ever for its generation and takes what is in the mailbox. The lane is ending from now on.
+    pub(crate) fn close(&self, next_generation: u16) -> Taken {
+        // ORDER: as `take`; Release so that a sender that finds it closed sees the lane as it ended.
+        taken(self.0.swap(u64::from(next_generation) | RUNNING, Ordering::AcqRel))
+    }
+
+    /// Somebody who found the word closed wants to hear of the end: false where it is over.
+    pub(crate) fn transition_to_awaited(&self, generation: u16) -> bool {
+        let mut word = self.0.load(Ordering::Acquire);
+        loop {
+            if generation_of(word) != 0 || !is_ending(word, generation) {
+                return false;
+            }
+            // ORDER: Release pairs with the Acquire of `transition_to_dead`.
+            match self.0.compare_exchange_weak(word, word | LATE, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// The lane has ended and what it held is released: whether somebody came late who wants to hear of it.
+    pub(crate) fn transition_to_dead(&self) -> bool {
+        // ORDER: AcqRel: Release, as who sees the lane dead sees its resources free; Acquire pairs with the Release of
+        // `transition_to_awaited`.
+        self.0.fetch_and(NEXT, Ordering::AcqRel) & LATE != 0
+    }
+
+    /// Marks that somebody waits for room. The caller holds the lock of the wait list.
+    pub(crate) fn announce_waiter(&self, generation: u16, bound: u32) -> Announced {
+        let mut word = self.0.load(Ordering::Acquire);
+        loop {
+            if generation_of(word) != generation {
+                return Announced::Stale;
+            }
+            if !is_full(word, bound) {
+                return Announced::Room;
+            }
+            // ORDER: AcqRel keeps the changes of the word in one order with `take`, which must see the bit.
+            match self.0.compare_exchange_weak(word, word | WAITERS, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Announced::Waiting,
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// Says that nobody waits any more. The owner holds the lock of the wait list.
+    pub(crate) fn no_more_waiters(&self, generation: u16) {
+        let mut word = self.0.load(Ordering::Acquire);
+        while generation_of(word) == generation && word & WAITERS != 0 {
+            match self.0.compare_exchange_weak(word, word & !WAITERS, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(seen) => word = seen,
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;
