@@ -44,6 +44,8 @@ pub struct Metrics {
     pub alive: u64,
     /// Turns given to lanes.
     pub turns: u64,
+    /// Workers that share the work now; the others stand by (see [`Builder::adaptive`](crate::Builder::adaptive)).
+    pub workers_at_work: u64,
     /// Lanes that ended otherwise than normally or by shutdown.
     pub abnormal: u64,
     /// Timers standing.
@@ -141,6 +143,11 @@ impl Counters {
     /// Threads outside share the last line.
     fn spawned_by(&self, worker: Option<usize>) -> &AtomicU64 {
         &self.lines[worker.unwrap_or(self.lines.len() - 1)].0[SPAWNED]
+    }
+
+    /// Turns given so far.
+    pub(crate) fn turns(&self) -> u64 {
+        self.sum(TURNS)
     }
 
     /// Lanes alive, as far as one look at all lines tells.

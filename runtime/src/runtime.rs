@@ -24,6 +24,7 @@ use crate::lane::watch;
 use crate::mailbox::wait;
 use crate::metrics::{Counters, Metrics};
 use crate::name::Names;
+use crate::sched::crew::StandBy;
 use crate::sched::idle::{Idle, MAX_WORKERS};
 use crate::sched::parker::Parker;
 use crate::sched::queue::queues;
@@ -92,12 +93,14 @@ pub struct Builder {
     max_lanes: u32,
     env: Option<Arc<dyn Env>>,
     clock_jumps: bool,
+    adaptive: bool,
     faults: Option<Arc<dyn FaultPlan>>,
 }
 
 impl Builder {
     fn new() -> Builder {
-        Builder { workers: None, drivers: 1, max_lanes: 1 << 26, env: None, clock_jumps: false, faults: None }
+        let (workers, drivers, max_lanes) = (None, 1, 1 << 26);
+        Builder { workers, drivers, max_lanes, env: None, clock_jumps: false, adaptive: true, faults: None }
     }
 
     /// The number of workers, 1 to 48; as many as the machine has processors by default.
@@ -109,6 +112,15 @@ impl Builder {
     /// The number of drivers that wait for I/O, from 1 (the default) to one a worker.
     pub fn drivers(mut self, count: usize) -> Builder {
         self.drivers = count;
+        self
+    }
+
+    /// Whether some of the workers may stand by while fewer get more done, as lanes do that only send to one another:
+    /// true by default. It is tried while the workers are busy with very short operations, for a millisecond now and
+    /// then, and what is faster stays. Under [virtual time](Builder::virtual_time) or with several
+    /// [drivers](Builder::drivers) all workers always take part.
+    pub fn adaptive(mut self, adaptive: bool) -> Builder {
+        self.adaptive = adaptive;
         self
     }
 
@@ -159,12 +171,15 @@ impl Builder {
         let (descriptors, drivers) = Driver::start(&*env, namespace, drivers)?;
         let table = slot::take_table().ok_or(BuildError::OutOfNamespaces)?;
         let (queues, shared) = queues(workers);
+        // A worker that stands by minds no driver; with one, whoever sleeps minds it.
+        let adaptive = self.adaptive && !self.clock_jumps && drivers.len() == 1;
         let scheduler = Arc::new(Scheduler {
             table,
             namespace,
             max_lanes: self.max_lanes,
             queues: shared,
             idle: Idle::new(workers),
+            stand_by: StandBy::new(workers, adaptive, env.now()),
             parkers: (0..workers).map(|_| Parker::default()).collect(),
             unparkers: drivers.iter().map(Driver::unparker).collect::<Vec<Unparker>>(),
             timers: Timers::new(env.now(), drivers.len()),
@@ -265,6 +280,7 @@ impl Handle {
             descriptors_opened: descriptors.opened,
             descriptors_closed: descriptors.closed,
             names: self.0.names.count() as u64,
+            workers_at_work: self.0.stand_by.size() as u64,
             ..self.0.metrics.snapshot()
         }
     }

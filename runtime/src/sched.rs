@@ -10,6 +10,7 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 
+pub(crate) mod crew;
 pub(crate) mod idle;
 pub(crate) mod parker;
 pub(crate) mod queue;
@@ -36,6 +37,7 @@ pub(crate) struct Scheduler {
     pub(crate) max_lanes: u32,
     pub(crate) queues: queue::Shared,
     pub(crate) idle: idle::Idle,
+    pub(crate) stand_by: crew::StandBy,
     pub(crate) parkers: Vec<parker::Parker>,
     pub(crate) drivers: Vec<Mutex<Driver>>,
     pub(crate) unparkers: Vec<Unparker>,
@@ -253,5 +255,6 @@ impl Scheduler {
         for parker in &self.parkers {
             parker.unpark(&self.unparkers);
         }
+        self.stand_by.dismiss();
     }
 }

@@ -64,6 +64,12 @@ impl Turn {
         true
     }
 
+    /// Operations taken so far; all of them where the time was over first.
+    #[inline]
+    pub(crate) fn taken(&self) -> u64 {
+        u64::from(OPERATIONS - self.left.get())
+    }
+
     /// Whether the lane used up its turn.
     pub(crate) fn is_over(&self) -> bool {
         self.left.get() == 0

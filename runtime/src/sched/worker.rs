@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::Scheduler;
+use super::crew::REPORT_EVERY;
 use super::queue::Queue;
 use super::turn::Turn;
 use crate::context;
@@ -66,6 +67,8 @@ pub(crate) struct Local {
     /// Whether `verdict` or `late_wakers` want to be looked at when the turn is over.
     has_news: Cell<bool>,
     pub(crate) counters: Arc<Line>,
+    /// Operations that are not reported yet.
+    operations: Cell<u64>,
     random: Cell<u64>,
 }
 
@@ -92,6 +95,7 @@ impl Local {
             late_wakers: RefCell::default(),
             has_news: Cell::new(false),
             counters,
+            operations: Cell::new(0),
             random: Cell::new(u64::from_ne_bytes(seed) | 1),
         }
     }
@@ -179,6 +183,10 @@ pub(crate) fn work(scheduler: Arc<Scheduler>, index: usize, queue: Queue) {
     let guard = context::enter_worker(&local);
     let mut rounds = Rounds { tick: 0, from_next: 0, searching: false };
     while !local.scheduler.is_stopped() {
+        if !local.scheduler.stand_by.includes(index) {
+            local.stand_by(&mut rounds);
+            continue;
+        }
         match local.pick(&mut rounds) {
             Some(slot) => {
                 local.found_work(&mut rounds);
@@ -188,9 +196,7 @@ pub(crate) fn work(scheduler: Arc<Scheduler>, index: usize, queue: Queue) {
         }
     }
     // Who still waits here is taken over by whoever stops the runtime.
-    while let Some(slot) = local.next.take().or_else(|| local.queue.pop()) {
-        local.scheduler.inject(slot);
-    }
+    local.hand_over();
     local.scheduler.table.give_back(local.slots.borrow_mut().drain(..));
     drop(guard);
     local.nodes.flush();
@@ -255,11 +261,36 @@ impl Local {
         }
     }
 
+    /// Gives all lanes that wait here to the other workers.
+    fn hand_over(&self) {
+        while let Some(slot) = self.next.take().or_else(|| self.queue.pop()) {
+            self.scheduler.inject(slot);
+        }
+    }
+
+    /// Waits, not being of the crew, until that changes, or for a moment.
+    fn stand_by(&self, rounds: &mut Rounds) {
+        self.hand_over();
+        if std::mem::take(&mut rounds.searching) && self.scheduler.idle.stop_searching() {
+            // Others may have counted on this search. One of the crew takes it over, unless all of it is awake.
+            if let Some(worker) = self.scheduler.idle.wake_one() {
+                self.scheduler.unpark(worker);
+            }
+        }
+        let before = self.scheduler.metrics.turns();
+        self.scheduler.stand_by.wait();
+        // The crew is held up: there may be lanes, sockets and timers that nobody sees to.
+        if self.scheduler.metrics.turns() == before {
+            self.scheduler.stand_by.all_hands(|| self.scheduler.env.now());
+        }
+    }
+
     fn sleep(&self, rounds: &mut Rounds) {
         self.scheduler.turn_driver(self.index);
         if !self.queue.is_empty() || self.next_is_set() {
             return;
         }
+        self.scheduler.stand_by.all_hands(|| self.scheduler.env.now());
         let was_searching = std::mem::take(&mut rounds.searching);
         self.scheduler.idle.transition_to_sleeping(self.index, was_searching);
         // The second look of `idle.rs`.
@@ -312,6 +343,13 @@ impl Local {
         }
         if self.turn.is_over() {
             self.scheduler.turn_driver(self.index);
+        }
+        // The turn itself is one, so that a lane that only ends counts as well.
+        let operations = self.operations.get() + self.turn.taken() + 1;
+        self.operations.set(operations);
+        if operations >= REPORT_EVERY {
+            self.operations.set(0);
+            self.scheduler.stand_by.report(operations, || self.scheduler.env.now());
         }
     }
 

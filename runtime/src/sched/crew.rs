@@ -1,0 +1,204 @@
+//! How many workers share the work: all of them, unless fewer get more done.
+//!
+//! Lanes that do next to nothing but send to one another are slower on two cores than on one: each message to the other
+//! core moves the lane's word, its node and its future from cache to cache, which takes longer than what the message
+//! makes the lane do. Whether that is so for the present load cannot be known in advance, so it is tried: while the
+//! workers are busy with very short operations, a smaller or a larger crew works for a moment, and the size that gets
+//! more operations done stays. Hill climbing of this kind sizes the thread pool of .NET, too.
+//!
+//! Owns: [`Crew`], which decides, with `now` and the count of operations passed in; and [`StandBy`], where those who are
+//! not of the crew wait. Knows nothing of queues.
+//!
+//! # What always holds
+//! 1. The crew is only small while its operations are short. Once they take long, once the crew has nothing left to do,
+//!    or once it makes no progress though there is work, all workers are of it.
+//! 2. Who stands by looks every [`LOOK_EVERY`] whether the crew makes progress, so no lane waits much longer than that
+//!    for a crew that is held up.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::env::Instant;
+
+/// Fewer operations than so many in a second are not worth the trial: they take long, or there are few.
+const BUSY: u64 = 3_000_000;
+/// How long a size works before its pace is taken, and for how long that is.
+const SETTLE: Duration = Duration::from_micros(500);
+const MEASURE: Duration = Duration::from_millis(1);
+/// A pace over a longer time has a pause in it and says nothing.
+const STALE: Duration = Duration::from_millis(20);
+/// The pause between two trials: the first after a change, growing while trials find nothing better.
+const PAUSE: Duration = Duration::from_millis(4);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// In percent, by how much another size must be better.
+const GAIN: u64 = 8;
+/// How often those who stand by look whether the crew makes progress.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// A worker reports so many operations at a time.
+pub(crate) const REPORT_EVERY: u64 = 1 << 13;
+
+/// Decides how many workers share the work.
+#[derive(Debug)]
+pub(crate) struct Crew {
+    /// As many as there are.
+    all: usize,
+    size: usize,
+    step: Step,
+    /// The size that was, and its pace, while another is tried.
+    trial: Option<(usize, u64)>,
+    pause: Duration,
+    /// Which way the next trial goes, where both are open.
+    smaller_next: bool,
+}
+
+#[derive(Debug)]
+enum Step {
+    Pause { until: Instant },
+    Settle { until: Instant },
+    Measure { since: Instant, operations: u64 },
+}
+
+impl Crew {
+    pub(crate) fn new(all: usize, now: Instant) -> Crew {
+        let step = Step::Pause { until: now };
+        Crew { all, size: all, step, trial: None, pause: PAUSE, smaller_next: true }
+    }
+
+    /// So many operations have been done in all; the size of the crew from now on.
+    pub(crate) fn observe(&mut self, now: Instant, operations: u64) -> usize {
+        match self.step {
+            Step::Pause { until } | Step::Settle { until } if now < until => {}
+            Step::Pause { .. } | Step::Settle { .. } => self.step = Step::Measure { since: now, operations },
+            Step::Measure { since, .. } if now - since < MEASURE => {}
+            Step::Measure { since, .. } if now - since > STALE => self.all_hands(now),
+            Step::Measure { since, operations: before } => {
+                let pace = pace(operations - before, now - since);
+                match self.trial.take() {
+                    Some((was, its_pace)) => self.judge(now, pace, was, its_pace),
+                    None if pace < BUSY => self.all_hands(now),
+                    None => self.begin_trial(now, pace),
+                }
+            }
+        }
+        self.size
+    }
+
+    fn begin_trial(&mut self, now: Instant, pace: u64) {
+        let (smaller, larger) = (self.size / 2, (self.size * 2).min(self.all));
+        let goes_down = if smaller == 0 { false } else { larger == self.size || self.smaller_next };
+        self.smaller_next = !goes_down;
+        self.trial = Some((self.size, pace));
+        self.size = if goes_down { smaller } else { larger };
+        self.step = Step::Settle { until: now + SETTLE };
+    }
+
+    fn judge(&mut self, now: Instant, pace: u64, was: usize, its_pace: u64) {
+        if pace.saturating_mul(100) >= its_pace.saturating_mul(100 + GAIN) {
+            self.pause = PAUSE;
+        } else {
+            self.size = was;
+            self.pause = (self.pause * 4).min(LONGEST_PAUSE);
+        }
+        self.step = Step::Pause { until: now + self.pause };
+    }
+
+    /// The crew has nothing to do, or does not get on: all workers are of it, for a while at least.
+    pub(crate) fn all_hands(&mut self, now: Instant) {
+        self.size = self.all;
+        self.trial = None;
+        self.step = Step::Pause { until: now + self.pause };
+    }
+}
+
+/// Operations a second.
+fn pace(operations: u64, time: Duration) -> u64 {
+    let pace = u128::from(operations) * 1_000_000_000 / time.as_nanos().max(1);
+    u64::try_from(pace).unwrap_or(u64::MAX)
+}
+
+/// Where the workers meet the decision.
+#[derive(Debug)]
+pub(crate) struct StandBy {
+    /// Workers of this index and above stand by.
+    size: AtomicUsize,
+    crew: Mutex<Crew>,
+    changed: Condvar,
+    /// Operations that workers have reported.
+    operations: AtomicU64,
+    /// As many workers as there are.
+    all: usize,
+    enabled: bool,
+}
+
+impl StandBy {
+    pub(crate) fn new(all: usize, enabled: bool, now: Instant) -> StandBy {
+        StandBy {
+            size: AtomicUsize::new(all),
+            crew: Mutex::new(Crew::new(all, now)),
+            changed: Condvar::new(),
+            operations: AtomicU64::new(0),
+            all,
+            enabled: enabled && all > 1,
+        }
+    }
+
+    /// Whether this worker is of the crew.
+    #[inline]
+    pub(crate) fn includes(&self, worker: usize) -> bool {
+        // ORDER: Relaxed: a matter of economy; who sees a change late does no harm.
+        worker < self.size.load(Ordering::Relaxed)
+    }
+
+    /// How many workers are of the crew.
+    pub(crate) fn size(&self) -> usize {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// A worker has done so many operations more.
+    #[cold]
+    pub(crate) fn report(&self, operations: u64, now: impl FnOnce() -> Instant) {
+        if !self.enabled {
+            return;
+        }
+        let operations = self.operations.fetch_add(operations, Ordering::Relaxed) + operations;
+        // Who finds another at it leaves it to them.
+        let Some(mut crew) = self.crew.try_lock() else { return };
+        let size = crew.observe(now(), operations);
+        self.set(size);
+    }
+
+    /// Sees to it that all workers are of the crew.
+    pub(crate) fn all_hands(&self, now: impl FnOnce() -> Instant) {
+        if self.size.load(Ordering::Relaxed) != self.all {
+            let mut crew = self.crew.lock();
+            crew.all_hands(now());
+            self.set(crew.size);
+        }
+    }
+
+    fn set(&self, size: usize) {
+        if self.size.swap(size, Ordering::Relaxed) < size {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits for a moment, less where the crew grows.
+    pub(crate) fn wait(&self) {
+        let mut crew = self.crew.lock();
+        if self.size.load(Ordering::Relaxed) < self.all {
+            self.changed.wait_for(&mut crew, LOOK_EVERY);
+        }
+    }
+
+    /// Lets everybody go who stands by.
+    pub(crate) fn dismiss(&self) {
+        // Under the lock, so that nobody is between the look and the wait.
+        drop(self.crew.lock());
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests;
