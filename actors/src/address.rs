@@ -268,7 +268,7 @@ impl<M: Send + 'static> fmt::Debug for Sending<M> {
 impl<M: Send + 'static> Future for Sending<M> {
     type Output = Result<(), SendError<M>>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match Pin::new(&mut self.0).poll(cx) {
             Poll::Ready(Err(message)) => Poll::Ready(self.to().beyond(message)),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -56,6 +57,21 @@ impl<M> Default for More<M> {
     }
 }
 
+/// The future of [`Lane::recv`].
+#[derive(Debug)]
+#[must_use = "nothing is received before it is awaited"]
+pub struct Recv<'a, M>(&'a mut Lane<M>);
+
+impl<M: Send + 'static> Future for Recv<'_, M> {
+    type Output = Option<M>;
+
+    // Always: with it the whole way of a message out of a mailbox is part of the lane's own code.
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<M>> {
+        self.get_mut().0.poll_recv(cx)
+    }
+}
+
 impl<M> fmt::Debug for Lane<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lane").field("inbox", &self.inbox).finish_non_exhaustive()
@@ -89,13 +105,30 @@ impl<M: Send + 'static> Lane<M> {
     ///
     /// # Panics
     /// Where another lane than its own polls it; so do all receives.
-    pub async fn recv(&mut self) -> Option<M> {
-        poll_fn(|cx| self.poll_recv(cx)).await
+    pub fn recv(&mut self) -> Recv<'_, M> {
+        Recv(self)
     }
 
     /// As [`Lane::recv`], for those who poll.
+    #[inline(always)]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
-        self.poll_by(cx, Inbox::poll_recv)
+        if self.stop_reason().is_some() {
+            return Poll::Ready(None);
+        }
+        match self.inbox.poll_recv(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Received::Message(message)) => Poll::Ready(Some(message)),
+            Poll::Ready(other) => self.go_on(other, cx),
+        }
+    }
+
+    /// After something that is no message.
+    #[cold]
+    fn go_on(&mut self, received: Received<M>, cx: &mut Context<'_>) -> Poll<Option<M>> {
+        match self.turn_into_message(received) {
+            Some(outcome) => Poll::Ready(outcome),
+            None => self.poll_by(cx, Inbox::poll_recv),
+        }
     }
 
     /// The first message that `wanted` likes; what came before it stays, in order. Notices, as of the end of a lane that
@@ -179,6 +212,7 @@ impl<M: Send + 'static> Lane<M> {
 
     /// Why the lane was asked to stop, once [`Lane::recv`] has said so. A lane that then returns `()` ends with this
     /// reason.
+    #[inline]
     pub fn stop_reason(&self) -> Option<&ExitReason> {
         self.more.as_ref()?.stopped.as_ref()
     }

@@ -32,7 +32,7 @@ pub use address::{Address, Recipient, Sending};
 pub use ask::{Ask, ask_all};
 pub use context::Context;
 pub use error::{AskError, SendError, StartError, StopError};
-pub use lane::Lane;
+pub use lane::{Lane, Recv};
 pub use name::whereis;
 pub use reply::Reply;
 pub use role::Role;

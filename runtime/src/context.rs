@@ -43,6 +43,7 @@ pub(crate) fn enter_worker(local: &Local) -> WorkerGuard<'_> {
 }
 
 /// The worker that this thread is, if it is one.
+#[inline(always)]
 pub(crate) fn with_local<R>(f: impl FnOnce(Option<&Local>) -> R) -> R {
     // SAFETY: invariant 1: not null means alive, and `f` runs within the time of the guard, since the guard lives on
     // the stack below us.
@@ -99,26 +100,37 @@ pub(crate) fn current_id() -> Option<Id> {
 }
 
 /// Runs `f` with what the slot of the current lane keeps for its owner; `None` outside of lanes.
+#[inline]
 pub(crate) fn with_current<R>(f: impl FnOnce(&Local, SlotRef, &mut Own) -> R) -> Option<R> {
     with_local(|local| {
         let local = local?;
         let slot = local.current.get()?;
-        debug_assert!(local.running.get().is_some_and(|running| ptr::eq(running, slot)), "invariant 2");
         Some(borrow(local, slot, |own| f(local, slot, own)))
     })
+}
+
+/// Runs `f` with the owner's half of the lane whose code runs here. `f` calls no user code.
+///
+/// # Panics
+/// Where it is called within itself, or `slot` is not `current`.
+#[inline(always)]
+pub(crate) fn with_own_of_current<R>(local: &Local, slot: SlotRef, f: impl FnOnce(&mut Own) -> R) -> R {
+    assert!(local.current.get().is_some_and(|current| ptr::eq(current, slot)), "not the lane whose code runs here");
+    borrow(local, slot, f)
 }
 
 /// Runs `f` with the owner's half of the lane that this worker runs. `f` calls no user code.
 ///
 /// # Panics
 /// Where it is called within itself, or for a slot that this worker does not run.
+#[inline(always)]
 pub(crate) fn with_own<R>(local: &Local, slot: SlotRef, f: impl FnOnce(&mut Own) -> R) -> R {
     assert!(local.running.get().is_some_and(|running| ptr::eq(running, slot)), "not the lane that runs here");
     borrow(local, slot, f)
 }
 
 /// As `with_own`, for the slot of `current` or `running`.
-#[inline]
+#[inline(always)]
 fn borrow<R>(local: &Local, slot: SlotRef, f: impl FnOnce(&mut Own) -> R) -> R {
     /// Notes the end of the borrow also where `f` panics.
     struct Borrow<'a>(&'a Local);

@@ -9,10 +9,11 @@
 use std::any::{TypeId, type_name};
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 pub(crate) mod node;
 pub(crate) mod wait;
@@ -202,7 +203,7 @@ impl<M: Send + 'static> MailboxId<M> {
     /// # Cancellation
     /// Dropped before it is ready, the future drops the message, and nothing was queued.
     pub fn send(self, message: M) -> SendFuture<M> {
-        SendFuture { to: self, step: Step::Start(message) }
+        SendFuture { to: self, message: Some(message), seat: None }
     }
 
     #[inline]
@@ -234,13 +235,10 @@ fn message_of<M: Send + 'static>(node: Node) -> M {
 #[must_use = "nothing is sent before it is awaited"]
 pub struct SendFuture<M: Send + 'static> {
     to: MailboxId<M>,
-    step: Step<M>,
-}
-
-enum Step<M> {
-    Start(M),
-    Seated(Arc<wait::Seat>),
-    Done,
+    /// Until it is pushed, or left with a seat.
+    message: Option<M>,
+    /// While there is no room.
+    seat: Option<Arc<wait::Seat>>,
 }
 
 impl<M: Send + 'static> fmt::Debug for SendFuture<M> {
@@ -254,59 +252,72 @@ impl<M: Send + 'static> Unpin for SendFuture<M> {}
 impl<M: Send + 'static> Future for SendFuture<M> {
     type Output = Result<(), M>;
 
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), M>> {
-        if let Step::Seated(seat) = &self.step {
-            let Poll::Ready(settled) = seat.poll(cx) else { return Poll::Pending };
-            self.step = Step::Done;
-            return Poll::Ready(settled.map_err(message_of));
+    // Always: with it the whole way of a message into a mailbox is part of the lane's own code.
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), M>> {
+        let this = self.get_mut();
+        if this.message.is_none() {
+            return this.poll_seat(cx);
         }
         if sched::turn::poll_share(cx).is_pending() {
             return Poll::Pending;
         }
-        let Step::Start(message) = std::mem::replace(&mut self.step, Step::Done) else {
-            panic!("a send was polled after it was ready");
-        };
-        let to = self.to;
+        let Some(message) = this.message.take() else { return Poll::Pending };
+        let to = this.to;
         let Some(slot) = slot_of(to.id) else { return Poll::Ready(Err(message)) };
         match to.push(slot, Node::new(message)) {
             Ok(()) => Poll::Ready(Ok(())),
-            Err((Refused::Stale, node)) => Poll::Ready(Err(message_of(node))),
-            Err((Refused::Full, node)) => self.wait_for_room(slot, node, cx),
+            Err((refused, node)) => this.was_refused(slot, refused, node, cx),
         }
     }
 }
 
 impl<M: Send + 'static> SendFuture<M> {
     /// The mailbox that is sent to.
+    #[inline]
     pub fn to(&self) -> MailboxId<M> {
         self.to
     }
 
     #[cold]
-    fn wait_for_room(&mut self, slot: SlotRef, mut node: Node, cx: &Context<'_>) -> Poll<Result<(), M>> {
-        loop {
+    fn poll_seat(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), M>> {
+        let seat = self.seat.as_ref().expect("a send was polled after it was ready");
+        let settled = std::task::ready!(seat.poll(cx));
+        self.seat = None;
+        Poll::Ready(settled.map_err(message_of))
+    }
+
+    #[cold]
+    fn was_refused(
+        &mut self,
+        slot: SlotRef,
+        mut refused: Refused,
+        mut node: Node,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), M>> {
+        while refused == Refused::Full {
             let bound = slot.bound.load(Ordering::Relaxed);
             node = match wait::take_seat(self.to.id, slot, bound, node, cx.waker()) {
                 wait::Seated::Waiting(seat) => {
-                    self.step = Step::Seated(seat);
+                    self.seat = Some(seat);
                     return Poll::Pending;
                 }
                 wait::Seated::Stale(node) => return Poll::Ready(Err(message_of(node))),
                 wait::Seated::Room(node) => node,
             };
-            node = match self.to.push(slot, node) {
+            (refused, node) = match self.to.push(slot, node) {
                 Ok(()) => return Poll::Ready(Ok(())),
-                Err((Refused::Stale, node)) => return Poll::Ready(Err(message_of(node))),
-                Err((Refused::Full, node)) => node,
+                Err(again) => again,
             };
         }
+        Poll::Ready(Err(message_of(node)))
     }
 }
 
 impl<M: Send + 'static> Drop for SendFuture<M> {
+    #[inline]
     fn drop(&mut self) {
-        if let Step::Seated(seat) = &self.step {
+        if let Some(seat) = &self.seat {
             drop(wait::leave(self.to.id, seat));
         }
     }
@@ -352,7 +363,7 @@ impl<M: Send + 'static> Inbox<M> {
     ///
     /// # Panics
     /// Outside of the lane to which it belongs.
-    #[inline]
+    #[inline(always)]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Received<M>> {
         self.poll_next(cx, List::pop_front)
     }
@@ -415,33 +426,37 @@ impl<M: Send + 'static> Inbox<M> {
         panic!("an inbox is of use only in its own lane, {}", self.id)
     }
 
-    #[inline]
+    #[inline(always)]
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
         mut find: impl FnMut(&mut List) -> Option<Node>,
     ) -> Poll<Received<M>> {
-        if sched::turn::poll_share(cx).is_pending() {
-            return Poll::Pending;
-        }
-        let found = self.within(|slot, own| {
-            loop {
+        let found = context::with_local(|local| {
+            let current = local.and_then(|local| Some((local, local.current.get()?)));
+            let Some((local, slot)) = current.filter(|(_, slot)| slot.is_or_was(self.id)) else { self.is_elsewhere() };
+            if !local.takes_operation() {
+                return Found::Over;
+            }
+            context::with_own_of_current(local, slot, |own| {
                 // What came after an exit signal that took effect is not received, though it is in our hands.
                 if own.has(DOOMED) {
-                    return Err(None);
+                    return Found::Nothing;
                 }
-                if let Some(node) = find(&mut own.inbox) {
-                    return Ok(node);
+                match find(&mut own.inbox) {
+                    Some(node) => Found::Node(node),
+                    None => find_more(slot, own, cx, &mut find),
                 }
-                if !take_in(slot, own) {
-                    own.flags |= WANTS_MAIL;
-                    return Err(receive_by(slot, own, cx));
-                }
-            }
+            })
         });
         match found {
-            Ok(node) => Poll::Ready(self.open(node)),
-            Err(_displaced) => Poll::Pending,
+            Found::Node(node) => Poll::Ready(self.open(node)),
+            Found::Nothing => Poll::Pending,
+            Found::Over => sched::turn::over(cx),
+            Found::Displaced(waker) => {
+                drop(waker);
+                Poll::Pending
+            }
         }
     }
 
@@ -469,22 +484,63 @@ impl<M: Send + 'static> Inbox<M> {
     }
 }
 
+/// What a look into the mailbox brought.
+enum Found {
+    Node(Node),
+    Nothing,
+    /// Nothing, and this waker waits for it no more.
+    Displaced(Waker),
+    /// The turn is over.
+    Over,
+}
+
+/// Nothing of what was taken will do: looks for what came since, and waits where there is nothing.
+#[inline(never)]
+fn find_more(
+    slot: SlotRef,
+    own: &mut Own,
+    cx: &Context<'_>,
+    find: &mut impl FnMut(&mut List) -> Option<Node>,
+) -> Found {
+    while take_in(slot, own) {
+        if own.has(DOOMED) {
+            return Found::Nothing;
+        }
+        if let Some(node) = find(&mut own.inbox) {
+            return Found::Node(node);
+        }
+    }
+    own.flags |= WANTS_MAIL;
+    receive_by(slot, own, cx)
+}
+
 /// A push schedules the lane. Where the receiver was polled with another waker (it is in a set of futures that polls
 /// only those that were woken), that one has to be woken as well: the worker does so before it polls.
 #[inline]
-fn receive_by(slot: SlotRef, own: &mut Own, cx: &Context<'_>) -> Option<std::task::Waker> {
-    if waker(slot).will_wake(cx.waker()) {
-        return None;
-    }
+fn receive_by(slot: SlotRef, own: &mut Own, cx: &Context<'_>) -> Found {
+    // Its destructor does nothing.
+    if ManuallyDrop::new(waker(slot)).will_wake(cx.waker()) { Found::Nothing } else { receive_by_waker(own, cx) }
+}
+
+#[cold]
+fn receive_by_waker(own: &mut Own, cx: &Context<'_>) -> Found {
     own.flags |= RECEIVES_BY_WAKER;
-    own.more().receiver.replace(cx.waker().clone())
+    let displaced = own.more().receiver.replace(cx.waker().clone());
+    displaced.map_or(Found::Nothing, Found::Displaced)
 }
 
 /// Takes what was pushed into the inbox and lets signals take effect: whether anything came.
+#[inline]
 pub(crate) fn take_in(slot: SlotRef, own: &mut Own) -> bool {
     if !slot.word.has_mail() {
         return false;
     }
+    take_all_in(slot, own);
+    true
+}
+
+#[inline(never)]
+fn take_all_in(slot: SlotRef, own: &mut Own) {
     let taken = slot.word.take();
     let waited = taken.had_waited || own.has(WANTS_MAIL);
     let came = let_in(slot, own, taken);
@@ -494,7 +550,6 @@ pub(crate) fn take_in(slot: SlotRef, own: &mut Own) -> bool {
             mail_came(slot, own);
         }
     }
-    true
 }
 
 /// What a receiver waits for was taken by somebody else of its lane: it is to look once more.
@@ -511,18 +566,31 @@ fn mail_came(slot: SlotRef, own: &mut Own) {
 /// Puts what was taken into the inbox and lets signals take effect: whether there is something new to receive.
 #[inline]
 pub(crate) fn let_in(slot: SlotRef, own: &mut Own, taken: Taken) -> bool {
-    let mut came = false;
-    node::drain(taken.head, |node| {
-        let node = if node.is::<Signal>() { take_effect(slot, own, node) } else { Some(node) };
-        if let Some(node) = node {
-            own.inbox.push_back(node);
-            came = true;
-        }
-    });
+    // The common case first: one message.
+    let came = match node::only(taken.head) {
+        Ok(node) => let_one_in(slot, own, node),
+        Err(head) => let_all_in(slot, own, head),
+    };
     if taken.waiters {
-        came = true;
         admit(slot, own);
     }
+    came || taken.waiters
+}
+
+#[inline]
+fn let_one_in(slot: SlotRef, own: &mut Own, node: Node) -> bool {
+    let node = if node.is::<Signal>() { take_effect(slot, own, node) } else { Some(node) };
+    let came = node.is_some();
+    if let Some(node) = node {
+        own.inbox.push_back(node);
+    }
+    came
+}
+
+#[inline(never)]
+fn let_all_in(slot: SlotRef, own: &mut Own, head: u32) -> bool {
+    let mut came = false;
+    node::drain(head, |node| came |= let_one_in(slot, own, node));
     came
 }
 

@@ -286,12 +286,15 @@ pub(crate) fn push(
     }
 }
 
+/// The node of a mailbox that held one alone; gives the head back where there are none or more.
+#[inline]
+pub(crate) fn only(head: u32) -> Result<Node, u32> {
+    if head != EMPTY && unit(head).next.load(Ordering::Relaxed) == EMPTY { Ok(Node(head)) } else { Err(head) }
+}
+
 /// Takes all nodes of a mailbox in the order in which they were pushed, each passed to `each`.
 #[inline]
 pub(crate) fn drain(head: u32, mut each: impl FnMut(Node)) {
-    if head != EMPTY && unit(head).next.load(Ordering::Relaxed) == EMPTY {
-        return each(Node(head));
-    }
     let mut reversed = EMPTY;
     let mut index = head;
     while index != EMPTY {

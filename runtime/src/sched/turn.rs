@@ -21,7 +21,10 @@ const CLOCK_EVERY: u32 = 16;
 pub(crate) struct Turn {
     /// Which turn it is: no two of a runtime have the same number.
     number: Cell<u64>,
+    /// Operations until the next look at the clock.
     left: Cell<u32>,
+    /// Operations after that look.
+    beyond: Cell<u32>,
     began: Cell<Option<Instant>>,
 }
 
@@ -37,42 +40,56 @@ impl Turn {
     }
 
     /// A lane begins its turn.
+    #[inline]
     pub(crate) fn begin(&self) {
         self.number.set(self.number.get() + 1);
-        self.left.set(OPERATIONS);
+        self.left.set(CLOCK_EVERY);
+        self.beyond.set(OPERATIONS - CLOCK_EVERY);
         self.began.set(None);
     }
 
     /// Takes one operation; false where the turn is over.
-    fn take(&self, now: impl FnOnce() -> Instant) -> bool {
+    #[inline]
+    pub(crate) fn take(&self, now: impl FnOnce() -> Instant) -> bool {
         let left = self.left.get();
         if left == 0 {
-            return false;
+            return self.look(now);
         }
         self.left.set(left - 1);
-        if left % CLOCK_EVERY == CLOCK_EVERY / 2 {
-            let now = now();
-            match self.began.get() {
-                None => self.began.set(Some(now)),
-                Some(began) if now - began >= TIME => {
-                    self.left.set(0);
-                    return false;
-                }
-                Some(_) => {}
-            }
+        true
+    }
+
+    /// As `take`, where it is time to look at the clock.
+    #[cold]
+    fn look(&self, now: impl FnOnce() -> Instant) -> bool {
+        let beyond = self.beyond.get();
+        if beyond == 0 {
+            return false;
         }
+        let now = now();
+        match self.began.get() {
+            None => self.began.set(Some(now)),
+            Some(began) if now - began >= TIME => {
+                self.beyond.set(0);
+                return false;
+            }
+            Some(_) => {}
+        }
+        self.beyond.set(beyond - CLOCK_EVERY);
+        self.left.set(CLOCK_EVERY - 1);
         true
     }
 
     /// Operations taken so far; all of them where the time was over first.
     #[inline]
     pub(crate) fn taken(&self) -> u64 {
-        u64::from(OPERATIONS - self.left.get())
+        u64::from(OPERATIONS - self.left.get() - self.beyond.get())
     }
 
     /// Whether the lane used up its turn.
+    #[inline]
     pub(crate) fn is_over(&self) -> bool {
-        self.left.get() == 0
+        self.left.get() == 0 && self.beyond.get() == 0
     }
 }
 
@@ -81,17 +98,20 @@ impl Turn {
 ///
 /// Futures that can be ready many times in a row call this before they look, so that their lane cannot keep a worker
 /// to itself.
+#[inline]
 pub fn poll_share(cx: &mut Context<'_>) -> Poll<()> {
     let granted = context::with_local(|local| match local {
-        Some(local) if local.current.get().is_some() => local.turn.take(|| local.scheduler.env.now()),
+        Some(local) if local.current.get().is_some() => local.takes_operation(),
         _ => true,
     });
-    if granted {
-        Poll::Ready(())
-    } else {
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
+    if granted { Poll::Ready(()) } else { over(cx) }
+}
+
+/// The turn is over: the lane goes on when it has another.
+#[cold]
+pub(crate) fn over<T>(cx: &Context<'_>) -> Poll<T> {
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }
 
 /// Lets all other lanes that are ready run before this one goes on.
@@ -137,6 +157,6 @@ mod tests {
             taken += 1;
             now += Duration::from_micros(100);
         }
-        assert!(taken <= 2 * CLOCK_EVERY, "{taken}");
+        assert!(taken <= 3 * CLOCK_EVERY, "{taken}");
     }
 }

@@ -115,6 +115,12 @@ impl Local {
         }
     }
 
+    /// Takes one operation of the present turn; false where the turn is over.
+    #[inline]
+    pub(crate) fn takes_operation(&self) -> bool {
+        self.turn.take(|| self.scheduler.env.now())
+    }
+
     /// A slot for a new lane.
     pub(crate) fn vacant(&self) -> Option<Vacant> {
         let mut slots = self.slots.borrow_mut();
