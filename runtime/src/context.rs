@@ -87,6 +87,7 @@ pub(crate) fn scheduler() -> Option<Arc<Scheduler>> {
 }
 
 /// Runs `f` with the scheduler of this thread.
+#[inline]
 pub(crate) fn with_scheduler<R>(f: impl FnOnce(Option<&Arc<Scheduler>>) -> R) -> R {
     with_local(|local| match local {
         Some(local) => f(Some(&local.scheduler)),

@@ -182,8 +182,7 @@ impl Spawn {
         M: Send + 'static,
         F: Future<Output: IntoExit> + Send + 'static,
     {
-        let scheduler = context::scheduler().ok_or(SpawnError::NotInRuntime)?;
-        self.spawn_on(&scheduler, at, make)
+        context::with_scheduler(|scheduler| self.spawn_on(scheduler.ok_or(SpawnError::NotInRuntime)?, at, make))
     }
 
     fn spawn_on<M, F>(
@@ -233,7 +232,8 @@ impl Spawn {
                 own.more().awaits_left = awaits.max(1);
             }
         }
-        let monitor = parent.and_then(|parent| self.tie(parent, id, &mut own));
+        let tied = self.linked || self.monitored.is_some();
+        let monitor = parent.filter(|_| tied).and_then(|parent| self.tie(parent, id, &mut own));
         counted.queue(unborn.born(own));
         Ok(NewLane { mailbox: MailboxId::new_unchecked(id), monitor })
     }

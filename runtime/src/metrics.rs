@@ -97,6 +97,15 @@ impl Line {
         if !receipt.reason.is_ordinary() {
             self.add(ABNORMAL, 1);
         }
+        let ExitReceipt { timers, descriptors, names, messages_dropped, senders_refused, .. } = receipt;
+        let held = timers | descriptors | names | messages_dropped | senders_refused;
+        if held | receipt.destructor_panics | receipt.errors != 0 {
+            self.note_released(receipt);
+        }
+    }
+
+    #[cold]
+    fn note_released(&self, receipt: &ExitReceipt) {
         for (which, count) in [
             (TIMERS, receipt.timers),
             (DESCRIPTORS, receipt.descriptors),

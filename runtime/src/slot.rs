@@ -95,6 +95,12 @@ impl Slot {
         Id::from_bits(self.id.load(Ordering::Relaxed)).filter(|id| id.generation().get() == generation)
     }
 
+    /// The id of the tenant, for whoever holds `RUNNING`.
+    #[inline]
+    pub(crate) fn tenant(&self) -> Option<Id> {
+        Id::from_bits(self.id.load(Ordering::Relaxed))
+    }
+
     /// Whether `id` is that of the present or the last tenant.
     #[inline]
     pub(crate) fn is_or_was(&self, id: Id) -> bool {

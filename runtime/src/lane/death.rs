@@ -15,6 +15,7 @@ use crate::context;
 use crate::exit::ExitReason;
 use crate::fault::Ended;
 use crate::id::Id;
+use crate::lane::word;
 use crate::mailbox::node::{self, Node};
 use crate::mailbox::wait;
 use crate::panic::contain;
@@ -26,8 +27,7 @@ use crate::slot::SlotRef;
 
 /// Ends the lane that `local` runs.
 pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
-    let Some(id) = slot.id() else { return };
-    let mut receipt = ExitReceipt::new(reason);
+    let Some(id) = slot.tenant() else { return };
     if let Some(plan) = &local.scheduler.faults {
         plan.dying(id);
     }
@@ -36,8 +36,10 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     let taken = slot.word.close(id.generation().get().wrapping_add(1));
     // What destructors do from here on they do outside of any lane: nothing new can be held by the dead.
     local.current.set(None);
-    let Own { frame, inbox, more, flags, .. } = context::with_own(local, slot, std::mem::take);
-    let outer = local.ending.replace(Some(receipt.reason.clone()));
+    let Own { frame, mut inbox, more, flags, .. } = context::with_own(local, slot, std::mem::take);
+    // Its place while destructors run, who may ask for it.
+    let outer = local.ending.replace(Some(reason));
+    let mut receipt = ExitReceipt::new(ExitReason::Normal);
 
     // What the future holds goes with it, and is counted all the same.
     if flags & HAS_TIMERS != 0 {
@@ -54,33 +56,40 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     }
 
     // 3.
-    let more = more.map_or_else(More::default, |more| *more);
-    release(local, slot, id, flags, &more, &mut receipt);
+    let names = more.as_ref().map_or(&[][..], |more| &more.names);
+    if flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_NAMES) != 0 {
+        release(local, slot, id, flags, names, &mut receipt);
+    }
 
     // 4.
     let mut signals = Vec::new();
-    let mut inbox = inbox;
     while let Some(node) = inbox.pop_front() {
         discard(node, &mut signals, &mut receipt);
     }
-    node::drain(taken.head, |node| discard(node, &mut signals, &mut receipt));
+    if taken.head != word::EMPTY {
+        node::drain(taken.head, |node| discard(node, &mut signals, &mut receipt));
+    }
     if taken.waiters {
         receipt.senders_refused = wait::refuse_all(id);
     }
-    local.ending.replace(outer);
+    receipt.reason = local.ending.replace(outer).unwrap_or(ExitReason::Normal);
 
     // 5.
     if slot.word.transition_to_dead() {
         signals.extend(watch::take_late(id));
     }
     local.running.set(None);
-    let awaits_left = (flags & COUNTS_AWAITS != 0).then_some(more.awaits_left);
-    report(slot, id, &more.names, &receipt);
+    let awaits_left = more.as_ref().filter(|_| flags & COUNTS_AWAITS != 0).map(|more| more.awaits_left);
+    if !receipt.reason.is_ordinary() {
+        report(slot, id, names, &receipt);
+    }
     local.give_back(slot);
 
     // 6.
     local.pass_verdict(|| NoAnswer::Ended(receipt.reason.clone()));
-    tell(id, more, signals, &mut receipt);
+    if more.is_some() || !signals.is_empty() {
+        tell(id, more, signals, &mut receipt);
+    }
     local.counters.note_death(&receipt);
     if let Some(plan) = &local.scheduler.faults {
         plan.ended(Ended { id, receipt: &receipt, awaits_left });
@@ -104,7 +113,7 @@ pub(crate) fn abandon(slot: SlotRef, id: Id) {
     if slot.word.transition_to_dead() {
         signals.extend(watch::take_late(id));
     }
-    tell(id, More::default(), signals, &mut receipt);
+    tell(id, None, signals, &mut receipt);
     if let Some(table) = slot.table() {
         match slot.word.next_generation() {
             0 => table.retire(slot),
@@ -123,7 +132,7 @@ fn discard(node: Node, signals: &mut Vec<Signal>, receipt: &mut ExitReceipt) {
     }
 }
 
-fn release(local: &Local, slot: SlotRef, id: Id, flags: u32, more: &More, receipt: &mut ExitReceipt) {
+fn release(local: &Local, slot: SlotRef, id: Id, flags: u32, names: &[Arc<str>], receipt: &mut ExitReceipt) {
     if flags & HAS_TIMERS != 0 {
         receipt.destructor_panics += local.scheduler.timers.release_owner(slot.key());
     }
@@ -131,24 +140,23 @@ fn release(local: &Local, slot: SlotRef, id: Id, flags: u32, more: &More, receip
         receipt.errors += local.scheduler.descriptors.release_owner(id).errors;
     }
     if flags & HAS_NAMES != 0 {
-        receipt.names = local.scheduler.names.release(id, &more.names);
+        receipt.names = local.scheduler.names.release(id, names);
     }
 }
 
 /// Writes of an end that was no ordinary one.
 fn report(slot: SlotRef, id: Id, names: &[Arc<str>], receipt: &ExitReceipt) {
-    if !receipt.reason.is_ordinary() {
-        let spawned_at = slot.spawned_at().map(tracing::field::display);
-        tracing::warn!(lane = %id, ?names, spawned_at, reason = %receipt.reason, "lane ended");
-    }
+    let spawned_at = slot.spawned_at().map(tracing::field::display);
+    tracing::warn!(lane = %id, ?names, spawned_at, reason = %receipt.reason, "lane ended");
 }
 
 /// Tells all who are tied to the lane, those included whose wish was still unread.
-fn tell(id: Id, mut more: More, signals: Vec<Signal>, receipt: &mut ExitReceipt) {
+fn tell(id: Id, more: Option<Box<More>>, signals: Vec<Signal>, receipt: &mut ExitReceipt) {
+    let mut more = more.unwrap_or_default();
     for signal in signals {
         signal::take_note(&mut more, signal);
     }
-    let More { links, watchers, watching, joiners, receiver, .. } = more;
+    let More { links, watchers, watching, joiners, receiver, .. } = *more;
     receipt.destructor_panics += guarded(|| drop(receiver));
     receipt.links = links.len() as u64;
     receipt.watchers = watchers.len() as u64;

@@ -9,7 +9,7 @@
 //! 2. The blocks of class `n` are `n` lines long and aligned to a line, and stay valid for ever.
 
 use std::alloc::Layout;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ptr::NonNull;
 
 use parking_lot::Mutex;
@@ -21,64 +21,124 @@ const LINE: usize = 64;
 /// The largest block that is pooled, in lines.
 const POOLED_MAX: usize = 16;
 /// Blocks that move between a worker and the common pool at a time, and that are made at a time.
-const BATCH: usize = 64;
+const BATCH: u32 = 64;
 
-/// A block that nobody uses.
-struct Free(NonNull<u8>);
+/// Free blocks of one class, each of which holds the address of the next.
+struct Chain {
+    first: Option<NonNull<u8>>,
+    length: u32,
+}
 
-// SAFETY: invariant 1: a free block has one owner, and holds nothing.
-unsafe impl Send for Free {}
+// SAFETY: invariant 1: free blocks have one owner, the chain, and hold nothing else.
+unsafe impl Send for Chain {}
 
-/// Free blocks, by their number of lines less one.
-type Classes = [Vec<Free>; POOLED_MAX];
+impl Chain {
+    const EMPTY: Chain = Chain { first: None, length: 0 };
 
-static COMMON: Mutex<Classes> = Mutex::new([const { Vec::new() }; POOLED_MAX]);
+    #[inline]
+    fn push(&mut self, block: NonNull<u8>) {
+        // SAFETY: invariants 1 and 2: the block is ours, and has room for an address at its start.
+        unsafe { block.cast::<Option<NonNull<u8>>>().write(self.first) };
+        self.first = Some(block);
+        self.length += 1;
+    }
 
-/// A worker's own free blocks.
-#[derive(Default)]
-pub(crate) struct Cache(RefCell<Classes>);
+    #[inline]
+    fn pop(&mut self) -> Option<NonNull<u8>> {
+        let block = self.first?;
+        // SAFETY: a block in a chain was written to by `push`, and not since.
+        self.first = unsafe { block.cast::<Option<NonNull<u8>>>().read() };
+        self.length -= 1;
+        Some(block)
+    }
+
+    /// Takes the first `length` blocks off, or all there are.
+    fn split(&mut self, length: u32) -> Chain {
+        let mut off = Chain::EMPTY;
+        while off.length < length
+            && let Some(block) = self.pop()
+        {
+            off.push(block);
+        }
+        off
+    }
+}
+
+/// What all workers have in common, in chains that are passed on whole.
+type Common = [Vec<Chain>; POOLED_MAX];
+
+static COMMON: Mutex<Common> = Mutex::new([const { Vec::new() }; POOLED_MAX]);
+
+/// A worker's own free blocks, by their number of lines less one.
+pub(crate) struct Cache([Cell<Chain>; POOLED_MAX]);
+
+impl Default for Cache {
+    fn default() -> Cache {
+        Cache([const { Cell::new(Chain::EMPTY) }; POOLED_MAX])
+    }
+}
 
 impl Cache {
     /// Gives everything to the others.
     pub(crate) fn flush(&self) {
         let mut common = COMMON.lock();
-        for (class, blocks) in self.0.borrow_mut().iter_mut().enumerate() {
-            common[class].append(blocks);
+        for (class, chain) in self.0.iter().enumerate() {
+            let chain = chain.replace(Chain::EMPTY);
+            if chain.length != 0 {
+                common[class].push(chain);
+            }
         }
     }
 
-    fn pop(&self, class: usize) -> Free {
-        let blocks = &mut self.0.borrow_mut()[class];
-        if blocks.is_empty() {
-            refill(&mut COMMON.lock()[class], blocks, class);
-        }
-        blocks.pop().unwrap_or_else(|| unreachable!("refilled just now"))
+    #[inline]
+    fn pop(&self, class: usize) -> NonNull<u8> {
+        let mut chain = self.0[class].replace(Chain::EMPTY);
+        let block = match chain.pop() {
+            Some(block) => block,
+            None => refill(&mut chain, class),
+        };
+        self.0[class].set(chain);
+        block
     }
 
-    fn push(&self, class: usize, block: Free) {
-        let blocks = &mut self.0.borrow_mut()[class];
-        blocks.push(block);
-        if blocks.len() >= 4 * BATCH {
-            COMMON.lock()[class].extend(blocks.drain(..2 * BATCH));
+    #[inline]
+    fn push(&self, class: usize, block: NonNull<u8>) {
+        let mut chain = self.0[class].replace(Chain::EMPTY);
+        chain.push(block);
+        if chain.length >= 4 * BATCH {
+            spill(&mut chain, class);
         }
+        self.0[class].set(chain);
     }
 }
 
-/// Moves a batch from the common pool to `blocks`, or makes one.
-fn refill(common: &mut Vec<Free>, blocks: &mut Vec<Free>, class: usize) {
-    if common.is_empty() {
-        let lines = class + 1;
-        let layout = lines_layout(lines * BATCH);
-        let memory = slot::allocate(layout);
-        for number in 0..BATCH {
-            // SAFETY: below the length that was allocated just now.
-            let block = unsafe { memory.add(number * lines * LINE) };
-            blocks.push(Free(block));
-        }
-    } else {
-        let keep = common.len().saturating_sub(BATCH);
-        blocks.extend(common.drain(keep..));
+/// Gets a chain from the common pool, or makes one; takes one block off it.
+#[cold]
+fn refill(chain: &mut Chain, class: usize) -> NonNull<u8> {
+    let known = COMMON.lock()[class].pop();
+    *chain = known.unwrap_or_else(|| make(class));
+    chain.pop().unwrap_or_else(|| unreachable!("no chain in the common pool is empty"))
+}
+
+#[cold]
+fn spill(chain: &mut Chain, class: usize) {
+    for _ in 0..2 {
+        let off = chain.split(BATCH);
+        COMMON.lock()[class].push(off);
     }
+}
+
+/// A batch of fresh blocks.
+fn make(class: usize) -> Chain {
+    let lines = class + 1;
+    let memory = slot::allocate(lines_layout(lines * BATCH as usize));
+    let mut chain = Chain::EMPTY;
+    // The lowest address comes out first.
+    for number in (0..BATCH as usize).rev() {
+        // SAFETY: below the length that was allocated just now.
+        chain.push(unsafe { memory.add(number * lines * LINE) });
+    }
+    chain
 }
 
 const fn lines_layout(lines: usize) -> Layout {
@@ -97,35 +157,47 @@ const fn class_of(layout: Layout) -> Option<usize> {
 }
 
 /// Memory for `layout`, with nothing in it.
+#[inline]
 pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
     let Some(class) = class_of(layout) else { return slot::allocate(layout) };
     context::with_local(|local| match local {
-        Some(local) => local.frames.pop(class).0,
-        None => {
-            let mut common = COMMON.lock();
-            if common[class].is_empty() {
-                let mut fresh = Vec::new();
-                refill(&mut common[class], &mut fresh, class);
-                common[class].append(&mut fresh);
-            }
-            common[class].pop().map(|block| block.0).unwrap_or_else(|| unreachable!("refilled just now"))
-        }
+        Some(local) => local.frames.pop(class),
+        None => allocate_outside(class),
     })
+}
+
+/// For a thread that is no worker.
+#[cold]
+fn allocate_outside(class: usize) -> NonNull<u8> {
+    let mut chain = Chain::EMPTY;
+    let block = refill(&mut chain, class);
+    if chain.length != 0 {
+        COMMON.lock()[class].push(chain);
+    }
+    block
 }
 
 /// Takes memory back.
 ///
 /// # Safety
 /// `memory` came from [`allocate`] with this layout, was not taken back before, and nothing in it is used again.
+#[inline]
 pub(crate) unsafe fn release(memory: NonNull<u8>, layout: Layout) {
     match class_of(layout) {
         // SAFETY: the caller's promise; what is not pooled came from the allocator with this layout.
         None => unsafe { std::alloc::dealloc(memory.as_ptr(), layout) },
         Some(class) => context::with_local(|local| match local {
-            Some(local) => local.frames.push(class, Free(memory)),
-            None => COMMON.lock()[class].push(Free(memory)),
+            Some(local) => local.frames.push(class, memory),
+            None => release_outside(class, memory),
         }),
     }
+}
+
+#[cold]
+fn release_outside(class: usize, memory: NonNull<u8>) {
+    let mut chain = Chain::EMPTY;
+    chain.push(memory);
+    COMMON.lock()[class].push(chain);
 }
 
 #[cfg(test)]
