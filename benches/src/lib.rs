@@ -5,8 +5,8 @@
 //! last line of standard output is one JSON object. A wrong result or a panic anywhere is exit status 1 with a word on
 //! standard error, an unknown workload or key is 2, a workload that Laneway cannot do is 3.
 //!
-//! Read in this order: [`run`] (from the command line to the result line), [`process`] (what the OS says of this process),
-//! [`check`] (right or wrong), [`random`], [`lateness`] (how late, by quantiles), [`workloads`] (the work), [`tokio_twin`].
+//! Read in this order: `run` (from the command line to the result line), `process` (what the OS says of this process),
+//! `check` (right or wrong), `random`, `lateness` (how late, by quantiles), `workloads` (the work), `tokio_twin`.
 
 #![forbid(unsafe_code)]
 

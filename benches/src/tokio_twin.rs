@@ -34,6 +34,7 @@ pub(crate) fn run(mut words: impl Iterator<Item = String>) -> Result<(), Usage> 
 
 async fn latency(plan: Plan) -> Measured {
     let busy = Arc::new(Busy::default());
+    let start = Instant::now();
     let mut tasks = Vec::new();
     for _ in 0..plan.lanes {
         let busy = busy.clone();
@@ -47,26 +48,34 @@ async fn latency(plan: Plan) -> Measured {
             busy.add(turns);
         }));
     }
+    let tickers: Vec<_> = (0..plan.tickers).map(|_| tokio::spawn(tick(plan))).collect();
     if let Some(stuck) = plan.stuck {
         tokio::spawn(async move {
             sleep(stuck.from).await;
             spin(stuck.length);
         });
     }
+    let mut all = Ticks::default();
+    for ticker in tickers {
+        all.join(ticker.await.expect("a task that ticks"));
+    }
+    busy.end();
+    for task in tasks {
+        task.await.expect("a task that was busy");
+    }
+    all.measured(&plan, start, busy.turns())
+}
+
+async fn tick(plan: Plan) -> Ticks {
     let mut interval = interval(PERIOD);
     let mut ticks = Ticks::default();
-    let start = Instant::now();
     let first = interval.tick().await;
     ticks.note(&plan, Duration::ZERO, first.elapsed());
     for _ in 1..plan.ticks {
         let due = interval.tick().await;
         ticks.note(&plan, due - first, due.elapsed());
     }
-    busy.end();
-    for task in tasks {
-        task.await.expect("a task that was busy");
-    }
-    ticks.measured(&plan, start, busy.turns())
+    ticks
 }
 
 /// Tokio, in the version that the lock file names.

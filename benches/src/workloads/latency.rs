@@ -1,8 +1,9 @@
-//! `latency`: how late a lane is that ticks a thousand times a second, while others keep the workers busy.
+//! `latency`: how late lanes are that tick a thousand times a second, while others keep the workers busy.
 //!
 //! The others work in short turns: each spins for `turn_us` and lets others go first. With `stuck=1` one more lane spins
 //! for `stuck_ms` in one poll, from a third of the time on (for another third unless told otherwise), and the ticks are
-//! told apart by whether they were due before, meanwhile, or after. An operation is a tick.
+//! told apart by whether they were due before, meanwhile, or after. What waits in the queue of the worker that is held up
+//! then is chance: with `tickers` above 1, some of them do in every run. An operation is a tick.
 //!
 //! Lateness is from the tick's deadline, on the interval's grid, to where the lane goes on; both runtimes' timers go by
 //! milliseconds, which is in it. The same program for Tokio is in `tokio_twin`, on the same [`Plan`].
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use actors::{Lane, interval, sleep, spawn, time, yield_now};
+use actors::{Address, Lane, interval, sleep, spawn, time, yield_now};
 
 use crate::check::expect_eq;
 use crate::lateness::Lateness;
@@ -22,9 +23,12 @@ pub(crate) const PERIOD: Duration = Duration::from_millis(1);
 /// What is to be done.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
+    pub(crate) tickers: u64,
+    /// The ticks of each.
+    pub(crate) ticks: u64,
+    /// How many work.
     pub(crate) lanes: u64,
     pub(crate) turn: Duration,
-    pub(crate) ticks: u64,
     pub(crate) stuck: Option<Stuck>,
 }
 
@@ -38,6 +42,7 @@ pub(crate) struct Stuck {
 impl Plan {
     pub(crate) fn read(keys: &mut Keys) -> Result<Plan, Usage> {
         let secs = keys.count("secs", 5)?;
+        let tickers = keys.count("tickers", 1)?;
         let lanes = keys.number("lanes", 64)?;
         let turn = Duration::from_micros(keys.count("turn_us", 50)?);
         let third = secs * 1000 / 3;
@@ -47,7 +52,7 @@ impl Plan {
             1 => Some(Stuck { from: Duration::from_millis(third), length }),
             _ => return Err(Usage::new("stuck is 0 or 1")),
         };
-        Ok(Plan { lanes, turn, ticks: secs * 1000, stuck })
+        Ok(Plan { tickers, ticks: secs * 1000, lanes, turn, stuck })
     }
 }
 
@@ -70,11 +75,19 @@ impl Ticks {
         phase.note(late);
     }
 
+    /// Adds those of another.
+    pub(crate) fn join(&mut self, other: Ticks) {
+        self.before.join(other.before);
+        self.during.join(other.during);
+        self.after.join(other.after);
+    }
+
     /// What there is to say, once all has been done.
     pub(crate) fn measured(mut self, plan: &Plan, start: Instant, turns: u64) -> Measured {
-        let mut measured = Measured::since(start, plan.ticks).with("turns", turns);
+        let ticks = plan.tickers * plan.ticks;
+        let mut measured = Measured::since(start, ticks).with("turns", turns);
         let counted = self.before.count() + self.during.count() + self.after.count();
-        expect_eq("the number of ticks", counted, plan.ticks);
+        expect_eq("the number of ticks", counted, ticks);
         if plan.stuck.is_some() {
             for (phase, late) in
                 [("before", &mut self.before), ("during", &mut self.during), ("after", &mut self.after)]
@@ -139,22 +152,21 @@ pub(super) fn prepare(keys: &mut Keys) -> Result<Work, Usage> {
     Ok(on_lane(move |lane| measure(lane, plan)))
 }
 
-async fn measure(mut main: Lane<()>, plan: Plan) -> Measured {
+/// What the main lane is told.
+enum Told {
+    Ticks(Ticks),
+    /// A lane that was busy has ended.
+    Over,
+}
+
+async fn measure(mut main: Lane<Told>, plan: Plan) -> Measured {
     let busy = Arc::new(Busy::default());
-    let done = main.address();
+    let start = Instant::now();
     for _ in 0..plan.lanes {
-        let busy = busy.clone();
-        let worker = async move |_: Lane<()>| {
-            let mut turns = 0;
-            while !busy.is_over() {
-                spin(plan.turn);
-                turns += 1;
-                yield_now().await;
-            }
-            busy.add(turns);
-            done.send(()).await.expect("the main program");
-        };
-        spawn(worker).expect("a lane that is busy");
+        worker(busy.clone(), plan.turn, main.address());
+    }
+    for _ in 0..plan.tickers {
+        ticker(plan, main.address());
     }
     if let Some(stuck) = plan.stuck {
         let body = async move |_: Lane<()>| {
@@ -163,18 +175,48 @@ async fn measure(mut main: Lane<()>, plan: Plan) -> Measured {
         };
         spawn(body).expect("a lane that sticks");
     }
-    let mut interval = interval(PERIOD);
-    let mut ticks = Ticks::default();
-    let start = Instant::now();
-    let first = interval.tick().await;
-    ticks.note(&plan, Duration::ZERO, time::now() - first);
-    for _ in 1..plan.ticks {
-        let due = interval.tick().await;
-        ticks.note(&plan, due - first, time::now() - due);
+    let mut all = Ticks::default();
+    let (mut tickers, mut workers) = (plan.tickers, plan.lanes);
+    while tickers > 0 || workers > 0 {
+        match main.recv().await.expect("a word from a lane") {
+            Told::Over => workers -= 1,
+            Told::Ticks(ticks) => {
+                all.join(ticks);
+                tickers -= 1;
+            }
+        }
+        if tickers == 0 {
+            busy.end();
+        }
     }
-    busy.end();
-    for _ in 0..plan.lanes {
-        main.recv().await.expect("the end of a lane that was busy");
-    }
-    ticks.measured(&plan, start, busy.turns())
+    all.measured(&plan, start, busy.turns())
+}
+
+fn worker(busy: Arc<Busy>, turn: Duration, main: Address<Told>) {
+    let worker = async move |_: Lane<()>| {
+        let mut turns = 0;
+        while !busy.is_over() {
+            spin(turn);
+            turns += 1;
+            yield_now().await;
+        }
+        busy.add(turns);
+        main.send(Told::Over).await.expect("the main program");
+    };
+    spawn(worker).expect("a lane that is busy");
+}
+
+fn ticker(plan: Plan, main: Address<Told>) {
+    let ticker = async move |_: Lane<()>| {
+        let mut interval = interval(PERIOD);
+        let mut ticks = Ticks::default();
+        let first = interval.tick().await;
+        ticks.note(&plan, Duration::ZERO, time::now() - first);
+        for _ in 1..plan.ticks {
+            let due = interval.tick().await;
+            ticks.note(&plan, due - first, time::now() - due);
+        }
+        main.send(Told::Ticks(ticks)).await.expect("the main program");
+    };
+    spawn(ticker).expect("a lane that ticks");
 }
