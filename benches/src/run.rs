@@ -197,8 +197,8 @@ impl Run {
         if let Some(measured) = (self.work)(&runtime) {
             println!("{}", measured.line(LANEWAY, &self.workload, self.workers));
         }
-        // To end a million lanes one by one is no part of the work. The runtime stays in its place meanwhile, where those who
-        // look for leaks find what hangs on it.
+        // To end a million lanes one by one is no part of the work. The runtime stays in its place meanwhile, where
+        // those who look for leaks find it.
         exit(0)
     }
 }

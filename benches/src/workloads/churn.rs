@@ -264,7 +264,7 @@ async fn measure(_main: Lane<()>, world: Arc<World>) -> Measured {
     let start = Instant::now();
     while !world.is_over() {
         // Lanes bear lanes; here it begins, and begins again where a generation was killed off.
-        while world.lives() < world.alive / 2 && !world.is_over() {
+        while world.lives() < world.alive.div_ceil(2) && !world.is_over() {
             world.bear(&mut random);
         }
         sleep(Duration::from_millis(1)).await;
