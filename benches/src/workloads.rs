@@ -6,15 +6,23 @@
 
 mod ask;
 mod big;
+mod churn;
+mod drivers;
 mod echo;
 mod fanin;
+mod http;
 mod idle;
 mod kill;
+pub(crate) mod latency;
+mod monitors;
+mod names;
 mod pairs;
 mod ring;
 mod skynet;
 mod spawn;
+mod timeouts;
 mod timers;
+mod uneven;
 
 use std::process::exit;
 
@@ -24,7 +32,7 @@ use crate::run::{Keys, Usage, Work};
 pub(crate) type Prepare = fn(&mut Keys) -> Result<Work, Usage>;
 
 /// All workloads, by name.
-const ALL: [(&str, Prepare); 15] = [
+const ALL: [(&str, Prepare); 22] = [
     ("pingpong", pairs::one),
     ("pairs", pairs::many),
     ("ring", ring::prepare),
@@ -36,8 +44,15 @@ const ALL: [(&str, Prepare); 15] = [
     ("idle", idle::prepare),
     ("kill", kill::prepare),
     ("timers", timers::prepare),
+    ("churn", churn::prepare),
+    ("timeouts", timeouts::prepare),
+    ("names", names::prepare),
+    ("monitors", monitors::prepare),
+    ("uneven", uneven::prepare),
+    ("latency", latency::prepare),
+    ("drivers", drivers::prepare),
     ("echo", echo::prepare),
-    ("http", http),
+    ("http", http::prepare),
     ("remote_tell", remote_tell),
     ("remote_ask", remote_ask),
 ];
@@ -48,14 +63,9 @@ pub(crate) fn named(name: &str) -> Result<Prepare, Usage> {
     known.map(|(_, prepare)| *prepare).ok_or_else(|| Usage::new(format_args!("unknown workload {name}")))
 }
 
-/// What there is, for the usage line.
-pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    ALL.iter().map(|(name, _)| *name)
-}
-
-fn http(keys: &mut Keys) -> Result<Work, Usage> {
-    keys.number::<u16>("port", 0)?;
-    Ok(not_supported())
+/// What there is, for the usage line: each with a space before it.
+pub(crate) fn listed() -> String {
+    ALL.iter().flat_map(|(name, _)| [" ", name]).collect()
 }
 
 fn remote_tell(keys: &mut Keys) -> Result<Work, Usage> {
@@ -77,4 +87,16 @@ fn not_supported() -> Work {
         eprintln!("not supported");
         exit(3)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_listed_is_there() {
+        let listed = listed();
+        let names: Vec<&str> = listed.split_whitespace().collect();
+        assert!(names.contains(&"skynet") && names.iter().all(|name| named(name).is_ok()), "{listed}");
+    }
 }

@@ -9,13 +9,27 @@ use net::{TcpListener, TcpStream};
 
 use crate::run::{Keys, Usage, Work, spawn_from_outside};
 
-const BUFFER: usize = 4096;
+pub(super) const BUFFER: usize = 4096;
 
 pub(super) fn prepare(keys: &mut Keys) -> Result<Work, Usage> {
+    serve(keys, connection)
+}
+
+/// The lane of a connection is its owner: whatever becomes of either, the other goes too.
+pub(super) fn connection(stream: TcpStream) {
+    spawn(async move |_: Lane<()>| {
+        // Who goes away in the middle has heard enough.
+        let _ = answer(stream).await;
+    })
+    .expect("a lane for the connection");
+}
+
+/// A server on the port that is asked for: says where it listens, and serves until standard input is closed.
+pub(super) fn serve(keys: &mut Keys, connection: fn(TcpStream)) -> Result<Work, Usage> {
     let port: u16 = keys.number("port", 0)?;
     Ok(Box::new(move |runtime| {
         let (say, said) = mpsc::channel();
-        spawn_from_outside(runtime, async move |lane| listen(lane, port, say).await);
+        spawn_from_outside(runtime, async move |lane| listen(lane, port, say, connection).await);
         match said.recv().expect("a port or why not, or a panic that ends the process") {
             Ok(port) => println!("listening {port}"),
             Err(error) => {
@@ -29,7 +43,13 @@ pub(super) fn prepare(keys: &mut Keys) -> Result<Work, Usage> {
     }))
 }
 
-async fn listen(_lane: Lane<()>, port: u16, say: mpsc::Sender<Result<u16, String>>) {
+/// Says the port, or why there is none; then has `connection` take each stream.
+pub(super) async fn listen(
+    _lane: Lane<()>,
+    port: u16,
+    say: mpsc::Sender<Result<u16, String>>,
+    connection: fn(TcpStream),
+) {
     let mut listener = match TcpListener::bind(([127, 0, 0, 1], port)) {
         Ok(listener) => listener,
         Err(error) => {
@@ -40,12 +60,7 @@ async fn listen(_lane: Lane<()>, port: u16, say: mpsc::Sender<Result<u16, String
     say.send(Ok(listener.local_addr().expect("an address").port())).expect("who asked for the port");
     loop {
         let (stream, _) = listener.accept().await.expect("a connection");
-        // The lane of the connection is its owner: whatever becomes of either, the other goes too.
-        spawn(async move |_: Lane<()>| {
-            // Who goes away in the middle has heard enough.
-            let _ = answer(stream).await;
-        })
-        .expect("a lane for the connection");
+        connection(stream);
     }
 }
 
@@ -78,7 +93,7 @@ mod tests {
         let port = taken.local_addr().unwrap().port();
         let runtime = actors::Runtime::builder().workers(1).build().unwrap();
         let (say, said) = mpsc::channel();
-        spawn_from_outside(&runtime, async move |lane| listen(lane, port, say).await);
+        spawn_from_outside(&runtime, async move |lane| listen(lane, port, say, |_| {}).await);
         assert_eq!(said.recv().unwrap(), Err(format!("port {port}: address in use")));
     }
 }
