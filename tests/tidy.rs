@@ -13,6 +13,7 @@ const UNSAFE_FILES: &[&str] = &[
     "runtime/src/context.rs",
     "runtime/src/lane/frame.rs",
     "runtime/src/lane/memory.rs",
+    "runtime/src/lane/pooled.rs",
     "runtime/src/lane/waker.rs",
     "runtime/src/mailbox/node.rs",
     "runtime/src/region.rs",

@@ -192,7 +192,7 @@ impl<M: Send + 'static> Lane<M> {
             Received::Message(message) => Some(Some(message)),
             Received::Down(down) => {
                 let make = self.more.as_mut()?.downs.remove(&down.reference.number)?;
-                Some(Some(make(*down)))
+                Some(Some(make(down.into_inner())))
             }
             Received::Exit(exit) => {
                 let make = self.more.as_mut()?.exits.as_mut()?;

@@ -15,6 +15,7 @@ pub(crate) mod few;
 pub(crate) mod frame;
 pub(crate) mod memory;
 pub(crate) mod own;
+pub(crate) mod pooled;
 pub(crate) mod waker;
 pub(crate) mod watch;
 pub(crate) mod watching;
@@ -22,6 +23,8 @@ pub(crate) mod word;
 
 use frame::{Frame, LaneType};
 use own::{COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, Own, TRAPS_EXITS};
+
+pub use pooled::Pooled;
 
 use crate::context;
 use crate::exit::{ExitReason, IntoExit};

@@ -15,7 +15,7 @@
 //!
 //! # Where unsafe code is
 //!
-//! In `region`, `slot`, `context`, `mailbox/node`, `lane/frame`, `lane/memory`, `lane/waker` and `reply/cell` alone. Each says
+//! In `region`, `slot`, `context`, `mailbox/node`, `lane/frame`, `lane/memory`, `lane/pooled`, `lane/waker` and `reply/cell` alone. Each says
 //! at its head which invariants its blocks rely on.
 
 #[cfg(not(loom))]

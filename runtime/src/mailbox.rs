@@ -23,6 +23,7 @@ use node::{List, Node};
 use crate::context;
 use crate::exit::ExitReason;
 use crate::id::{Id, StaleId};
+use crate::lane::Pooled;
 use crate::lane::own::{DOOMED, Own, RECEIVES_BY_WAKER, WANTS_MAIL};
 use crate::lane::waker::waker;
 use crate::lane::word::{self, Pushed, Refused, Taken, Weight};
@@ -330,7 +331,7 @@ pub enum Received<M> {
     /// A message.
     Message(M),
     /// A lane that is watched has ended.
-    Down(Box<Down>),
+    Down(Pooled<Down>),
     /// An exit signal, trapped.
     Exit(Exit),
     /// Somebody asked the lane to stop; all that was queued before has been received.
@@ -472,7 +473,10 @@ impl<M: Send + 'static> Inbox<M> {
     fn open_signal(&self, node: Node) -> Received<M> {
         match node.take::<Signal>() {
             Ok(Signal::Down(down)) => Received::Down(down),
-            Ok(Signal::Exit(signal)) => Received::Exit(Exit { from: signal.from, reason: signal.reason }),
+            Ok(Signal::Exit(signal)) => {
+                let signal = signal.into_inner();
+                Received::Exit(Exit { from: signal.from, reason: signal.reason })
+            }
             Ok(Signal::Stop(reason)) => {
                 let before = self.within(|_, own| own.more().stopped.replace(reason.clone()));
                 drop(before);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::inspect::Inspection;
+use crate::lane::Pooled;
 use crate::lane::own::{DOOMED, More, Own, TRAPS_EXITS};
 use crate::mailbox::node::Node;
 use crate::receipt::ExitReceipt;
@@ -50,7 +51,7 @@ pub struct Exit {
 #[derive(Debug)]
 pub(crate) enum Signal {
     /// End, unless it is trapped.
-    Exit(Box<ExitSignal>),
+    Exit(Pooled<ExitSignal>),
     Link {
         from: Id,
     },
@@ -66,7 +67,7 @@ pub(crate) enum Signal {
         watcher: Id,
         number: u64,
     },
-    Down(Box<Down>),
+    Down(Pooled<Down>),
     /// Answer once the lane is gone.
     Join(Answerer<ExitReason>),
     /// Say whom the lane is tied to.
@@ -130,7 +131,7 @@ pub(crate) fn take_note(more: &mut More, signal: Signal) {
 }
 
 /// What of an exit signal waits in the inbox: all of it where exits are trapped.
-fn exit(own: &mut Own, signal: Box<ExitSignal>) -> Option<Box<ExitSignal>> {
+fn exit(own: &mut Own, signal: Pooled<ExitSignal>) -> Option<Pooled<ExitSignal>> {
     let from = signal.from;
     if signal.linked && own.more.as_mut().is_none_or(|more| more.links.remove(&from).is_none()) {
         // The link was taken back while the signal was under way.
@@ -145,10 +146,10 @@ fn exit(own: &mut Own, signal: Box<ExitSignal>) -> Option<Box<ExitSignal>> {
     if signal.reason == ExitReason::Normal && !signal.to_itself {
         return None;
     }
-    doom(own, signal.reason)
+    doom(own, signal.into_inner().reason)
 }
 
-fn doom(own: &mut Own, reason: ExitReason) -> Option<Box<ExitSignal>> {
+fn doom(own: &mut Own, reason: ExitReason) -> Option<Pooled<ExitSignal>> {
     own.flags |= DOOMED;
     own.more().doomed.get_or_insert(reason);
     None

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use super::Pooled;
 use super::own::{COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, More, Own};
 use super::watch;
 use crate::context;
@@ -151,12 +152,12 @@ fn report(slot: SlotRef, id: Id, names: &[Arc<str>], receipt: &ExitReceipt) {
 }
 
 /// Tells all who are tied to the lane, those included whose wish was still unread.
-fn tell(id: Id, more: Option<Box<More>>, signals: Vec<Signal>, receipt: &mut ExitReceipt) {
+fn tell(id: Id, more: Option<Pooled<More>>, signals: Vec<Signal>, receipt: &mut ExitReceipt) {
     let mut more = more.unwrap_or_default();
     for signal in signals {
         signal::take_note(&mut more, signal);
     }
-    let More { links, watchers, watching, joiners, receiver, .. } = *more;
+    let More { links, watchers, watching, joiners, receiver, .. } = more.into_inner();
     receipt.destructor_panics += guarded(|| drop(receiver));
     receipt.links = links.len() as u64;
     receipt.watchers = watchers.len() as u64;

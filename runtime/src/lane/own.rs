@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
+use super::Pooled;
 use super::few::Few;
 use super::frame::Frame;
 use super::watching::Watching;
@@ -22,7 +23,7 @@ pub(crate) struct Own {
     /// What was taken from the mailbox and not handled yet.
     pub(crate) inbox: List,
     /// What most lanes do not need.
-    pub(crate) more: Option<Box<More>>,
+    pub(crate) more: Option<Pooled<More>>,
     /// The tick for which an alarm stands in the timer wheel, 0 for none (see `time.rs`).
     pub(crate) alarm: u64,
     /// The timer behind `alarm`; one that has fired names nothing.

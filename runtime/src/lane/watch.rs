@@ -13,6 +13,7 @@ use crate::context;
 use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::inspect::Inspection;
+use crate::lane::Pooled;
 use crate::lane::word::{Pushed, Weight};
 use crate::mailbox::node::{self, Node};
 use crate::peer;
@@ -75,13 +76,13 @@ pub(crate) fn send_exit(to: Id, from: Id, reason: ExitReason, linked: bool) {
         route.exit(to, from, reason);
     } else {
         let to_itself = context::current_id() == Some(to);
-        deliver(to, Signal::Exit(Box::new(ExitSignal { from, reason, linked, to_itself })), Weight::Urgent);
+        deliver(to, Signal::Exit(Pooled::new(ExitSignal { from, reason, linked, to_itself })), Weight::Urgent);
     }
 }
 
 /// Tells a watcher that what it watched is gone; a watcher that is gone does not hear it.
 pub(crate) fn send_down(reference: MonitorRef, id: Id, reason: ExitReason, receipt: Option<Arc<ExitReceipt>>) {
-    let down = Box::new(Down { reference, id, reason, receipt });
+    let down = Pooled::new(Down { reference, id, reason, receipt });
     deliver(reference.watcher, Signal::Down(down), Weight::Exempt);
 }
 

@@ -18,10 +18,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use parking_lot::Mutex;
 
 use crate::context;
+use crate::lane::Pooled;
 use crate::lane::word::{EMPTY, FIRST_NODE, LAST_NODE, LaneWord, Pushed, Refused, Weight};
 use crate::region::{Region, Zeroed};
 
-/// Bytes of a payload that lies in the node itself; a larger one is boxed.
+/// Bytes of a payload that lies in the node itself; a larger one is [`Pooled`].
 const INLINE: usize = 48;
 
 #[repr(C, align(64))]
@@ -56,14 +57,14 @@ impl<T: Send + 'static> KindOf<T> {
 }
 
 /// # Safety
-/// `payload` holds a `T`, in itself or boxed as [`KindOf::INLINE`] says, which is not used again.
+/// `payload` holds a `T`, in itself or pooled as [`KindOf::INLINE`] says, which is not used again.
 unsafe fn drop_payload<T: Send + 'static>(payload: *mut u8) {
     if KindOf::<T>::INLINE {
         // SAFETY: the caller's promise.
         unsafe { payload.cast::<T>().drop_in_place() }
     } else {
         // SAFETY: the caller's promise.
-        unsafe { payload.cast::<Box<T>>().drop_in_place() }
+        unsafe { payload.cast::<Pooled<T>>().drop_in_place() }
     }
 }
 
@@ -90,8 +91,8 @@ impl Node {
             // SAFETY: as above, and the payload is large and aligned enough, which `INLINE` says.
             unsafe { payload.cast::<T>().write(value) };
         } else {
-            // SAFETY: as above; a box is one word.
-            unsafe { payload.cast::<Box<T>>().write(Box::new(value)) };
+            // SAFETY: as above; it is one word.
+            unsafe { payload.cast::<Pooled<T>>().write(Pooled::new(value)) };
         }
         Node(index)
     }
@@ -118,7 +119,7 @@ impl Node {
             Some(unsafe { &*payload.cast::<T>() })
         } else {
             // SAFETY: as above.
-            let boxed = unsafe { &*payload.cast::<Box<T>>() };
+            let boxed = unsafe { &*payload.cast::<Pooled<T>>() };
             Some(boxed)
         }
     }
@@ -136,7 +137,7 @@ impl Node {
             unsafe { payload.cast::<T>().read() }
         } else {
             // SAFETY: as above.
-            *unsafe { payload.cast::<Box<T>>().read() }
+            unsafe { payload.cast::<Pooled<T>>().read() }.into_inner()
         };
         release(node.0);
         Ok(value)

@@ -12,10 +12,12 @@
 //! # What always holds
 //! 1. The crew is only small while its operations are short. Once they take long, once the crew has nothing left to do,
 //!    or once it makes no progress though there is work, all workers are of it.
-//! 2. Who stands by looks every [`LOOK_EVERY`] whether the crew makes progress, so no lane waits much longer than that
+//! 2. A worker that finds no work while the others go on with many short operations does not sleep but naps: it is not
+//!    woken for a lane that is done before it is awake.
+//! 3. Who stands by or naps looks every [`LOOK_EVERY`] whether the crew makes progress, so no lane waits much longer than that
 //!    for a crew that is held up.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -51,6 +53,8 @@ pub(crate) struct Crew {
     pause: Duration,
     /// Which way the next trial goes, where both are open.
     smaller_next: bool,
+    /// When operations were reported last, and how many there were.
+    reported: (Instant, u64),
 }
 
 #[derive(Debug)]
@@ -63,7 +67,13 @@ enum Step {
 impl Crew {
     pub(crate) fn new(all: usize, now: Instant) -> Crew {
         let step = Step::Pause { until: now };
-        Crew { all, size: all, step, trial: None, pause: PAUSE, smaller_next: true }
+        Crew { all, size: all, step, trial: None, pause: PAUSE, smaller_next: true, reported: (now, 0) }
+    }
+
+    /// Whether the pace since the last report is that of short operations.
+    fn is_brisk(&mut self, now: Instant, operations: u64) -> bool {
+        let (then, before) = std::mem::replace(&mut self.reported, (now, operations));
+        pace(operations - before, now - then) >= BUSY
     }
 
     /// So many operations have been done in all; the size of the crew from now on.
@@ -129,6 +139,10 @@ pub(crate) struct StandBy {
     operations: AtomicU64,
     /// As many workers as there are.
     all: usize,
+    /// Whether operations are many and short.
+    brisk: AtomicBool,
+    /// Workers that stand by or nap.
+    resting: AtomicUsize,
     enabled: bool,
 }
 
@@ -140,6 +154,8 @@ impl StandBy {
             changed: Condvar::new(),
             operations: AtomicU64::new(0),
             all,
+            brisk: AtomicBool::new(false),
+            resting: AtomicUsize::new(0),
             enabled: enabled && all > 1,
         }
     }
@@ -165,8 +181,33 @@ impl StandBy {
         let operations = self.operations.fetch_add(operations, Ordering::Relaxed) + operations;
         // Who finds another at it leaves it to them.
         let Some(mut crew) = self.crew.try_lock() else { return };
-        let size = crew.observe(now(), operations);
+        let now = now();
+        self.brisk.store(crew.is_brisk(now, operations), Ordering::Relaxed);
+        let size = crew.observe(now, operations);
         self.set(size);
+    }
+
+    /// Waits for a moment, where operations are many and short and somebody else is at them; false where the worker is
+    /// to sleep, as nobody else minds sockets and timers. `at_work` counts the workers that neither sleep nor search.
+    ///
+    /// A worker that finds no work is so spared to be put to sleep and woken for a lane that is done before it is awake.
+    pub(crate) fn nap<T>(&self, at_work: impl FnOnce() -> usize, begin: impl FnOnce() -> T) -> bool {
+        if !self.brisk.load(Ordering::Relaxed) {
+            return false;
+        }
+        // ORDER: SeqCst: of two who do this at a time at least one sees the other and goes on.
+        let resting = self.resting.fetch_add(1, Ordering::SeqCst) + 1;
+        let naps = at_work() > resting;
+        if naps {
+            begin();
+            let before = self.operations.load(Ordering::Relaxed);
+            self.changed.wait_for(&mut self.crew.lock(), LOOK_EVERY);
+            if self.operations.load(Ordering::Relaxed) == before {
+                self.brisk.store(false, Ordering::Relaxed);
+            }
+        }
+        self.resting.fetch_sub(1, Ordering::SeqCst);
+        naps
     }
 
     /// Sees to it that all workers are of the crew.
@@ -186,10 +227,13 @@ impl StandBy {
 
     /// Waits for a moment, less where the crew grows.
     pub(crate) fn wait(&self) {
+        self.resting.fetch_add(1, Ordering::SeqCst);
         let mut crew = self.crew.lock();
         if self.size.load(Ordering::Relaxed) < self.all {
             self.changed.wait_for(&mut crew, LOOK_EVERY);
         }
+        drop(crew);
+        self.resting.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Lets everybody go who stands by.

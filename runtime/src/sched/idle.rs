@@ -116,6 +116,13 @@ impl Idle {
         word & (1 << worker) == 0
     }
 
+    /// How many workers are awake and do not search: a hint.
+    pub(crate) fn at_work(&self) -> usize {
+        let word = self.word.load(Ordering::Relaxed);
+        let awake = self.workers - (word & SLEEPING).count_ones();
+        (awake as usize).saturating_sub(searching(word) as usize)
+    }
+
     /// Whether, beside the caller, somebody is awake who does not search: a hint.
     pub(crate) fn another_is_awake(&self) -> bool {
         let word = self.word.load(Ordering::Relaxed);

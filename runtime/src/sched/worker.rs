@@ -277,12 +277,7 @@ impl Local {
     /// Waits, not being of the crew, until that changes, or for a moment.
     fn stand_by(&self, rounds: &mut Rounds) {
         self.hand_over();
-        if std::mem::take(&mut rounds.searching) && self.scheduler.idle.stop_searching() {
-            // Others may have counted on this search. One of the crew takes it over, unless all of it is awake.
-            if let Some(worker) = self.scheduler.idle.wake_one() {
-                self.scheduler.unpark(worker);
-            }
-        }
+        self.give_up_search(rounds);
         let before = self.scheduler.metrics.turns();
         self.scheduler.stand_by.wait();
         // The crew is held up: there may be lanes, sockets and timers that nobody sees to.
@@ -291,9 +286,25 @@ impl Local {
         }
     }
 
+    fn give_up_search(&self, rounds: &mut Rounds) {
+        if std::mem::take(&mut rounds.searching)
+            && self.scheduler.idle.stop_searching()
+            && let Some(worker) = self.scheduler.idle.wake_one()
+        {
+            // Others may have counted on this search: somebody else takes it over, unless all are awake.
+            self.scheduler.unpark(worker);
+        }
+    }
+
     fn sleep(&self, rounds: &mut Rounds) {
         self.scheduler.turn_driver(self.index);
         if !self.queue.is_empty() || self.next_is_set() {
+            return;
+        }
+        // Whoever is at work comes to what is pushed, and looks once more before it sleeps: nobody needs our search.
+        let at_work = || self.scheduler.idle.at_work() + usize::from(rounds.searching);
+        if self.scheduler.stand_by.nap(at_work, || rounds.searching && self.scheduler.idle.stop_searching()) {
+            rounds.searching = false;
             return;
         }
         self.scheduler.stand_by.all_hands(|| self.scheduler.env.now());
