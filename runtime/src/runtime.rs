@@ -30,7 +30,7 @@ use crate::sched::parker::Parker;
 use crate::sched::queue::queues;
 use crate::sched::{Scheduler, worker};
 use crate::slot::{self, SlotRef, Table};
-use crate::time::Timers;
+use crate::time::timers::Timers;
 
 /// The code runs in no runtime: neither in a lane nor inside [`Runtime::block_on`] or [`Handle::enter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

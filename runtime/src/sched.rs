@@ -1,7 +1,7 @@
 //! The scheduler: workers that run lanes, and how a lane that was woken gets to one of them.
 //!
 //! Owns: [`Scheduler`], what the workers of a runtime share. Read on in `worker` (the main loop), `idle` (who sleeps),
-//! `queue`, `turn`, `parker`.
+//! `queue`, `batch`, `turn`, `parker`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 
+pub(crate) mod batch;
 pub(crate) mod crew;
 pub(crate) mod idle;
 pub(crate) mod parker;
@@ -26,7 +27,7 @@ use crate::metrics::Counters;
 use crate::name::Names;
 use crate::panic::contain;
 use crate::slot::{SlotRef, Table, Vacant};
-use crate::time::Timers;
+use crate::time::timers::{Due, Timers};
 
 /// What the workers of a runtime share.
 pub(crate) struct Scheduler {
@@ -196,7 +197,20 @@ impl Scheduler {
             }
             wake_all(wakers);
         }
-        self.timers.fire_due(&*self.env);
+        self.fire_timers();
+    }
+
+    /// Fires the timers that are due; what they wake is this worker's.
+    fn fire_timers(&self) {
+        context::with_local(|local| {
+            if let Some(local) = local {
+                let lanes = |due: &[Due]| {
+                    let key = |due: &Due| if let Due::Owner(key) = due { Some(*key) } else { None };
+                    local.wake_batch(due.iter().filter_map(key));
+                };
+                self.timers.fire_due(&*self.env, &local.batch.room, lanes);
+            }
+        });
     }
 
     /// Sleeps until there is work: in a driver where one is free, which then also minds the timers. The worker counts as
@@ -238,7 +252,7 @@ impl Scheduler {
                     self.unpark(other);
                 }
                 wake_all(wakers);
-                self.timers.fire_due(&*self.env);
+                self.fire_timers();
                 searches
             }
         }

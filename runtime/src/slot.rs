@@ -7,7 +7,7 @@
 //! # Invariants
 //! 1. A pointer to a slot stays valid for ever; its atomics may be read at any time by anyone, with any stale key.
 //! 2. [`Slot::own`] is touched only by whoever holds `RUNNING` of `word` (see `lane/word.rs`), or by the spawner
-//!    before it queues the lane for the first time.
+//!    before it queues the lane for the first time, or by whoever has woken the lane and not queued it yet ([`Woken`]).
 //! 3. A slot is in at most one free list, and only while it is dead.
 //! 4. A generation is used by one tenant only. After 65 535 the slot is retired: no free list holds it ever again.
 //! 5. A page whose slots are all retired may be zeroed at any time: a zeroed slot has generation 0, which no id bears,
@@ -26,9 +26,10 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{Mutex, RwLock};
 
 use crate::id::{Id, Namespace};
-use crate::lane::frame::LaneType;
+use crate::lane::frame::{Frame, LaneType};
+use crate::lane::memory;
 use crate::lane::own::Own;
-use crate::lane::word::LaneWord;
+use crate::lane::word::{LaneWord, OnWake};
 use crate::region::{Region, Zeroed};
 use crate::sched::Scheduler;
 
@@ -130,15 +131,43 @@ impl Slot {
         Some(unsafe { place.as_ref() })
     }
 
+    /// Has the processor fetch the slot, which is about to be needed.
+    pub(crate) fn prefetch(&self) {
+        memory::prefetch_lines(ptr::from_ref(self).cast(), size_of::<Slot>());
+    }
+
     /// What the slot keeps for its owner.
     ///
     /// # Safety
-    /// The caller holds `RUNNING` of this slot or has allocated it and not published it yet (invariant 2), and lets
-    /// the reference end before it calls anything that may ask for another.
+    /// The caller holds `RUNNING` of this slot, has allocated it and not published it yet, or has woken it and not queued
+    /// it yet (invariant 2), and lets the reference end before it calls anything that may ask for another.
     #[expect(clippy::mut_from_ref, reason = "the caller owns the cell by the state word, not by a borrow")]
     pub(crate) unsafe fn own(&self) -> &mut Own {
         // SAFETY: the caller's promise excludes every other reference.
         unsafe { &mut *self.own.0.get() }
+    }
+}
+
+/// A lane that was woken and is in no queue yet: its holder alone may queue it.
+#[must_use]
+pub(crate) struct Woken(SlotRef);
+
+impl Woken {
+    /// Wakes whoever lives in a slot; `None` where there is nothing to queue.
+    pub(crate) fn wake(slot: SlotRef) -> Option<Woken> {
+        (slot.word.wake() == OnWake::Schedule).then_some(Woken(slot))
+    }
+
+    /// Has the processor fetch the lane's future.
+    pub(crate) fn prefetch(&self) {
+        // SAFETY: invariant 2: the lane is woken and in no queue, so nobody runs it before our holder queues it.
+        let own = unsafe { self.0.own() };
+        own.frame.iter().for_each(Frame::prefetch);
+    }
+
+    /// The lane, which must now be queued.
+    pub(crate) fn into_slot(self) -> SlotRef {
+        self.0
     }
 }
 

@@ -1,200 +1,59 @@
 //! Time as lanes use it: sleep, timeout, interval, and calls to be made later.
 //!
-//! Owns: a runtime's timer wheel and the futures on it. The wheel ticks in milliseconds; nothing fires early, and a
+//! Owns: the futures on a runtime's timers (see `timers`). The wheel ticks in milliseconds; nothing fires early, and a
 //! deadline between two ticks fires at the later one. A timer belongs to the lane that set it and goes with it.
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
+pub(crate) mod timers;
 pub(crate) mod wheel;
 
-use wheel::{TimerKey, Wheel};
+use timers::{Set, tick_of};
+use wheel::TimerKey;
 
 use crate::context;
-use crate::env::{Env, Instant};
+use crate::env::Instant;
 use crate::id::{Id, Namespace};
-use crate::lane::own::HAS_TIMERS;
+use crate::lane::own::{HAS_TIMERS, Own};
 use crate::lane::waker::waker;
-use crate::panic::contain;
 use crate::runtime::NotInRuntime;
 use crate::sched::Scheduler;
-use crate::slot;
+use crate::sched::worker::Local;
+use crate::slot::{self, SlotRef};
 
-const NANOS_PER_TICK: u64 = 1_000_000;
-/// Timers that are fired or released between two releases of the wheel's lock.
-const SLICE: usize = 256;
 /// From this length on a deadline may be set by the cheaper clock.
 const LENIENT: Duration = Duration::from_secs(1);
-/// The tick of "never".
-const NEVER: u64 = u64::MAX;
 
-/// What happens when a timer fires.
-enum Due {
-    Wake(Waker),
-    Run(Box<dyn FnOnce() + Send>),
-}
-
-/// The timers of a runtime.
-pub(crate) struct Timers {
-    wheel: Mutex<Wheel<Due>>,
-    /// No timer fires before this tick.
-    next: AtomicU64,
-    /// Until when each driver sleeps, in nanoseconds; 0 while it does not. Changed under the lock of the wheel, so that
-    /// a timer is either seen by the driver that goes to sleep, or its setter sees the sleeper.
-    sleepers: Vec<AtomicU64>,
-}
-
-fn tick_of(deadline: Instant) -> u64 {
-    deadline.as_nanos().div_ceil(NANOS_PER_TICK)
-}
-
-impl Timers {
-    pub(crate) fn new(now: Instant, drivers: usize) -> Timers {
-        Timers {
-            wheel: Mutex::new(Wheel::new(now.as_nanos() / NANOS_PER_TICK)),
-            next: AtomicU64::new(NEVER),
-            sleepers: (0..drivers).map(|_| AtomicU64::new(0)).collect(),
-        }
-    }
-
-    fn note_next(&self, wheel: &Wheel<Due>) {
-        // ORDER: Relaxed: a hint. Whoever sleeps computes its deadline from the wheel itself.
-        self.next.store(wheel.next_expiry().unwrap_or(NEVER), Ordering::Relaxed);
-    }
-
-    /// Fires what is due by the clock, which is not looked at where nothing stands.
-    pub(crate) fn fire_due(&self, env: &dyn Env) {
-        let next = self.next.load(Ordering::Relaxed);
-        if next != NEVER {
-            let now = env.now();
-            if next <= now.as_nanos() / NANOS_PER_TICK {
-                self.fire(now);
-            }
-        }
-    }
-
-    /// Fires what is due, without holding the lock meanwhile.
-    fn fire(&self, now: Instant) {
-        let mut expired = Vec::new();
-        let mut more = true;
-        while more {
-            let mut wheel = self.wheel.lock();
-            more = wheel.advance(now.as_nanos() / NANOS_PER_TICK, SLICE, &mut expired);
-            self.note_next(&wheel);
-            drop(wheel);
-            for due in expired.drain(..) {
-                let unharmed = contain(|| match due {
-                    Due::Wake(waker) => waker.wake(),
-                    Due::Run(call) => call(),
-                });
-                if !unharmed {
-                    tracing::error!("what a timer called panicked");
-                }
-            }
-        }
-    }
-
-    /// Cancels what a lane still has: how many destructors of what was to be called panicked.
-    pub(crate) fn release_owner(&self, owner: u32) -> u64 {
-        let mut released = Vec::new();
-        let mut panics = 0;
-        loop {
-            let in_slice = self.wheel.lock().release_owner(owner, SLICE, &mut released);
-            for due in released.drain(..) {
-                panics += u64::from(!contain(|| drop(due)));
-            }
-            if in_slice < SLICE {
-                return panics;
-            }
-        }
-    }
-
-    /// Drops all timers: the runtime has ended, and nothing fires any more.
-    pub(crate) fn clear(&self) {
-        let mut dropped = Vec::new();
-        let mut wheel = self.wheel.lock();
-        while wheel.advance(NEVER, SLICE, &mut dropped) {}
-        drop(wheel);
-        for due in dropped {
-            contain(|| drop(due));
-        }
-    }
-
-    /// How many timers stand, and how many of them a lane has.
-    pub(crate) fn count(&self) -> usize {
-        self.wheel.lock().len()
-    }
-
-    pub(crate) fn owned_by(&self, owner: u32) -> usize {
-        self.wheel.lock().owned_by(owner)
-    }
-
-    /// A driver goes to sleep: until when at the latest.
-    pub(crate) fn sleep_until(&self, driver: usize) -> Option<Instant> {
-        let wheel = self.wheel.lock();
-        let next = wheel.next_expiry().map(|tick| tick.saturating_mul(NANOS_PER_TICK));
-        // A timer beside one that was alone in its slot makes the slot due before either: whoever sleeps until then is
-        // to find it due, or would sleep until then again, and again. And where timers were cancelled since the last note,
-        // one that is set from now on must be compared with how long we sleep, or it passes for later than that.
-        self.note_next(&wheel);
-        // ORDER: Relaxed, here and in `awake` and `sleeper_beyond`: the lock orders those that must not miss each other.
-        self.sleepers[driver].store(next.unwrap_or(NEVER), Ordering::Relaxed);
-        drop(wheel);
-        next.map(Instant::from_nanos)
-    }
-
-    pub(crate) fn awake(&self, driver: usize) {
-        self.sleepers[driver].store(0, Ordering::Relaxed);
-    }
-
-    fn set(&self, deadline: Instant, owner: Option<u32>, due: Due) -> (TimerKey, Option<usize>) {
-        let tick = tick_of(deadline);
-        let mut wheel = self.wheel.lock();
-        let key = wheel.insert(tick, owner, due);
-        let mut sleeper = None;
-        if tick < self.next.load(Ordering::Relaxed) {
-            self.note_next(&wheel);
-            let until = |driver: &AtomicU64| driver.load(Ordering::Relaxed);
-            let earliest =
-                self.sleepers.iter().enumerate().filter(|(_, d)| until(d) != 0).min_by_key(|(_, d)| until(d));
-            sleeper = earliest.filter(|(_, d)| until(d) > deadline.as_nanos()).map(|(driver, _)| driver);
-        }
-        (key, sleeper)
-    }
-
-    fn cancel(&self, key: TimerKey) -> bool {
-        let cancelled = self.wheel.lock().cancel(key);
-        // Dropped here, outside of the lock: what was to be called is the user's.
-        cancelled.is_some()
-    }
-}
-
-impl fmt::Debug for Timers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Timers").field("count", &self.count()).finish()
-    }
-}
-
-/// Sets a timer that the current lane, if any, owns.
-fn set(scheduler: &Scheduler, deadline: Instant, due: Due) -> TimerKey {
-    let owner = context::with_current(|local, slot, own| {
-        // A lane's timers are in the wheel of its own runtime.
-        if !std::ptr::eq(&*local.scheduler, scheduler) {
-            return None;
-        }
-        own.flags |= HAS_TIMERS;
-        Some(slot.key())
-    });
-    let (key, sleeper) = scheduler.timers.set(deadline, owner.flatten(), due);
-    if let Some(driver) = sleeper {
+/// Wakes the driver that would sleep beyond a timer that was set.
+fn rouse(scheduler: &Scheduler, set: &Set) {
+    if let Some(driver) = set.sleeper {
         scheduler.unparkers[driver].unpark();
     }
-    key
+}
+
+/// Runs `f` with the current lane, if it is one of `scheduler`'s: a lane's timers are in the wheel of its own runtime.
+fn with_lane_of<R>(scheduler: &Scheduler, f: impl FnOnce(SlotRef, &mut Own) -> R) -> Option<R> {
+    let of_ours = |local: &Local, slot, own: &mut Own| {
+        let ours = std::ptr::eq(&*local.scheduler, scheduler);
+        ours.then(|| f(slot, own))
+    };
+    context::with_current(of_ours).flatten()
+}
+
+/// The turn under way, by its number; 0 where there is none.
+fn present_turn() -> u64 {
+    context::with_local(|local| match local {
+        Some(local) if local.current.get().is_some() => local.turn.number(),
+        _ => 0,
+    })
+}
+
+/// The turn in which a deadline so far from now needs no look at the clock; 0 for none.
+fn turn_for(length: Duration) -> u64 {
+    if length.is_zero() { 0 } else { present_turn() }
 }
 
 /// What time it is for the runtime that this code runs in.
@@ -213,7 +72,13 @@ pub fn now() -> Instant {
 /// # Panics
 /// Outside of a runtime.
 pub fn sleep(length: Duration) -> Sleep {
-    sleep_until(now() + length)
+    let ahead_in = turn_for(length);
+    context::with_scheduler(|scheduler| match scheduler {
+        Some(scheduler) => {
+            Sleep { deadline: scheduler.env.now() + length, home: Home::of(scheduler), ahead_in, registered: None }
+        }
+        None => panic!("{NotInRuntime}"),
+    })
 }
 
 /// Ready once `deadline` has come.
@@ -221,7 +86,7 @@ pub fn sleep(length: Duration) -> Sleep {
 /// # Panics
 /// Outside of a runtime.
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep { deadline, home: Home::current(), registered: None }
+    Sleep { deadline, home: Home::current(), ahead_in: 0, registered: None }
 }
 
 /// The runtime of a timer, found without counting references: on its own workers at once, elsewhere by its table.
@@ -261,13 +126,17 @@ impl Home {
 pub struct Sleep {
     deadline: Instant,
     home: Home,
+    /// The turn in which the deadline was reckoned from the clock and lay ahead, which spares a first poll in that turn a
+    /// look; 0 for none.
+    ahead_in: u64,
     registered: Option<Registered>,
 }
 
-/// A timer that was set for a sleep.
+/// A timer that was set for a sleep. While its tick has not fired it stands, or is about to wake the sleeper.
 struct Registered {
     key: TimerKey,
-    waker: Waker,
+    /// Whom it wakes; `None` for the lane itself.
+    waker: Option<Waker>,
     /// The lane that set it, whose end takes it back. A later tenant of the slot has the same waker.
     by: Option<Id>,
 }
@@ -282,12 +151,53 @@ impl Sleep {
     pub fn reset(&mut self, deadline: Instant) {
         self.unregister();
         self.deadline = deadline;
+        self.ahead_in = 0;
     }
 
     fn unregister(&mut self) {
         if let Some(registered) = self.registered.take() {
             self.home.with(|scheduler| scheduler.timers.cancel(registered.key));
         }
+    }
+
+    fn poll_on(&mut self, scheduler: &Scheduler, cx: &Context<'_>) -> Poll<()> {
+        let timers = &scheduler.timers;
+        if tick_of(self.deadline) <= timers.fired() {
+            // It fired if it was set: there is nothing to take back.
+            self.registered = None;
+            return Poll::Ready(());
+        }
+        let lane = with_lane_of(scheduler, |slot, own| {
+            own.flags |= HAS_TIMERS;
+            (slot.key(), waker(slot).will_wake(cx.waker()))
+        });
+        let (owner, wakes_owner) = lane.map_or((None, false), |(key, wakes_owner)| (Some(key), wakes_owner));
+        let by = context::current_id();
+        let stands = self.registered.as_ref().is_some_and(|timer| {
+            timer.by == by && timer.waker.as_ref().map_or(wakes_owner, |waker| waker.will_wake(cx.waker()))
+        });
+        if stands {
+            return Poll::Pending;
+        }
+        if let Some(timer) = self.registered.take() {
+            timers.cancel(timer.key);
+        }
+        let ahead_in = std::mem::take(&mut self.ahead_in);
+        let lies_ahead = ahead_in != 0 && ahead_in == present_turn();
+        if !lies_ahead && scheduler.env.now() >= self.deadline {
+            return Poll::Ready(());
+        }
+        let (set, waker) = match owner {
+            Some(owner) if wakes_owner => (timers.set_wake(self.deadline, owner), None),
+            _ => {
+                let waker = cx.waker().clone();
+                (timers.set_waker(self.deadline, owner, waker.clone()), Some(waker))
+            }
+        };
+        let Some(set) = set else { return Poll::Ready(()) };
+        rouse(scheduler, &set);
+        self.registered = Some(Registered { key: set.key, waker, by });
+        Poll::Pending
     }
 }
 
@@ -301,24 +211,9 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        let Some(now) = this.home.with(|scheduler| scheduler.env.now()) else {
-            // The runtime whose clock this goes by has ended: that time never comes.
-            return Poll::Pending;
-        };
-        if now >= this.deadline {
-            this.unregister();
-            return Poll::Ready(());
-        }
-        let by = context::current_id();
-        if !this.registered.as_ref().is_some_and(|timer| timer.by == by && timer.waker.will_wake(cx.waker())) {
-            this.unregister();
-            let waker = cx.waker().clone();
-            let due = Due::Wake(waker.clone());
-            let key = this.home.with(|scheduler| set(scheduler, this.deadline, due));
-            this.registered = key.map(|key| Registered { key, waker, by });
-        }
-        Poll::Pending
+        let home = self.home;
+        // The runtime whose clock this goes by may have ended: then that time never comes.
+        home.with(|scheduler| self.poll_on(scheduler, cx)).unwrap_or(Poll::Pending)
     }
 }
 
@@ -333,11 +228,14 @@ impl Drop for Sleep {
 #[derive(Debug)]
 pub struct Deadline {
     at: Instant,
-    /// What the clock showed when the deadline was set, and in which turn, to spare a first poll in that turn a look. In a
-    /// later one the alarm may have come and gone since.
-    seen: Option<(Instant, u64)>,
+    /// The turn in which the deadline was reckoned from the clock and lay ahead, which spares a first poll in that turn a
+    /// look; 0 for none, and [`POLLED`] after that.
+    ahead_in: u64,
     sleep: Option<Sleep>,
 }
+
+/// No turn has this number.
+const POLLED: u64 = u64::MAX;
 
 impl Deadline {
     /// The deadline `length` from now.
@@ -351,8 +249,7 @@ impl Deadline {
             Some(scheduler) => scheduler.env.now(),
             None => panic!("{NotInRuntime}"),
         });
-        let turn = context::with_local(|local| local.map(|local| local.turn.number()));
-        Deadline { at: now + length, seen: turn.map(|turn| (now, turn)), sleep: None }
+        Deadline { at: now + length, ahead_in: turn_for(length), sleep: None }
     }
 
     /// Ready once it has come. A pending answer may wake the lane early, which is to be expected of any future.
@@ -361,30 +258,32 @@ impl Deadline {
             return Pin::new(sleep).poll(cx);
         }
         let at = self.at;
-        let seen = self.seen.take();
         let alarmed = context::with_current(|local, slot, own| {
             if !waker(slot).will_wake(cx.waker()) {
                 return None;
             }
-            let seen = seen.filter(|(_, turn)| *turn == local.turn.number());
-            let now = seen.map_or_else(|| local.scheduler.env.now(), |(now, _)| now);
-            if now >= at {
+            let Scheduler { timers, env, .. } = &*local.scheduler;
+            let (tick, fired) = (tick_of(at), timers.fired());
+            let ahead_in = std::mem::replace(&mut self.ahead_in, POLLED);
+            let lies_ahead = ahead_in == local.turn.number() || ahead_in == POLLED;
+            if tick <= fired || !lies_ahead && env.now() >= at {
                 return Some(Poll::Ready(()));
             }
-            let tick = tick_of(at);
-            if own.alarm <= now.as_nanos() / NANOS_PER_TICK || own.alarm > tick {
-                own.alarm = tick;
-                own.flags |= HAS_TIMERS;
-                let due = Due::Wake(cx.waker().clone());
-                let (key, sleeper) = local.scheduler.timers.set(at, Some(slot.key()), due);
-                // One alarm a lane: who relied on a later one is polled at this one, and sets the next.
-                if let Some(later) = own.alarm_key.replace(key) {
-                    local.scheduler.timers.cancel(later);
-                }
-                if let Some(driver) = sleeper {
-                    local.scheduler.unparkers[driver].unpark();
-                }
+            // An alarm whose tick has not fired stands, or is about to wake the lane.
+            let stands = own.alarm > fired;
+            if stands && own.alarm <= tick {
+                return Some(Poll::Pending);
             }
+            let Some(set) = timers.set_wake(at, slot.key()) else { return Some(Poll::Ready(())) };
+            own.alarm = tick;
+            own.flags |= HAS_TIMERS;
+            // One alarm a lane: who relied on a later one is polled at this one, and sets the next.
+            if let Some(later) = own.alarm_key.replace(set.key)
+                && stands
+            {
+                timers.cancel(later);
+            }
+            rouse(&local.scheduler, &set);
             Some(Poll::Pending)
         });
         match alarmed.flatten() {
@@ -496,52 +395,14 @@ impl TimerId {
 pub fn call_at(deadline: Instant, call: impl FnOnce() + Send + 'static) -> TimerId {
     context::with_scheduler(|scheduler| match scheduler {
         Some(scheduler) => {
-            let key = set(scheduler, deadline, Due::Run(Box::new(call)));
-            TimerId { key, home: Home::of(scheduler) }
+            let owner = with_lane_of(scheduler, |slot, own| {
+                own.flags |= HAS_TIMERS;
+                slot.key()
+            });
+            let set = scheduler.timers.set_call(deadline, owner, Box::new(call));
+            rouse(scheduler, &set);
+            TimerId { key: set.key, home: Home::of(scheduler) }
         }
         None => panic!("{NotInRuntime}"),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whoever_sleeps_until_the_next_timer_finds_something_due() {
-        let timers = Timers::new(Instant::ZERO, 1);
-        let mut now = Instant::ZERO;
-        for millis in [5000, 5005] {
-            timers.set(Instant::ZERO + Duration::from_millis(millis), None, Due::Run(Box::new(|| {})));
-        }
-        for _ in 0..8 {
-            let Some(next) = timers.sleep_until(0) else { break };
-            now = now.max(next);
-            assert!(timers.next.load(Ordering::Relaxed) <= now.as_nanos() / NANOS_PER_TICK, "{timers:?} at {now:?}");
-            timers.fire(now);
-        }
-        assert_eq!((timers.count(), now), (0, Instant::ZERO + Duration::from_millis(5005)));
-    }
-
-    #[test]
-    fn a_driver_that_sleeps_for_ever_is_woken_for_a_timer_later_than_one_that_was_cancelled() {
-        let timers = Timers::new(Instant::ZERO, 1);
-        let at = |millis| Instant::from_nanos(millis * NANOS_PER_TICK);
-        let set = |millis| timers.set(at(millis), None, Due::Wake(Waker::noop().clone()));
-        let (early, _) = set(10);
-        assert!(timers.cancel(early));
-        assert_eq!(timers.sleep_until(0), None);
-        assert_eq!(set(20).1, Some(0));
-    }
-
-    #[test]
-    fn a_driver_that_wakes_early_enough_sleeps_on() {
-        let timers = Timers::new(Instant::ZERO, 1);
-        let at = |millis| Instant::from_nanos(millis * NANOS_PER_TICK);
-        let set = |millis| timers.set(at(millis), None, Due::Wake(Waker::noop().clone()));
-        set(10);
-        assert_eq!(timers.sleep_until(0), Some(at(10)));
-        assert_eq!(set(20).1, None);
-        assert_eq!(set(5).1, Some(0));
-    }
 }

@@ -1,5 +1,6 @@
 //! Timers: sleeps, intervals, timeouts and messages put off; all of them gone with their lane.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -39,6 +40,35 @@ fn sleeps_end_in_the_order_of_their_deadlines() {
         for expected in 1..=5 {
             assert_eq!(number(&mut lane).await, expected);
         }
+    });
+}
+
+#[test]
+fn no_sleep_is_lost_or_too_short_while_workers_share_the_timers() {
+    const LANES: u64 = 400;
+    race(5, async |mut lane: Lane<News>| {
+        let me = lane.address();
+        for number in 0..LANES {
+            let sleeper = async move |_: Lane<()>| {
+                let length = Duration::from_micros(500 + 700 * (number % 4));
+                for _ in 0..2 {
+                    let before = now();
+                    laneway::sleep(length).await;
+                    assert!(now() - before >= length);
+                    assert!(laneway::timeout(length, pending::<()>()).await.is_err());
+                    assert!(now() - before >= length * 2);
+                }
+                // Enough of them for a waker that is not the lane's own.
+                futures_util::future::join_all((0..40).map(|_| laneway::sleep(length))).await;
+                me.send(News::Number(number)).await.unwrap();
+            };
+            laneway::spawn(sleeper).unwrap();
+        }
+        let mut sum = 0;
+        for _ in 0..LANES {
+            sum += number(&mut lane).await;
+        }
+        assert_eq!(sum, LANES * (LANES - 1) / 2);
     });
 }
 
@@ -91,7 +121,7 @@ fn send_after_sends_then_and_not_once_it_was_cancelled() {
 #[test]
 fn send_after_is_exempt_from_the_bound_and_forgets_a_dead_lane() {
     test(async |mut lane: Lane<News>| {
-        let target = laneway::Spawn::new().mailbox(1).spawn(async |_: Lane<u64>| std::future::pending::<()>().await);
+        let target = laneway::Spawn::new().mailbox(1).spawn(async |_: Lane<u64>| pending::<()>().await);
         let target = target.unwrap();
         for number in 0..5 {
             target.send_after(SECOND, number);
@@ -174,11 +204,11 @@ fn a_timeout_drops_what_is_late_and_gives_what_is_in_time() {
         assert_eq!(laneway::timeout(SECOND, async { 5 }).await.ok(), Some(5));
         assert_eq!(laneway::timeout(Duration::ZERO, async { 6 }).await.ok(), Some(6), "what is ready is in time");
         let before = now();
-        let inner = laneway::timeout(SECOND * 3, laneway::timeout(SECOND, std::future::pending::<()>())).await;
+        let inner = laneway::timeout(SECOND * 3, laneway::timeout(SECOND, pending::<()>())).await;
         assert!(matches!(inner, Ok(Err(_))), "{inner:?}");
         assert_eq!(now() - before, SECOND);
         // An early deadline that was dropped does not hold up a later one.
-        let later = laneway::timeout(SECOND * 5, std::future::pending::<()>()).await;
+        let later = laneway::timeout(SECOND * 5, pending::<()>()).await;
         assert!(later.is_err());
         assert_eq!(now() - before, SECOND * 6);
     });

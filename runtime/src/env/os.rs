@@ -5,7 +5,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
-use std::time::{self, Duration, SystemTime, UNIX_EPOCH};
+#[cfg(not(target_os = "linux"))]
+use std::time;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+#[cfg(target_os = "linux")]
+use rustix::time::ClockId;
 
 use super::socket::{ListenOptions, ListenerSource, StreamSource, tcp_connect, tcp_listen};
 use super::{Env, Idle, Instant, Reactor};
@@ -15,30 +20,46 @@ use super::{Env, Idle, Instant, Reactor};
 /// Its clock starts at 0 when it is made.
 #[derive(Debug)]
 pub struct OsEnv {
+    #[cfg(not(target_os = "linux"))]
     start: time::Instant,
-    /// What the OS's coarse clock showed at the start or earlier, and how far it may be behind.
+    /// What the OS's clock showed at the start, in nanoseconds.
     #[cfg(target_os = "linux")]
-    coarse: (Duration, Duration),
+    start: u64,
+    /// What is to be added to the OS's coarse clock, which is behind by up to a tick at the start and at any time.
+    #[cfg(target_os = "linux")]
+    coarse_lead: u64,
 }
 
-/// The clock that the kernel updates with its ticks, which is read in a fifth of the time.
+/// A clock of the OS, as the one number that the env is to give: a `time::Instant` is of two, to be taken apart and put
+/// together at each reading.
 #[cfg(target_os = "linux")]
-fn coarse_clock() -> Duration {
-    let shown = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    Duration::try_from(shown).unwrap_or_default()
+fn clock(which: ClockId) -> u64 {
+    nanos(rustix::time::clock_gettime(which))
+}
+
+#[cfg(target_os = "linux")]
+fn nanos(time: rustix::time::Timespec) -> u64 {
+    // Neither is negative: these clocks start at 0 with the machine.
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
 
 impl OsEnv {
     /// The operating system, its clock at 0.
-    #[expect(clippy::disallowed_methods, reason = "this is the env through which all others read the clock")]
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(clippy::disallowed_methods, reason = "this is the env through which all others read the clock")
+    )]
     pub fn new() -> OsEnv {
         OsEnv {
             // In this order, so that what is reckoned from the coarse clock is not too early by the time between.
             #[cfg(target_os = "linux")]
-            coarse: {
-                let resolution = rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse);
-                (coarse_clock(), Duration::try_from(resolution).unwrap_or_default())
+            coarse_lead: {
+                let tick = nanos(rustix::time::clock_getres(ClockId::MonotonicCoarse));
+                tick.wrapping_sub(clock(ClockId::MonotonicCoarse))
             },
+            #[cfg(target_os = "linux")]
+            start: clock(ClockId::Monotonic),
+            #[cfg(not(target_os = "linux"))]
             start: time::Instant::now(),
         }
     }
@@ -51,6 +72,12 @@ impl Default for OsEnv {
 }
 
 impl Env for OsEnv {
+    #[cfg(target_os = "linux")]
+    fn now(&self) -> Instant {
+        Instant::from_nanos(clock(ClockId::Monotonic).saturating_sub(self.start))
+    }
+
+    #[cfg(not(target_os = "linux"))]
     #[expect(clippy::disallowed_methods, reason = "this is the env through which all others read the clock")]
     fn now(&self) -> Instant {
         Instant::ZERO + self.start.elapsed()
@@ -59,9 +86,7 @@ impl Env for OsEnv {
     /// At most two ticks of the kernel's late, as a rule eight milliseconds.
     #[cfg(target_os = "linux")]
     fn now_or_soon(&self) -> Instant {
-        // The coarse clock was behind by up to a tick at the start, and is behind by up to a tick now.
-        let (start, tick) = self.coarse;
-        Instant::ZERO + coarse_clock().saturating_sub(start) + tick
+        Instant::from_nanos(clock(ClockId::MonotonicCoarse).wrapping_add(self.coarse_lead))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the env through which all others read the wall clock")]

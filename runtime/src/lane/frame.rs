@@ -107,6 +107,11 @@ impl Frame {
         unsafe { (self.kind.poll)(self.memory, cx) }
     }
 
+    /// Has the processor fetch the future, which is about to be polled.
+    pub(crate) fn prefetch(&self) {
+        memory::prefetch_lines(self.memory.as_ptr(), self.size());
+    }
+
     /// Bytes that the frame takes.
     pub(crate) fn size(&self) -> usize {
         self.kind.layout.size()

@@ -2,7 +2,8 @@
 //! them, so that a spawn is no call of the allocator.
 //!
 //! Owns: the pools, by number of lines. What is larger than [`POOLED_MAX`] lines, or wants a stricter alignment, comes
-//! from the allocator and goes back to it; pooled memory is kept for further lanes. Knows nothing of what is put in.
+//! from the allocator and goes back to it; pooled memory is kept for further lanes. And the hint that lines are about to
+//! be needed. Knows nothing of what is put in.
 //!
 //! # Invariants
 //! 1. A block in a pool is owned by the pool alone: whoever gave it back does not touch it again.
@@ -20,6 +21,8 @@ use crate::slot;
 const LINE: usize = 64;
 /// The largest block that is pooled, in lines.
 const POOLED_MAX: usize = 16;
+/// Lines of a future that are fetched ahead of a poll: most are no longer.
+const PREFETCHED_MAX: usize = 6;
 /// Blocks that move between a worker and the common pool at a time, and that are made at a time.
 const BATCH: u32 = 64;
 
@@ -176,6 +179,26 @@ fn allocate_outside(class: usize) -> NonNull<u8> {
     }
     block
 }
+
+/// Has the processor fetch the first lines of `size` bytes, which are about to be needed.
+pub(crate) fn prefetch_lines(start: *const u8, size: usize) {
+    let lines = size.div_ceil(LINE).min(PREFETCHED_MAX);
+    for line in 0..lines {
+        prefetch(start.wrapping_add(line * LINE));
+    }
+}
+
+/// Has the processor fetch a line that is about to be needed. No access: whatever the address, nothing is read or written
+/// as far as the program can tell.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+pub(crate) fn prefetch<T>(at: *const T) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    // SAFETY: a hint; the instruction faults at no address, and is part of every processor of this architecture.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+}
+
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+pub(crate) fn prefetch<T>(_at: *const T) {}
 
 /// Takes memory back.
 ///

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::Scheduler;
+use super::batch::Batch;
 use super::crew::REPORT_EVERY;
 use super::queue::Queue;
 use super::turn::Turn;
@@ -41,7 +42,9 @@ const SEARCH_ROUNDS: u32 = 4;
 pub(crate) struct Local {
     pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) index: usize,
-    queue: Queue,
+    pub(super) queue: Queue,
+    /// What this worker has woken at once and keeps to itself for now.
+    pub(super) batch: Batch,
     /// The lane woken last, which runs next: what it needs is still in the cache.
     next: Cell<Option<SlotRef>>,
     /// Free message nodes.
@@ -81,6 +84,7 @@ impl Local {
             scheduler,
             index,
             queue,
+            batch: Batch::default(),
             next: Cell::new(None),
             nodes: node::Cache::default(),
             frames: memory::Cache::default(),
@@ -212,6 +216,7 @@ pub(crate) fn work(scheduler: Arc<Scheduler>, index: usize, queue: Queue) {
 impl Local {
     fn pick(&self, rounds: &mut Rounds) -> Option<SlotRef> {
         rounds.tick = rounds.tick.wrapping_add(1);
+        self.mind_batch();
         if rounds.tick.is_multiple_of(LOOK_OUTSIDE_EVERY) {
             self.scheduler.turn_driver(self.index);
             if let Some(slot) = self.scheduler.queues.take_injected(&self.queue) {

@@ -2,8 +2,8 @@
 //!
 //! Owns: the timers (deadline, owner, value), their order, the lists of what each owner has, and the keys that name
 //! them. Knows nothing of clocks, wakers, locks or how long a tick is: `now` comes in, values come out, and what a
-//! value means is the caller's. Values are handed out, never dropped inside, so a caller may hold a lock around every
-//! call.
+//! value means is the caller's. A timer may do without a value: its owner's number comes out then. Values are handed
+//! out, never dropped inside, so a caller may hold a lock around every call.
 //!
 //! # Levels and slots
 //!
@@ -28,6 +28,9 @@
 //! *cascaded*: put in their places below L, at most once a level in the life of a timer. Both start by moving the whole
 //! list in O(1), so that a call may stop after `limit` timers and the next go on.
 //!
+//! A list holds keys, one behind the other in memory (see [`list`]): a walk over it waits for no entry to learn where
+//! the next one is. Entries are 32 bytes. Values lie apart, as most timers have none.
+//!
 //! # Invariants
 //! 1. Outside of `CASCADING`, a timer stands where `list_for` puts it for the *present* `elapsed`: in `DUE` if its
 //!    deadline is not after `elapsed`, else in the slot described above. So timers of one deadline share a list, in the
@@ -36,15 +39,21 @@
 //!    and nothing fires: nobody overtakes.
 //! 3. A bit of `occupied` is set exactly while its list is not empty; a bit of `rows` exactly while its row of
 //!    `occupied` is not 0.
-//! 4. An entry holds a value exactly while it is on one of the lists, and while it has an owner on that owner's list as
-//!    well. Otherwise it is on the free list, or retired.
+//! 4. An entry is set exactly while its present key is on one of the lists, and while it has an owner on that owner's
+//!    list as well. Otherwise it is on the free list, or retired. It says on which list it is, but for the lists that
+//!    were moved as a whole: theirs are found by `moved_to`.
 //! 5. The generation of an entry grows at every removal. One that has no generation left is retired with generation 0,
 //!    which no key has: no key ever names two timers.
 
 use std::num::NonZeroU32;
 
+mod list;
 #[cfg(test)]
 mod tests;
+
+use list::List;
+
+use crate::lane::memory;
 
 /// Levels that hold deadlines; 6 bits each cover the 64 of a tick.
 const LEVELS: usize = 11;
@@ -55,6 +64,9 @@ const DUE: usize = NOW_ROW * 64;
 /// The timers of the slot that is being spread over the levels below.
 const CASCADING: usize = DUE + 1;
 const LISTS: usize = CASCADING + 1;
+
+/// No list.
+const NOWHERE: u16 = u16::MAX;
 
 /// No entry: the end of an owner's list or of the free list, and the owner of a timer that has none.
 const NONE: u32 = u32::MAX;
@@ -92,9 +104,15 @@ pub(crate) struct Wheel<T> {
     rows: u16,
     /// Bit `s` of row `r`: list `64 * r + s` is not empty.
     occupied: [u64; LEVELS + 1],
-    /// First and last of each list. Empty until the first insertion, so that an idle wheel costs nothing.
-    lists: Vec<Ends>,
-    entries: Vec<Entry<T>>,
+    /// Empty until the first insertion, so that an idle wheel costs nothing.
+    lists: Vec<List>,
+    /// The slot whose list is now `DUE`, and the one whose list is `CASCADING`; `NOWHERE` once those are empty.
+    moved: [u16; 2],
+    /// Room of a list that ran empty, for the next that has none.
+    spare: Vec<TimerKey>,
+    entries: Vec<Entry>,
+    /// What the timers have that were set with a value, by the index of their entries.
+    values: Vec<Option<T>>,
     /// The free entry that was used last; the others follow through `owner_next`.
     free: u32,
     len: usize,
@@ -111,7 +129,10 @@ impl<T> Wheel<T> {
             rows: 0,
             occupied: [0; LEVELS + 1],
             lists: Vec::new(),
+            moved: [NOWHERE; 2],
+            spare: Vec::new(),
             entries: Vec::new(),
+            values: Vec::new(),
             free: NONE,
             len: 0,
             owners: Vec::new(),
@@ -129,16 +150,37 @@ impl<T> Wheel<T> {
         self.len == 0
     }
 
+    /// The tick up to which the wheel has looked.
+    pub(crate) const fn elapsed(&self) -> u64 {
+        self.elapsed
+    }
+
     /// Sets a timer. One whose deadline is past fires at the next `advance`, and counts in the order of firing as if
     /// its deadline were the tick at which the wheel stands.
     ///
     /// # Panics
-    /// At 2^31 timers, and if `owner` is `u32::MAX`. Owners are expected to be dense: the wheel keeps 4 bytes for each
-    /// number up to the highest it has seen.
+    /// At 2^32 - 1 timers, and if `owner` is `u32::MAX`. Owners are expected to be dense: the wheel keeps 4 bytes for
+    /// each number up to the highest it has seen.
     pub(crate) fn insert(&mut self, deadline: u64, owner: Option<u32>, value: T) -> TimerKey {
+        let key = self.insert_entry(deadline, owner);
+        let index = key.index as usize;
+        self.entries[index].has_value = true;
+        if self.values.len() <= index {
+            self.values.resize_with(index + 1, || None);
+        }
+        self.values[index] = Some(value);
+        key
+    }
+
+    /// As [`Wheel::insert`], for a timer whose owner is all that is to come out.
+    pub(crate) fn insert_bare(&mut self, deadline: u64, owner: u32) -> TimerKey {
+        self.insert_entry(deadline, Some(owner))
+    }
+
+    fn insert_entry(&mut self, deadline: u64, owner: Option<u32>) -> TimerKey {
         assert!(owner != Some(NONE), "no owner has the number u32::MAX");
         if self.lists.is_empty() {
-            self.lists = (0..LISTS).map(Ends::empty).collect();
+            self.lists.resize_with(LISTS, List::default);
         }
         let index = self.allocate();
         let list =
@@ -152,17 +194,18 @@ impl<T> Wheel<T> {
         entry.owner = owner.unwrap_or(NONE);
         entry.owner_prev = NONE;
         entry.owner_next = owner_next;
-        entry.value = Some(value);
+        entry.has_value = false;
         let generation = NonZeroU32::new(entry.generation).expect("a retired entry is never handed out");
-        self.append(list, index);
+        self.append(list, TimerKey { index, generation });
         self.len += 1;
         TimerKey { index, generation }
     }
 
-    /// Takes a timer out before it fires: its deadline and value. `None` if it fired, was cancelled or never was. O(1).
-    pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<(u64, T)> {
-        self.entry(key)?;
-        Some(self.remove(key.index))
+    /// Takes a timer out before it fires: its deadline and what it was set with. `None` if it fired, was cancelled or
+    /// never was. O(1), taken over many calls.
+    pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<(u64, Due<T>)> {
+        let deadline = self.entry(key)?.deadline;
+        Some((deadline, self.take(key)))
     }
 
     /// When a timer is to fire; `None` if it fired, was cancelled or never was.
@@ -180,11 +223,10 @@ impl<T> Wheel<T> {
             return Some(self.elapsed);
         }
         let slot = self.first_slot()?;
-        let Ends { head, tail } = self.lists[slot.list];
-        match head.place() {
-            // A timer that is alone is worth the look: a sleeper that waits for one thing wakes once.
-            Place::Entry(only) if head == tail => Some(self.entries[only].deadline),
-            _ => Some(slot.start),
+        // A timer that is alone is worth the look: a sleeper that waits for one thing wakes once.
+        match self.lists[slot.list].only(|key| is_set(&self.entries, key)) {
+            Some(only) => Some(self.entries[only.index as usize].deadline),
+            None => Some(slot.start),
         }
     }
 
@@ -199,24 +241,25 @@ impl<T> Wheel<T> {
     /// # Panics
     /// If `limit` is 0, with which nobody would get on.
     #[must_use = "when true, more is due"]
-    pub(crate) fn advance(&mut self, now: u64, limit: usize, expired: &mut Vec<T>) -> bool {
+    pub(crate) fn advance(&mut self, now: u64, limit: usize, expired: &mut Vec<Due<T>>) -> bool {
         assert!(limit > 0, "a limit of 0 timers");
         let mut left = limit;
         loop {
-            while let Some(index) = self.first_of(CASCADING) {
+            while self.has_any(CASCADING) {
                 if left == 0 {
                     return true;
                 }
                 left -= 1;
-                self.unlink(index);
-                self.append(self.list_for(self.entries[index as usize].deadline), index);
+                let key = self.take_first(CASCADING);
+                self.append(self.list_for(self.entries[key.index as usize].deadline), key);
             }
-            while let Some(index) = self.first_of(DUE) {
+            while self.has_any(DUE) {
                 if left == 0 {
                     return true;
                 }
                 left -= 1;
-                expired.push(self.remove(index).1);
+                let key = self.take_first(DUE);
+                expired.push(self.free_entry(key.index));
             }
             match self.first_slot() {
                 Some(slot) if slot.start <= now => {
@@ -235,14 +278,11 @@ impl<T> Wheel<T> {
     /// Cancels what `owner` still has, newest first, but no more than `limit` timers; their values are appended to
     /// `released`. Answers how many there were: fewer than `limit` means that the owner has none left. O(timers
     /// cancelled).
-    pub(crate) fn release_owner(&mut self, owner: u32, limit: usize, released: &mut Vec<T>) -> usize {
+    pub(crate) fn release_owner(&mut self, owner: u32, limit: usize, released: &mut Vec<Due<T>>) -> usize {
         let mut count = 0;
         while count < limit {
-            let newest = self.newest_of(owner);
-            if newest == NONE {
-                break;
-            }
-            released.push(self.remove(newest).1);
+            let Some((newest, _)) = self.owned(owner).next() else { break };
+            released.push(self.take(newest));
             count += 1;
         }
         count
@@ -297,58 +337,62 @@ impl<T> Wheel<T> {
 
     // Lists.
 
-    fn first_of(&self, list: usize) -> Option<u32> {
-        // An empty wheel may have no lists yet, and its bitmap says so (invariant 3).
-        if self.occupied[list / 64] & (1 << (list % 64)) == 0 {
-            return None;
-        }
-        Some(self.lists[list].head.0)
+    /// Whether there is anything on a list. (An empty wheel may have no lists yet, and its bitmap says so.)
+    fn has_any(&self, list: usize) -> bool {
+        self.occupied[list / 64] & (1 << (list % 64)) != 0
     }
 
-    fn append(&mut self, list: usize, index: u32) {
-        let (link, end) = (Link::entry(index), Link::list(list));
-        let last = std::mem::replace(&mut self.lists[list].tail, link);
-        self.set_next(last, link);
-        let entry = &mut self.entries[index as usize];
-        entry.prev = last;
-        entry.next = end;
+    fn append(&mut self, list: usize, key: TimerKey) {
+        self.lists[list].push(key, &mut self.spare);
+        self.entries[key.index as usize].list = list as u16;
         self.mark(list);
     }
 
-    fn unlink(&mut self, index: u32) {
-        let Entry { prev, next, .. } = self.entries[index as usize];
-        self.set_next(prev, next);
-        self.set_prev(next, prev);
-        // Only the two ends of one list can be the same.
-        if prev == next
-            && let Place::List(list) = prev.place()
-        {
-            self.unmark(list);
+    /// Takes the first off a list that has any; its entry stays as it is.
+    fn take_first(&mut self, list: usize) -> TimerKey {
+        let entries = &self.entries;
+        let soon = |key: TimerKey| memory::prefetch(&raw const entries[key.index as usize]);
+        let key = self.lists[list].take_first(soon, |key| is_set(entries, key));
+        self.settle(list);
+        key
+    }
+
+    /// Takes a timer that is set off its list, and frees its entry.
+    fn take(&mut self, key: TimerKey) -> Due<T> {
+        let list = self.moved_to(self.entries[key.index as usize].list);
+        let due = self.free_entry(key.index);
+        // After the entry was freed, as a key on a list counts only while its entry bears it.
+        self.lists[list].forget_one(|key| is_set(&self.entries, key));
+        self.settle(list);
+        due
+    }
+
+    /// Where the timers are that were put on `list`.
+    fn moved_to(&self, list: u16) -> usize {
+        match self.moved.iter().position(|moved| *moved == list) {
+            Some(place) => DUE + place,
+            None => usize::from(list),
         }
     }
 
-    /// Makes all of `from`, which has something, the contents of `to`, which has nothing.
+    /// Notes that a list may have become empty.
+    fn settle(&mut self, list: usize) {
+        if self.lists[list].is_empty() {
+            self.lists[list].clear(&mut self.spare);
+            self.unmark(list);
+            if list >= DUE {
+                self.moved[list - DUE] = NOWHERE;
+            }
+        }
+    }
+
+    /// Makes all of `from`, a slot that has something, the contents of `to`, which has nothing. Until `to` is empty
+    /// nothing new comes to `from`: what is due up to its end joins `to`.
     fn move_all(&mut self, from: usize, to: usize) {
-        let ends = std::mem::replace(&mut self.lists[from], Ends::empty(from));
-        self.lists[to] = ends;
-        self.set_prev(ends.head, Link::list(to));
-        self.set_next(ends.tail, Link::list(to));
+        self.lists.swap(from, to);
+        self.moved[to - DUE] = from as u16;
         self.unmark(from);
         self.mark(to);
-    }
-
-    fn set_next(&mut self, of: Link, next: Link) {
-        match of.place() {
-            Place::Entry(index) => self.entries[index].next = next,
-            Place::List(list) => self.lists[list].head = next,
-        }
-    }
-
-    fn set_prev(&mut self, of: Link, prev: Link) {
-        match of.place() {
-            Place::Entry(index) => self.entries[index].prev = prev,
-            Place::List(list) => self.lists[list].tail = prev,
-        }
     }
 
     fn mark(&mut self, list: usize) {
@@ -385,7 +429,7 @@ impl<T> Wheel<T> {
     // Entries.
 
     /// The entry of a timer that is still set.
-    fn entry(&self, key: TimerKey) -> Option<&Entry<T>> {
+    fn entry(&self, key: TimerKey) -> Option<&Entry> {
         // Invariant 5: a free entry has a generation that no key has yet.
         self.entries.get(key.index as usize).filter(|entry| entry.generation == key.generation.get())
     }
@@ -397,24 +441,22 @@ impl<T> Wheel<T> {
             return index;
         }
         let index = u32::try_from(self.entries.len()).unwrap_or(NONE);
-        assert!(index < Link::LIST, "2^31 timers in one wheel");
+        assert!(index != NONE, "2^32 - 1 timers in one wheel");
         self.entries.push(Entry {
             deadline: 0,
-            prev: Link::entry(index),
-            next: Link::entry(index),
             owner: NONE,
             owner_prev: NONE,
             owner_next: NONE,
             generation: 1,
-            value: None,
+            list: NOWHERE,
+            has_value: false,
         });
         index
     }
 
-    /// Takes a timer off its lists, frees the entry and hands out what it held.
-    fn remove(&mut self, index: u32) -> (u64, T) {
-        self.unlink(index);
-        let Entry { deadline, owner, owner_prev, owner_next, .. } = self.entries[index as usize];
+    /// Takes a timer off its owner's list, frees the entry and hands out what it was set with.
+    fn free_entry(&mut self, index: u32) -> Due<T> {
+        let Entry { owner, owner_prev, owner_next, has_value, .. } = self.entries[index as usize];
         if owner != NONE {
             match self.entries.get_mut(owner_prev as usize) {
                 Some(newer) => newer.owner_next = owner_next,
@@ -430,71 +472,41 @@ impl<T> Wheel<T> {
         if entry.generation != 0 {
             entry.owner_next = std::mem::replace(&mut self.free, index);
         }
-        (deadline, entry.value.take().expect("an entry on a list holds a value"))
+        if has_value {
+            Due::Value(self.values[index as usize].take().expect("the entry says that it has a value"))
+        } else {
+            Due::Owner(owner)
+        }
     }
 }
 
-/// One timer. 32 bytes and the value.
-struct Entry<T> {
+/// Whether a key on a list still names a timer.
+fn is_set(entries: &[Entry], key: TimerKey) -> bool {
+    entries[key.index as usize].generation == key.generation.get()
+}
+
+/// What comes out of the wheel for a timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due<T> {
+    /// It was set without a value, and this is its owner.
+    Owner(u32),
+    /// What it was set with.
+    Value(T),
+}
+
+/// One timer.
+#[derive(Clone, Copy)]
+struct Entry {
     deadline: u64,
-    prev: Link,
-    next: Link,
     owner: u32,
     /// The next newer timer of the same owner.
     owner_prev: u32,
     /// The next older timer of the same owner; of a free entry, the next free one.
     owner_next: u32,
     generation: u32,
-    value: Option<T>,
-}
-
-/// First and last of a list, or twice the list itself when it is empty.
-#[derive(Clone, Copy)]
-struct Ends {
-    head: Link,
-    tail: Link,
-}
-
-impl Ends {
-    fn empty(list: usize) -> Ends {
-        Ends { head: Link::list(list), tail: Link::list(list) }
-    }
-}
-
-/// What stands before or after an entry: another, or at either end the list itself. So an entry finds the ends of its
-/// list without knowing on which it is, and a whole list moves by changing two entries.
-///
-/// | bit 31 | bits 0..31 |
-/// | --- | --- |
-/// | 0 | index of an entry |
-/// | 1 | number of a list |
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Link(u32);
-
-impl Link {
-    const LIST: u32 = 1 << 31;
-
-    const fn entry(index: u32) -> Link {
-        Link(index)
-    }
-
-    const fn list(list: usize) -> Link {
-        Link(list as u32 | Link::LIST)
-    }
-
-    const fn place(self) -> Place {
-        if self.0 & Link::LIST == 0 {
-            Place::Entry(self.0 as usize)
-        } else {
-            Place::List((self.0 & !Link::LIST) as usize)
-        }
-    }
-}
-
-/// A [`Link`] taken apart.
-enum Place {
-    Entry(usize),
-    List(usize),
+    /// The list on which it was put.
+    list: u16,
+    has_value: bool,
 }
 
 /// A slot of the levels and the ticks it spans, both included.

@@ -6,11 +6,20 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// The values of what came out.
+fn values<T>(out: Vec<Due<T>>) -> Vec<T> {
+    let value = |due| match due {
+        Due::Value(value) => value,
+        Due::Owner(owner) => panic!("owner {owner} came out for a timer with a value"),
+    };
+    out.into_iter().map(value).collect()
+}
+
 /// Everything due at `now`, in one go.
 fn fire<T>(wheel: &mut Wheel<T>, now: u64) -> Vec<T> {
     let mut expired = Vec::new();
     assert!(!wheel.advance(now, usize::MAX, &mut expired), "stopped before the limit");
-    expired
+    values(expired)
 }
 
 #[test]
@@ -23,8 +32,8 @@ fn a_new_wheel_allocates_nothing_and_is_empty() {
 }
 
 #[test]
-fn an_entry_is_32_bytes_and_its_value() {
-    assert_eq!(size_of::<Entry<std::num::NonZeroU64>>(), 40);
+fn two_entries_fit_a_cache_line() {
+    assert_eq!(size_of::<Entry>(), 32);
     assert_eq!(size_of::<Option<TimerKey>>(), 8);
 }
 
@@ -123,7 +132,7 @@ fn a_cancelled_timer_is_handed_back_once_and_never_fires() {
     let key = wheel.insert(10, None, "a");
     let other = wheel.insert(10, None, "b");
     assert_eq!(wheel.deadline_of(key), Some(10));
-    assert_eq!(wheel.cancel(key), Some((10, "a")));
+    assert_eq!(wheel.cancel(key), Some((10, Due::Value("a"))));
     assert_eq!(wheel.cancel(key), None);
     assert_eq!(wheel.deadline_of(key), None);
     assert_eq!(wheel.len(), 1);
@@ -155,7 +164,7 @@ fn an_old_key_does_not_reach_the_next_tenant_of_its_entry() {
     assert_eq!(new.index, old.index);
     assert_ne!(new, old);
     assert_eq!(wheel.cancel(old), None);
-    assert_eq!(wheel.cancel(new), Some((10, "new")));
+    assert_eq!(wheel.cancel(new), Some((10, Due::Value("new"))));
 }
 
 #[test]
@@ -199,9 +208,9 @@ fn an_owner_loses_all_its_timers_and_nobody_else_does() {
     assert_eq!(wheel.release_owner(3, 2, &mut released), 2);
     assert_eq!(wheel.owned_by(3), 1);
     assert_eq!(wheel.release_owner(3, 2, &mut released), 1);
-    assert_eq!(released, [0, 1_000_000, 10]);
     assert_eq!(wheel.release_owner(3, 2, &mut released), 0);
     assert_eq!(wheel.release_owner(4_000_000, 2, &mut released), 0, "an owner that never had one");
+    assert_eq!(values(released), [0, 1_000_000, 10]);
     assert_eq!((wheel.owned_by(3), wheel.owned_by(0), wheel.len()), (0, 1, 2));
     assert_eq!(fire(&mut wheel, 10), [77, 88]);
     assert_eq!(wheel.owned_by(0), 0);
@@ -234,11 +243,11 @@ fn a_cascade_may_be_interrupted_cancelled_and_joined_without_anyone_overtaking()
     wheel.insert(1, None, "overdue");
     wheel.insert(200, None, "beyond the slot");
     assert_eq!(wheel.next_expiry(), Some(64));
-    assert_eq!(wheel.cancel(first), Some((100, "first")));
+    assert_eq!(wheel.cancel(first), Some((100, Due::Value("first"))));
     assert!(expired.is_empty());
     while wheel.advance(1_000, 1, &mut expired) {}
     let order = ["overdue", "before", "second", "third", "last of the slot", "after the last", "beyond the slot"];
-    assert_eq!(expired, order);
+    assert_eq!(values(expired), order);
 }
 
 #[test]
@@ -255,7 +264,7 @@ fn no_call_touches_more_timers_than_its_limit() {
     }
     // From level 2 to 1, to 0, to due, and out: each timer is touched three or four times.
     assert!((300..=400).contains(&calls), "{calls} calls");
-    assert!(expired.iter().copied().eq(0..1_000));
+    assert!(values(expired).into_iter().eq(0..1_000));
 }
 
 #[test]
@@ -268,6 +277,35 @@ fn entries_are_used_again() {
         assert_eq!(fire(&mut wheel, round * 100 + 50).len(), 10);
     }
     assert_eq!(wheel.entries.len(), 10);
+}
+
+#[test]
+fn a_bare_timer_gives_out_its_owner_and_keeps_no_value() {
+    let mut wheel = Wheel::<&str>::new(0);
+    let bare = wheel.insert_bare(10, 7);
+    wheel.insert(10, Some(7), "value");
+    let cancelled = wheel.insert_bare(10, 8);
+    assert_eq!(wheel.owned(7).last(), Some((bare, 10)));
+    assert_eq!(wheel.cancel(cancelled), Some((10, Due::Owner(8))));
+    let mut expired = Vec::new();
+    assert!(!wheel.advance(10, usize::MAX, &mut expired));
+    assert_eq!(expired, [Due::Owner(7), Due::Value("value")]);
+    assert_eq!(wheel.owned_by(7), 0);
+}
+
+#[test]
+fn timers_that_are_set_and_cancelled_leave_no_keys() {
+    let mut wheel = Wheel::new(0);
+    wheel.insert(5_000, None, 0);
+    let mut last = Vec::new();
+    for n in 0..10_000 {
+        last.push(wheel.insert(5_000, None, n));
+        if last.len() > 3 {
+            wheel.cancel(last.remove(0));
+        }
+    }
+    let room: usize = wheel.lists.iter().map(|list| list.keys().len()).sum();
+    assert!(room <= 2 * wheel.len() + list::IDLE, "{room} keys of {} timers", wheel.len());
 }
 
 /// What can be done to a wheel. Distances are from the tick at which it stands.
@@ -365,20 +403,21 @@ impl Model {
             assert_eq!(wheel.owned(owner).collect::<Vec<_>>(), owned);
         }
         let mut on_lists = 0;
-        for list in 0..wheel.lists.len() {
-            let mut link = wheel.lists[list].head;
-            assert_eq!(wheel.first_of(list).is_some(), link != Link::list(list), "list {list}");
-            while let Place::Entry(index) = link.place() {
-                let entry = &wheel.entries[index];
+        for (list, keys) in wheel.lists.iter().enumerate() {
+            assert_eq!(wheel.has_any(list), !keys.is_empty(), "list {list}");
+            let mut set = 0;
+            for entry in keys.keys().iter().filter_map(|key| wheel.entry(*key)) {
+                assert_eq!(wheel.moved_to(entry.list), list, "deadline {}", entry.deadline);
                 if list == CASCADING {
                     assert!(entry.deadline <= wheel.cascade_end);
                 } else {
                     assert_eq!(list, wheel.list_for(entry.deadline), "deadline {}", entry.deadline);
                 }
-                on_lists += 1;
-                link = entry.next;
+                set += 1;
             }
-            assert!(link == Link::list(list), "list {list} ends in another");
+            assert_eq!(set == 0, keys.keys().is_empty(), "list {list}");
+            assert!(keys.keys().len() <= 2 * set + list::IDLE, "list {list}: {set} of {}", keys.keys().len());
+            on_lists += set;
         }
         assert_eq!(on_lists, self.set.len());
         for row in 0..=LEVELS {
@@ -406,7 +445,7 @@ proptest! {
                 Op::Cancel(which) => {
                     if !model.keys.is_empty() {
                         let (key, at) = model.keys[which.index(model.keys.len())];
-                        let expected = model.set.remove(&at).map(|timer| (timer.deadline, at.1));
+                        let expected = model.set.remove(&at).map(|timer| (timer.deadline, Due::Value(at.1)));
                         prop_assert_eq!(wheel.cancel(key), expected);
                     }
                 }
@@ -416,6 +455,7 @@ proptest! {
                     let due = model.due(stands_at);
                     let mut expired = Vec::new();
                     let more = wheel.advance(now, limit, &mut expired);
+                    let expired = values(expired);
                     prop_assert!(expired.len() <= limit);
                     prop_assert!(due.starts_with(&expired), "{:?} is no beginning of {:?}", expired, due);
                     prop_assert!(wheel.elapsed <= stands_at);
@@ -441,6 +481,7 @@ proptest! {
                     owned.truncate(limit);
                     let mut released = Vec::new();
                     prop_assert_eq!(wheel.release_owner(owner, limit, &mut released), owned.len());
+                    let released = values(released);
                     prop_assert_eq!(&released, &owned);
                     model.remove(&released);
                 }
