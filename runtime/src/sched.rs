@@ -80,7 +80,7 @@ pub(crate) fn schedule(slot: SlotRef) {
     let Some(table) = slot.table() else { return };
     let elsewhere = context::with_local(|local| match local {
         Some(local) if std::ptr::eq(local.scheduler.table, table) => {
-            local.push_next(slot);
+            local.push_woken(slot);
             false
         }
         _ => true,

@@ -20,7 +20,7 @@ use std::mem::ManuallyDrop;
 use std::num::NonZeroU16;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
@@ -34,6 +34,8 @@ use crate::region::{Region, Zeroed};
 use crate::sched::Scheduler;
 
 const PAGE: usize = 4096;
+/// Messages with which a lane still profits from waiting: a quarter of a mailbox of the default bound.
+const COLLECTED_MAX: u32 = 256;
 
 /// The slots of all tables. An id's namespace says which table it means, and the slot says which table it is of.
 static SLOTS: Region<Slot> = Region::new();
@@ -55,6 +57,8 @@ pub(crate) struct Slot {
     table: AtomicPtr<Table>,
     /// The mailbox's bound.
     pub(crate) bound: AtomicU32,
+    /// Whether messages gather while the lane waits for its turn (see [`Slot::note_taken`]).
+    collects: AtomicBool,
     /// The bits of the parent's id, 0 for none.
     parent: AtomicU64,
     spawned_at: AtomicPtr<Location<'static>>,
@@ -100,6 +104,24 @@ impl Slot {
     #[inline]
     pub(crate) fn tenant(&self) -> Option<Id> {
         Id::from_bits(self.id.load(Ordering::Relaxed))
+    }
+
+    /// The lane has got so many messages with its turn. One that got some is better off to wait behind the others again:
+    /// a turn for several messages costs little more than one for a single message. One that got a great many is
+    /// better off to be soon at it, before its mailbox is full.
+    #[inline]
+    pub(crate) fn note_taken(&self, count: u32) {
+        let collects = (2..=COLLECTED_MAX).contains(&count);
+        // ORDER: Relaxed: a hint, written by whoever runs the lane.
+        if self.collects.load(Ordering::Relaxed) != collects {
+            self.collects.store(collects, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the lane should wait behind the others when a message wakes it.
+    #[inline]
+    pub(crate) fn collects(&self) -> bool {
+        self.collects.load(Ordering::Relaxed)
     }
 
     /// Whether `id` is that of the present or the last tenant.
@@ -201,6 +223,7 @@ impl Vacant {
         slot.set_kind(kind);
         slot.id.store(id.to_bits(), Ordering::Relaxed);
         slot.bound.store(bound, Ordering::Relaxed);
+        slot.collects.store(false, Ordering::Relaxed);
         slot.parent.store(parent.map_or(0, Id::to_bits), Ordering::Relaxed);
         slot.spawned_at.store(ptr::from_ref(spawned_at).cast_mut(), Ordering::Relaxed);
         // The lane counts as scheduled from now on, so nobody else queues it.

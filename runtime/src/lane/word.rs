@@ -121,6 +121,8 @@ pub(crate) enum OnWake {
 pub(crate) struct Taken {
     /// The node pushed last, [`EMPTY`] where there was none.
     pub(crate) head: u32,
+    /// Messages, signals aside; [`MAX_BOUND`] stands for as many and more.
+    pub(crate) count: u32,
     /// Whether senders wait for room.
     pub(crate) waiters: bool,
     /// Whether the lane had waited for mail. It does not any more.
@@ -176,7 +178,8 @@ fn has_mail(word: u64) -> bool {
 }
 
 fn taken(word: u64) -> Taken {
-    Taken { head: head_of(word), waiters: word & WAITERS != 0, had_waited: word & MAIL != 0 }
+    let count = ((word & COUNT) / COUNT_ONE) as u32;
+    Taken { head: head_of(word), count, waiters: word & WAITERS != 0, had_waited: word & MAIL != 0 }
 }
 
 /// Whether a closed word is that of a tenant of `generation` that is ending.

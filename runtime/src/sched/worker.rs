@@ -104,8 +104,13 @@ impl Local {
         }
     }
 
-    /// Queues a lane that was woken: it runs next, and whoever was to run next goes to the queue.
-    pub(crate) fn push_next(&self, slot: SlotRef) {
+    /// Queues a lane that was woken: it runs next, and whoever was to run next goes to the queue; but one for which
+    /// messages gather meanwhile goes to the queue itself.
+    #[inline]
+    pub(crate) fn push_woken(&self, slot: SlotRef) {
+        if slot.collects() {
+            return self.push_back(slot);
+        }
         if let Some(displaced) = self.next.replace(Some(slot)) {
             self.push_back(displaced);
         }
@@ -222,6 +227,8 @@ impl Local {
             if let Some(slot) = self.scheduler.queues.take_injected(&self.queue) {
                 return Some(slot);
             }
+            // Whoever is to run next waits for once, which shows whether messages gather for it meanwhile.
+            rounds.from_next = NEXT_IN_A_ROW;
         }
         if rounds.from_next < NEXT_IN_A_ROW {
             if let Some(slot) = self.next.take() {
@@ -382,7 +389,10 @@ impl Local {
             return Goes::Ends(ExitReason::Killed);
         }
         let (frame, receiver) = context::with_own(self, slot, |own| {
-            let receiver = on.taken.and_then(|taken| let_in(slot, own, taken));
+            let receiver = on.taken.and_then(|taken| {
+                slot.note_taken(taken.count);
+                let_in(slot, own, taken)
+            });
             (if own.has(DOOMED) { None } else { own.frame.take() }, receiver)
         });
         if let Some(receiver) = receiver {

@@ -53,7 +53,7 @@ fn the_first_push_to_a_lane_that_waits_for_mail_schedules_it_and_is_taken_with_i
     assert_eq!(word.push(1, 8, bound(9), |next| assert_eq!(next, 7)), Ok(Pushed::Nothing));
     let on = word.transition_to_running();
     assert!(!on.kill);
-    assert!(matches!(on.taken, Some(Taken { head: 8, waiters: false, had_waited: true })));
+    assert!(matches!(on.taken, Some(Taken { head: 8, count: 2, waiters: false, had_waited: true })));
     assert!(!word.has_mail());
 }
 
@@ -104,7 +104,7 @@ fn an_urgent_push_is_taken_though_nobody_waits_for_mail() {
     assert_eq!(word.transition_to_idle(false), OnIdle::Parked);
     assert_eq!(word.push(1, 7, || Weight::Exempt, |_| ()), Ok(Pushed::Nothing));
     assert_eq!(word.push(1, 8, || Weight::Urgent, |_| ()), Ok(Pushed::Schedule));
-    assert!(matches!(word.transition_to_running().taken, Some(Taken { head: 8, waiters: false, had_waited: false })));
+    assert!(matches!(word.transition_to_running().taken, Some(Taken { head: 8, count: 0, waiters: false, had_waited: false })));
     assert_eq!(word.transition_to_idle(false), OnIdle::Parked);
 }
 
