@@ -34,12 +34,14 @@ pub(super) struct Batch {
 }
 
 impl Local {
-    /// Wakes the lanes with these keys, which run behind those that are queued.
+    /// Wakes the lanes with these keys, which run behind those that are queued; one alone runs next, as if a message had
+    /// woken it.
     pub(super) fn wake_batch(&self, keys: impl Iterator<Item = u32> + Clone) {
         let slots = keys.filter_map(|key| self.scheduler.table.at(key));
         let mut ahead = slots.clone();
         ahead.by_ref().take(AHEAD).for_each(|slot| slot.prefetch());
         let mut queued = 0;
+        let mut first = None;
         for slot in slots {
             if let Some(ahead) = ahead.next() {
                 ahead.prefetch();
@@ -48,9 +50,18 @@ impl Local {
                 if queued < ALONE {
                     woken.prefetch();
                 }
-                self.queue.push(woken.into_slot());
+                if queued == 0 {
+                    first = Some(woken.into_slot());
+                } else {
+                    self.queue.push(woken.into_slot());
+                }
                 queued += 1;
             }
+        }
+        match first {
+            Some(first) if queued == 1 => self.push_next(first),
+            Some(first) => self.queue.push(first),
+            None => {}
         }
         if queued > ALONE {
             self.call_for_help();

@@ -8,6 +8,7 @@ use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::Scheduler;
 use super::batch::Batch;
@@ -15,6 +16,7 @@ use super::crew::REPORT_EVERY;
 use super::queue::Queue;
 use super::turn::Turn;
 use crate::context;
+use crate::env::Instant;
 use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::lane::death;
@@ -32,8 +34,11 @@ use crate::slot::{SlotRef, Vacant, batch};
 
 /// Lanes that may run from the hand-over place in a row before the queue has its turn.
 const NEXT_IN_A_ROW: u32 = 3;
-/// Turns between two looks at what comes from outside: injected lanes, I/O, timers.
+/// Turns between two looks at what comes from outside (injected lanes, I/O, timers) where turns are short. Where so many
+/// take longer than [`LOOK_WITHIN`], the looks come closer.
 const LOOK_OUTSIDE_EVERY: u32 = 61;
+/// Time between two looks, as far as single turns allow.
+const LOOK_WITHIN: Duration = Duration::from_micros(250);
 /// Rounds of searching before a worker sleeps. More of them cost the others more, whose queues are looked at, than they
 /// saved in wake-ups.
 const SEARCH_ROUNDS: u32 = 4;
@@ -104,13 +109,15 @@ impl Local {
         }
     }
 
-    /// Queues a lane that was woken: it runs next, and whoever was to run next goes to the queue; but one for which
-    /// messages gather meanwhile goes to the queue itself.
+    /// Queues a lane that was woken: it runs next, but for one for which messages gather while it waits for its turn.
     #[inline]
     pub(crate) fn push_woken(&self, slot: SlotRef) {
-        if slot.collects() {
-            return self.push_back(slot);
-        }
+        if slot.collects() { self.push_back(slot) } else { self.push_next(slot) }
+    }
+
+    /// Queues a lane to run next; whoever was to run next goes to the queue.
+    #[inline]
+    pub(super) fn push_next(&self, slot: SlotRef) {
         if let Some(displaced) = self.next.replace(Some(slot)) {
             self.push_back(displaced);
         }
@@ -187,16 +194,38 @@ impl Local {
 
 /// What the main loop keeps between its rounds.
 struct Rounds {
-    tick: u32,
+    /// Turns until the next look outside.
+    until_look: u32,
+    /// Turns between the last look and the next.
+    look_every: u32,
+    looked_at: Instant,
     from_next: u32,
     searching: bool,
+}
+
+impl Rounds {
+    fn new(now: Instant) -> Rounds {
+        let look_every = LOOK_OUTSIDE_EVERY;
+        Rounds { until_look: look_every, look_every, looked_at: now, from_next: 0, searching: false }
+    }
+
+    /// A look outside: when the next one is to be.
+    fn note_look(&mut self, now: Instant) {
+        let since = now - std::mem::replace(&mut self.looked_at, now);
+        if since > LOOK_WITHIN {
+            self.look_every = (self.look_every / 2).max(1);
+        } else if since < LOOK_WITHIN / 3 {
+            self.look_every = (self.look_every * 2).min(LOOK_OUTSIDE_EVERY);
+        }
+        self.until_look = self.look_every;
+    }
 }
 
 /// The main loop of a worker's thread.
 pub(crate) fn work(scheduler: Arc<Scheduler>, index: usize, queue: Queue) {
     let local = Local::new(scheduler, index, queue);
     let guard = context::enter_worker(&local);
-    let mut rounds = Rounds { tick: 0, from_next: 0, searching: false };
+    let mut rounds = Rounds::new(local.scheduler.env.now());
     while !local.scheduler.is_stopped() {
         if !local.scheduler.stand_by.includes(index) {
             local.stand_by(&mut rounds);
@@ -220,10 +249,11 @@ pub(crate) fn work(scheduler: Arc<Scheduler>, index: usize, queue: Queue) {
 
 impl Local {
     fn pick(&self, rounds: &mut Rounds) -> Option<SlotRef> {
-        rounds.tick = rounds.tick.wrapping_add(1);
         self.mind_batch();
-        if rounds.tick.is_multiple_of(LOOK_OUTSIDE_EVERY) {
+        rounds.until_look -= 1;
+        if rounds.until_look == 0 {
             self.scheduler.turn_driver(self.index);
+            rounds.note_look(self.scheduler.env.now());
             if let Some(slot) = self.scheduler.queues.take_injected(&self.queue) {
                 return Some(slot);
             }

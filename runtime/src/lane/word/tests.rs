@@ -104,7 +104,10 @@ fn an_urgent_push_is_taken_though_nobody_waits_for_mail() {
     assert_eq!(word.transition_to_idle(false), OnIdle::Parked);
     assert_eq!(word.push(1, 7, || Weight::Exempt, |_| ()), Ok(Pushed::Nothing));
     assert_eq!(word.push(1, 8, || Weight::Urgent, |_| ()), Ok(Pushed::Schedule));
-    assert!(matches!(word.transition_to_running().taken, Some(Taken { head: 8, count: 0, waiters: false, had_waited: false })));
+    assert!(matches!(
+        word.transition_to_running().taken,
+        Some(Taken { head: 8, count: 0, waiters: false, had_waited: false })
+    ));
     assert_eq!(word.transition_to_idle(false), OnIdle::Parked);
 }
 
