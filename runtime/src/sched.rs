@@ -201,7 +201,7 @@ impl Scheduler {
     }
 
     /// Fires the timers that are due; what they wake is this worker's.
-    fn fire_timers(&self) {
+    pub(crate) fn fire_timers(&self) {
         context::with_local(|local| {
             if let Some(local) = local {
                 let lanes = |due: &[Due]| {

@@ -35,10 +35,12 @@ use crate::slot::{SlotRef, Vacant, batch};
 /// Lanes that may run from the hand-over place in a row before the queue has its turn.
 const NEXT_IN_A_ROW: u32 = 3;
 /// Turns between two looks at what comes from outside (injected lanes, I/O, timers) where turns are short. Where so many
-/// take longer than [`LOOK_WITHIN`], the looks come closer.
+/// take longer than [`TIMERS_WITHIN`], the looks come closer.
 const LOOK_OUTSIDE_EVERY: u32 = 61;
-/// Time between two looks, as far as single turns allow.
-const LOOK_WITHIN: Duration = Duration::from_micros(250);
+/// Time between two looks at injected lanes and timers, as far as single turns allow.
+const TIMERS_WITHIN: Duration = Duration::from_micros(250);
+/// The same for I/O, where a look costs a system call.
+const IO_WITHIN: Duration = Duration::from_millis(1);
 /// Rounds of searching before a worker sleeps. More of them cost the others more, whose queues are looked at, than they
 /// saved in wake-ups.
 const SEARCH_ROUNDS: u32 = 4;
@@ -199,6 +201,9 @@ struct Rounds {
     /// Turns between the last look and the next.
     look_every: u32,
     looked_at: Instant,
+    /// Turns until the next look at I/O, and when the last one was.
+    until_io: u32,
+    io_at: Instant,
     from_next: u32,
     searching: bool,
 }
@@ -206,18 +211,26 @@ struct Rounds {
 impl Rounds {
     fn new(now: Instant) -> Rounds {
         let look_every = LOOK_OUTSIDE_EVERY;
-        Rounds { until_look: look_every, look_every, looked_at: now, from_next: 0, searching: false }
+        let (until_look, until_io) = (look_every, LOOK_OUTSIDE_EVERY);
+        Rounds { until_look, look_every, looked_at: now, until_io, io_at: now, from_next: 0, searching: false }
     }
 
-    /// A look outside: when the next one is to be.
-    fn note_look(&mut self, now: Instant) {
+    /// A look outside: whether at I/O, too.
+    fn note_look(&mut self, now: Instant) -> bool {
         let since = now - std::mem::replace(&mut self.looked_at, now);
-        if since > LOOK_WITHIN {
+        self.until_io = self.until_io.saturating_sub(self.look_every);
+        if since > TIMERS_WITHIN {
             self.look_every = (self.look_every / 2).max(1);
-        } else if since < LOOK_WITHIN / 3 {
+        } else if since < TIMERS_WITHIN / 3 {
             self.look_every = (self.look_every * 2).min(LOOK_OUTSIDE_EVERY);
         }
         self.until_look = self.look_every;
+        let looks_at_io = self.until_io == 0 || now - self.io_at >= IO_WITHIN;
+        if looks_at_io {
+            self.until_io = LOOK_OUTSIDE_EVERY;
+            self.io_at = now;
+        }
+        looks_at_io
     }
 }
 
@@ -252,8 +265,11 @@ impl Local {
         self.mind_batch();
         rounds.until_look -= 1;
         if rounds.until_look == 0 {
-            self.scheduler.turn_driver(self.index);
-            rounds.note_look(self.scheduler.env.now());
+            if rounds.note_look(self.scheduler.env.now()) {
+                self.scheduler.turn_driver(self.index);
+            } else {
+                self.scheduler.fire_timers();
+            }
             if let Some(slot) = self.scheduler.queues.take_injected(&self.queue) {
                 return Some(slot);
             }
