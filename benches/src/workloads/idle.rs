@@ -20,7 +20,7 @@ async fn measure(mut main: Lane<u64>, n: u64) -> Measured {
     // Kept, and counted: whoever is to wake such a lane must know it.
     let mut waiting = Vec::with_capacity(n as usize);
     for number in 0..n {
-        let lane = spawn(async move |lane| forward(lane, collector).await).expect("a lane");
+        let lane = spawn(move |lane| forward(lane, collector)).expect("a lane");
         lane.send(number).await.expect("a lane that waits");
         waiting.push(lane);
     }

@@ -29,7 +29,7 @@ impl Actor for Parent {
         match order {
             Order::Spawn(n, collector) => {
                 for number in 0..n {
-                    let body = async move |lane| super::idle::forward(lane, collector).await;
+                    let body = move |lane| super::idle::forward(lane, collector);
                     let child = Spawn::new().monitor().spawn(body)?;
                     child.send(number).await?;
                     self.children.push(child);
