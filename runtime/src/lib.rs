@@ -79,8 +79,14 @@ mod reply {
 #[cfg(loom)]
 #[allow(dead_code, reason = "models do not call all of it")]
 mod sched {
+    pub(crate) mod barrier;
     pub(crate) mod idle;
     pub(crate) mod parker;
+    pub(crate) mod pulse;
+}
+#[cfg(loom)]
+mod slot {
+    pub(crate) use crate::shim::{AtomicSlot, SlotRef};
 }
 #[cfg(loom)]
 mod env {

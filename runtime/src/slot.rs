@@ -143,6 +143,28 @@ unsafe impl Zeroed for Slot {}
 /// A slot, wherever it is kept.
 pub(crate) type SlotRef = &'static Slot;
 
+/// A place for a slot that several threads look at.
+#[derive(Debug)]
+pub(crate) struct AtomicSlot(AtomicPtr<Slot>);
+
+impl AtomicSlot {
+    pub(crate) const fn empty() -> AtomicSlot {
+        AtomicSlot(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    #[inline]
+    pub(crate) fn load(&self, order: Ordering) -> Option<SlotRef> {
+        let slot = NonNull::new(self.0.load(order))?;
+        // SAFETY: only `SlotRef`s are stored.
+        Some(unsafe { slot.as_ref() })
+    }
+
+    #[inline]
+    pub(crate) fn store(&self, slot: Option<SlotRef>, order: Ordering) {
+        self.0.store(slot.map_or(ptr::null_mut(), |slot| ptr::from_ref(slot).cast_mut()), order);
+    }
+}
+
 impl Slot {
     pub(crate) fn key(&self) -> u32 {
         // ORDER: Relaxed, here and in `table`: written once, before the slot's first generation was published.
@@ -159,6 +181,11 @@ impl Slot {
     pub(crate) fn id(&self) -> Option<Id> {
         let generation = NonZeroU16::new(self.word.generation())?;
         Some(Id::new(self.key(), self.table()?.namespace, generation))
+    }
+
+    /// As [`Slot::id`]; also that of a tenant that is about to end and whose mailbox has closed.
+    pub(crate) fn tenant(&self) -> Option<Id> {
+        Some(Id::new(self.key(), self.table()?.namespace, self.state.tenant()?))
     }
 
     pub(crate) fn kind(&self) -> Option<&'static LaneType> {

@@ -84,6 +84,14 @@ impl State {
         word & LIVE != 0 && generation_of(word) == generation
     }
 
+    /// The generation of the tenant that lives or is about to end.
+    #[cfg(not(loom))]
+    pub(crate) fn tenant(&self) -> Option<std::num::NonZeroU16> {
+        // ORDER: Acquire, as in `is_live`.
+        let word = self.0.load(Ordering::Acquire);
+        if word & LIVE == 0 { None } else { std::num::NonZeroU16::new(generation_of(word)) }
+    }
+
     /// Puts a new tenant in, to be queued by the caller.
     pub(crate) fn revive(&self, generation: u16) {
         // ORDER: Release publishes the slot made ready to whoever runs or wakes it. A plain store is right: by
