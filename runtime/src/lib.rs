@@ -110,4 +110,6 @@ pub use runtime::{BuildError, Builder, Handle, NotInRuntime, Runtime, ShutdownRe
 #[cfg(not(loom))]
 pub use sched::turn::{poll_share, yield_now};
 #[cfg(not(loom))]
+pub use sched::watchdog::Stuck;
+#[cfg(not(loom))]
 pub use signal::{Down, Exit, MonitorRef};

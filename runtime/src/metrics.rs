@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::receipt::ExitReceipt;
 
-const COUNT: usize = 12;
+const COUNT: usize = 13;
 
 #[repr(align(128))]
 #[derive(Debug, Default)]
@@ -29,6 +29,7 @@ const REFUSED: usize = 8;
 const PANICS: usize = 9;
 const ERRORS: usize = 10;
 const BYTES: usize = 11;
+const TOO_LONG: usize = 12;
 
 /// What a runtime has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Metrics {
     pub alive: u64,
     /// Turns given to lanes.
     pub turns: u64,
+    /// Polls that took longer than the watchdog's limit.
+    pub polls_too_long: u64,
     /// Lanes that ended otherwise than normally or by shutdown.
     pub abnormal: u64,
     /// Timers standing.
@@ -111,6 +114,12 @@ impl Counters {
         self.add(worker, TURNS, 1);
     }
 
+    /// Counts a poll that takes too long; for the watchdog, which is no worker.
+    pub(crate) fn note_too_long(&self) {
+        // ORDER: Relaxed: a count, which orders nothing.
+        self.lines[self.lines.len() - 1].0[TOO_LONG].fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn note_death(&self, worker: usize, receipt: &ExitReceipt) {
         self.add(worker, ENDED, 1);
         self.add(worker, BYTES, receipt.bytes);
@@ -152,6 +161,7 @@ impl Counters {
             ended,
             alive: spawned.saturating_sub(ended),
             turns: self.sum(TURNS),
+            polls_too_long: self.sum(TOO_LONG),
             abnormal: self.sum(ABNORMAL),
             timers_released: self.sum(TIMERS),
             descriptors_released: self.sum(DESCRIPTORS),

@@ -67,19 +67,18 @@ impl Timers {
         self.next.store(wheel.next_expiry().unwrap_or(NEVER), Ordering::Relaxed);
     }
 
-    /// Fires what is due by the clock, which is not looked at where nothing stands.
-    pub(crate) fn fire_due(&self, env: &dyn Env) {
+    /// The present, where something is due by the clock, which is not looked at where nothing stands.
+    pub(crate) fn due(&self, env: &dyn Env) -> Option<Instant> {
         let next = self.next.load(Ordering::Relaxed);
-        if next != NEVER {
-            let now = env.now();
-            if next <= now.as_nanos() / NANOS_PER_TICK {
-                self.fire(now);
-            }
+        if next == NEVER {
+            return None;
         }
+        let now = env.now();
+        (next <= now.as_nanos() / NANOS_PER_TICK).then_some(now)
     }
 
     /// Fires what is due, without holding the lock meanwhile.
-    fn fire(&self, now: Instant) {
+    pub(crate) fn fire(&self, now: Instant) {
         let mut expired = Vec::new();
         let mut more = true;
         while more {

@@ -69,7 +69,8 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     }
     local.ending.replace(outer);
 
-    // 5.
+    // 5. Whoever looks at this worker sees no lane from here on.
+    local.pulse.clear_lane();
     if slot.state.transition_to_dead() {
         signals.extend(watch::take_late(id));
     }

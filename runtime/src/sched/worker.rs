@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::Scheduler;
+use super::pulse::Pulse;
 use super::queue::Queue;
 use super::turn::Turn;
+use super::watchdog::Stuck;
 use crate::context;
 use crate::exit::ExitReason;
 use crate::id::Id;
@@ -38,8 +40,8 @@ pub(crate) struct Local {
     pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) index: usize,
     queue: Queue,
-    /// The lane woken last, which runs next: what it needs is still in the cache.
-    next: Cell<Option<SlotRef>>,
+    /// What others see of this worker, with the lane woken last, which runs next.
+    pub(crate) pulse: Arc<Pulse<Stuck>>,
     /// Free message nodes.
     pub(crate) nodes: node::Cache,
     /// Free memory for futures.
@@ -68,10 +70,10 @@ impl Local {
         let mut seed = [0; 8];
         scheduler.env.fill_entropy(&mut seed);
         Local {
+            pulse: scheduler.pulses[index].clone(),
             scheduler,
             index,
             queue,
-            next: Cell::new(None),
             nodes: node::Cache::default(),
             frames: memory::Cache::default(),
             slots: RefCell::default(),
@@ -89,16 +91,26 @@ impl Local {
 
     /// Queues a lane that was woken: it runs next, and whoever was to run next goes to the queue.
     pub(crate) fn push_next(&self, slot: SlotRef) {
-        if let Some(displaced) = self.next.replace(Some(slot)) {
-            self.push_back(displaced);
+        match self.pulse.hand_over(slot) {
+            Ok(None) => {}
+            Ok(Some(displaced)) => self.push_back(displaced),
+            // The worker is stuck in the poll that wakes.
+            Err(slot) => self.scheduler.inject(slot),
         }
     }
 
     /// Queues a lane behind all others of this worker.
     pub(crate) fn push_back(&self, slot: SlotRef) {
-        self.queue.push(slot);
-        if let Some(worker) = self.scheduler.idle.wake_one_hint() {
-            self.scheduler.unpark(worker);
+        // A hint may be missed, and nobody else would come to the lane if this worker is found stuck right after; whoever
+        // finds it so finds the lane in the queue as well (`pulse.rs`), and has somebody come.
+        let push = || {
+            self.queue.push(slot);
+            self.scheduler.idle.wake_one_hint()
+        };
+        match self.pulse.touch(push) {
+            Some(None) => {}
+            Some(Some(worker)) => self.scheduler.unpark(worker),
+            None => self.scheduler.inject(slot),
         }
     }
 
@@ -172,41 +184,71 @@ struct Rounds {
 pub(crate) fn work(scheduler: Arc<Scheduler>, index: usize, queue: Queue) {
     let local = Local::new(scheduler, index, queue);
     let guard = context::enter_worker(&local);
-    let mut rounds = Rounds { tick: 0, from_next: 0, searching: false };
-    while !local.scheduler.is_stopped() {
-        match local.pick(&mut rounds) {
-            Some(slot) => {
-                local.found_work(&mut rounds);
-                local.run(slot);
-            }
-            None => local.sleep(&mut rounds),
-        }
-    }
-    // Who still waits here is taken over by whoever stops the runtime.
-    while let Some(slot) = local.next.take().or_else(|| local.queue.pop()) {
-        local.scheduler.inject(slot);
-    }
-    local.scheduler.table.give_back(local.slots.borrow_mut().drain(..));
+    local.serve();
     drop(guard);
-    local.nodes.flush();
-    local.frames.flush();
+    local.flush();
+}
+
+/// The thread of a stand-in, which serves when it is hired.
+pub(crate) fn stand_in(scheduler: Arc<Scheduler>, index: usize) {
+    let Some(queue) = scheduler.take_queue(index) else { return };
+    let local = Local::new(scheduler, index, queue);
+    let guard = context::enter_worker(&local);
+    while local.scheduler.await_hire(index) {
+        local.serve();
+        local.flush();
+    }
+    drop(guard);
+    local.flush();
 }
 
 impl Local {
+    /// Runs lanes until the worker must go.
+    fn serve(&self) {
+        let mut rounds = Rounds { tick: 0, from_next: 0, searching: false };
+        while !self.pulse.must_leave() {
+            match self.pick(&mut rounds) {
+                Some(slot) => {
+                    self.scheduler.found_work(&mut rounds.searching);
+                    self.run(slot);
+                }
+                None => self.sleep(&mut rounds),
+            }
+        }
+        // Who still waits here is taken over by others, or by whoever stops the runtime.
+        while let Some(slot) = self.pulse.take_next().or_else(|| self.queue.pop()) {
+            self.scheduler.inject(slot);
+        }
+        // Whoever counted on this search woke nobody.
+        if rounds.searching {
+            let _ = self.scheduler.idle.stop_searching();
+            if let Some(worker) = self.scheduler.idle.wake_one() {
+                self.scheduler.unpark(worker);
+            }
+        }
+    }
+
+    /// Gives all that is cached here to the others.
+    fn flush(&self) {
+        self.scheduler.table.give_back(self.slots.borrow_mut().drain(..));
+        self.nodes.flush();
+        self.frames.flush();
+    }
+
     fn pick(&self, rounds: &mut Rounds) -> Option<SlotRef> {
         rounds.tick = rounds.tick.wrapping_add(1);
         if rounds.tick.is_multiple_of(LOOK_OUTSIDE_EVERY) {
-            self.scheduler.turn_driver(self.index);
+            self.scheduler.turn_driver(self.index, &mut rounds.searching);
             if let Some(slot) = self.scheduler.queues.take_injected(&self.queue) {
                 return Some(slot);
             }
         }
         if rounds.from_next < NEXT_IN_A_ROW {
-            if let Some(slot) = self.next.take() {
+            if let Some(slot) = self.pulse.take_next() {
                 rounds.from_next += 1;
                 return Some(slot);
             }
-        } else if let Some(slot) = self.next.take() {
+        } else if let Some(slot) = self.pulse.take_next() {
             self.queue.push(slot);
         }
         rounds.from_next = 0;
@@ -239,30 +281,21 @@ impl Local {
         None
     }
 
-    fn found_work(&self, rounds: &mut Rounds) {
-        if rounds.searching {
-            rounds.searching = false;
-            if self.scheduler.idle.stop_searching()
-                && let Some(worker) = self.scheduler.idle.wake_one_hint()
-            {
-                self.scheduler.unpark(worker);
-            }
-        }
-    }
-
     fn sleep(&self, rounds: &mut Rounds) {
-        self.scheduler.turn_driver(self.index);
-        if !self.queue.is_empty() || self.next_is_set() {
+        self.scheduler.turn_driver(self.index, &mut rounds.searching);
+        if !self.queue.is_empty() || self.pulse.has_next() {
             return;
         }
         let was_searching = std::mem::take(&mut rounds.searching);
         self.scheduler.idle.transition_to_sleeping(self.index, was_searching);
         // The second look of `idle.rs`.
         let found = !self.scheduler.queues.is_empty();
-        rounds.searching = if !found && !self.scheduler.is_stopped() {
+        rounds.searching = if !found && !self.pulse.must_leave() {
             self.scheduler.park(self.index)
         } else {
-            self.scheduler.idle.transition_from_sleeping(self.index)
+            let searches = self.scheduler.idle.transition_from_sleeping(self.index);
+            self.scheduler.watchdog.note_awake();
+            searches
         };
         // Others may have counted on this search and woken nobody; there may be more than the one lane that we run next.
         if was_searching
@@ -274,15 +307,10 @@ impl Local {
         }
     }
 
-    fn next_is_set(&self) -> bool {
-        let next = self.next.take();
-        self.next.set(next);
-        next.is_some()
-    }
-
     /// Gives a lane its turn.
     fn run(&self, slot: SlotRef) {
         let on = slot.state.transition_to_running();
+        self.pulse.begin(Some(slot));
         self.running.set(Some(slot));
         self.current.set(Some(slot));
         self.turn.begin();
@@ -299,6 +327,7 @@ impl Local {
             self.current.set(None);
             self.running.set(None);
             // From here on the lane may run elsewhere.
+            self.pulse.clear_lane();
             match slot.state.transition_to_idle() {
                 OnIdle::Parked => {}
                 OnIdle::Schedule => self.push_back(slot),
@@ -307,8 +336,11 @@ impl Local {
         }
         self.scheduler.metrics.note_turn(self.index);
         self.wake_late();
+        if self.pulse.end() {
+            self.scheduler.settle(self.index);
+        }
         if self.turn.is_over() {
-            self.scheduler.turn_driver(self.index);
+            self.scheduler.turn_driver(self.index, &mut false);
         }
     }
 
