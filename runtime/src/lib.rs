@@ -86,7 +86,7 @@ mod sched {
 }
 #[cfg(loom)]
 mod slot {
-    pub(crate) use crate::shim::{AtomicSlot, SlotRef};
+    pub(crate) use crate::shim::{AtomicSlot, SlotRef, is_same};
 }
 #[cfg(loom)]
 mod env {

@@ -215,7 +215,8 @@ impl Scheduler {
         if let Some(now) = due {
             self.timers.fire(now);
         }
-        if pulse.end() {
+        pulse.end();
+        if pulse.orders().is_robbed() {
             self.settle(worker);
         }
     }

@@ -2,16 +2,16 @@
 //! models run the very code that ships.
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(loom)]
 pub(crate) use self::atomic::AtomicU64;
 #[cfg(loom)]
 pub(crate) use self::locks::{Condvar, Mutex, Unparker};
 #[cfg(loom)]
-pub(crate) use self::slots::{AtomicSlot, SlotRef};
+pub(crate) use self::slots::{AtomicSlot, SlotRef, is_same};
 #[cfg(not(loom))]
 pub(crate) use parking_lot::{Condvar, Mutex};
 
@@ -89,6 +89,10 @@ mod slots {
     use loom::sync::atomic::{AtomicU32, Ordering};
 
     pub(crate) type SlotRef = NonZeroU32;
+
+    pub(crate) fn is_same(one: SlotRef, other: SlotRef) -> bool {
+        one == other
+    }
 
     #[derive(Debug)]
     pub(crate) struct AtomicSlot(AtomicU32);

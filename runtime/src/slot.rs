@@ -143,6 +143,11 @@ unsafe impl Zeroed for Slot {}
 /// A slot, wherever it is kept.
 pub(crate) type SlotRef = &'static Slot;
 
+/// Whether two are the same slot.
+pub(crate) fn is_same(one: SlotRef, other: SlotRef) -> bool {
+    ptr::eq(one, other)
+}
+
 /// A place for a slot that several threads look at.
 #[derive(Debug)]
 pub(crate) struct AtomicSlot(AtomicPtr<Slot>);

@@ -10,7 +10,7 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 
 use super::explore;
-use crate::sched::pulse::Pulse;
+use crate::sched::pulse::{HandedOver, Pulse};
 
 const LANES: usize = 4;
 
@@ -26,15 +26,20 @@ impl World {
         Arc::new(World { pulse: Pulse::new(), woken: Default::default(), taken: Default::default() })
     }
 
-    /// As `Local::push_next`: what is displaced, and what a worker that is robbed wakes, goes where all can take it, which
-    /// ends it here.
+    /// As `Local::push_next`: what is displaced, and what a worker that is robbed wakes, goes to a queue, from which it is
+    /// taken at once here.
     fn wake(&self, lane: u32) {
         self.woken[lane as usize].store(1, Ordering::Relaxed);
         let lane = NonZeroU32::new(lane + 1).unwrap();
-        match self.pulse.hand_over(lane) {
-            Ok(None) => {}
-            Ok(Some(displaced)) => self.take(displaced),
-            Err(lane) => self.take(lane),
+        let displaced = match self.pulse.hand_over(lane) {
+            HandedOver::Displaced(displaced) => displaced,
+            HandedOver::Robbed(lane, displaced) => {
+                self.take(lane);
+                displaced
+            }
+        };
+        if let Some(displaced) = displaced {
+            self.take(displaced);
         }
     }
 
@@ -44,8 +49,11 @@ impl World {
         assert_eq!(self.taken[lane].fetch_add(1, Ordering::Relaxed), 0, "lane {lane} is queued twice");
     }
 
-    /// As `Local::pick`.
+    /// As `Local::serve` and `Local::pick`.
     fn pick(&self) {
+        if self.pulse.orders().is_robbed() {
+            let _ = self.pulse.settle();
+        }
         if let Some(lane) = self.pulse.take_next() {
             self.take(lane);
         }
@@ -57,9 +65,7 @@ impl World {
         for lane in wakes {
             self.wake(lane);
         }
-        if self.pulse.end() {
-            self.pulse.settle();
-        }
+        self.pulse.end();
     }
 
     /// As `Watch::look` and `Scheduler::too_long`, with a limit of nothing.

@@ -158,12 +158,18 @@ impl Scheduler {
         let mut started = Vec::new();
         for worker in self.balance(true) {
             let scheduler = self.clone();
-            let work = Box::new(move || worker::stand_in(scheduler, worker));
+            let work = Box::new(move || {
+                if let Some(queue) = scheduler.take_queue(worker) {
+                    worker::work(scheduler, worker, queue);
+                }
+            });
             match self.env.spawn_thread(&format!("laneway-{worker}"), work) {
                 Ok(thread) => started.push(thread),
                 Err(error) => {
                     tracing::error!(%error, "there is no thread for a stand-in worker");
-                    self.leave(worker, Is::Vacant);
+                    let mut seats = self.watchdog.seats.lock();
+                    let first = self.pulses.len() - seats.len();
+                    self.leave(&mut seats[worker - first], Is::Vacant);
                 }
             }
         }
@@ -218,31 +224,29 @@ impl Scheduler {
         start
     }
 
-    /// The stand-in has left its place, unless it was hired again meanwhile.
-    fn leave(&self, worker: usize, is: Is) {
-        let mut seats = self.watchdog.seats.lock();
-        let first = self.pulses.len() - seats.len();
-        let seat = &mut seats[worker - first];
-        if seat.is == Is::Leaving || is == Is::Vacant {
-            seat.is = is;
+    /// Somebody who served, or was to, does no more.
+    fn leave(&self, seat: &mut Seat, is: Is) {
+        if matches!(seat.is, Is::Serving | Is::Leaving) {
             self.idle.leave();
         }
+        seat.is = is;
     }
 
-    /// A stand-in that serves no more waits until it is hired; false where the runtime has ended.
+    /// A worker is to serve at once; a stand-in that serves no more waits until it is hired. False where the runtime has
+    /// ended.
     pub(crate) fn await_hire(&self, worker: usize) -> bool {
-        self.leave(worker, Is::InReserve);
         loop {
+            let mut seats = self.watchdog.seats.lock();
             if self.is_stopped() {
                 return false;
             }
-            let seats = self.watchdog.seats.lock();
             let first = self.pulses.len() - seats.len();
-            let is = seats[worker - first].is;
-            drop(seats);
-            if is == Is::Serving {
+            let Some(seat) = worker.checked_sub(first) else { return true };
+            if seats[seat].is == Is::Serving {
                 return true;
             }
+            self.leave(&mut seats[seat], Is::InReserve);
+            drop(seats);
             self.parkers[worker].park();
         }
     }

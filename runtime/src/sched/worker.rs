@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::Scheduler;
-use super::pulse::Pulse;
+use super::pulse::{HandedOver, Pulse};
 use super::queue::Queue;
 use super::turn::Turn;
 use super::watchdog::Stuck;
@@ -91,26 +91,28 @@ impl Local {
 
     /// Queues a lane that was woken: it runs next, and whoever was to run next goes to the queue.
     pub(crate) fn push_next(&self, slot: SlotRef) {
-        match self.pulse.hand_over(slot) {
-            Ok(None) => {}
-            Ok(Some(displaced)) => self.push_back(displaced),
+        let displaced = match self.pulse.hand_over(slot) {
+            HandedOver::Displaced(displaced) => displaced,
             // The worker is stuck in the poll that wakes.
-            Err(slot) => self.scheduler.inject(slot),
+            HandedOver::Robbed(slot, displaced) => {
+                self.push_back(slot);
+                displaced
+            }
+        };
+        if let Some(displaced) = displaced {
+            self.push_back(displaced);
         }
     }
 
     /// Queues a lane behind all others of this worker.
     pub(crate) fn push_back(&self, slot: SlotRef) {
-        // A hint may be missed, and nobody else would come to the lane if this worker is found stuck right after; whoever
-        // finds it so finds the lane in the queue as well (`pulse.rs`), and has somebody come.
-        let push = || {
-            self.queue.push(slot);
-            self.scheduler.idle.wake_one_hint()
-        };
-        match self.pulse.touch(push) {
-            Some(None) => {}
-            Some(Some(worker)) => self.scheduler.unpark(worker),
-            None => self.scheduler.inject(slot),
+        self.queue.push(slot);
+        // A hint will do for a worker that comes to the lane by itself. This one may be stuck: then it sees here that it
+        // was robbed, or whoever robs it has somebody come who sees the lane (`pulse.rs`).
+        let idle = &self.scheduler.idle;
+        let woken = if self.pulse.orders().is_robbed() { idle.wake_one() } else { idle.wake_one_hint() };
+        if let Some(worker) = woken {
+            self.scheduler.unpark(worker);
         }
     }
 
@@ -152,12 +154,14 @@ impl Local {
     /// Tells those whose reply port was dropped in this turn.
     pub(crate) fn pass_verdict(&self, why: impl FnOnce() -> NoAnswer) {
         if let Some(verdict) = self.verdict.take() {
+            self.pulse.clear_lane();
             verdict.fall(why());
         }
     }
 
     fn wake_late(&self) {
         while let Some(waker) = { self.late_wakers.borrow_mut().pop() } {
+            self.pulse.clear_lane();
             contain(|| waker.wake());
         }
     }
@@ -180,18 +184,8 @@ struct Rounds {
     searching: bool,
 }
 
-/// The main loop of a worker's thread.
+/// The thread of a worker, or of a stand-in, which serves when it is hired.
 pub(crate) fn work(scheduler: Arc<Scheduler>, index: usize, queue: Queue) {
-    let local = Local::new(scheduler, index, queue);
-    let guard = context::enter_worker(&local);
-    local.serve();
-    drop(guard);
-    local.flush();
-}
-
-/// The thread of a stand-in, which serves when it is hired.
-pub(crate) fn stand_in(scheduler: Arc<Scheduler>, index: usize) {
-    let Some(queue) = scheduler.take_queue(index) else { return };
     let local = Local::new(scheduler, index, queue);
     let guard = context::enter_worker(&local);
     while local.scheduler.await_hire(index) {
@@ -203,10 +197,20 @@ pub(crate) fn stand_in(scheduler: Arc<Scheduler>, index: usize) {
 }
 
 impl Local {
-    /// Runs lanes until the worker must go.
+    /// The main loop: runs lanes until the worker must go.
+    #[inline(always)]
     fn serve(&self) {
         let mut rounds = Rounds { tick: 0, from_next: 0, searching: false };
-        while !self.pulse.must_leave() {
+        loop {
+            let orders = self.pulse.orders();
+            if !orders.are_none() {
+                if orders.is_robbed() {
+                    self.scheduler.settle(self.index);
+                }
+                if orders.leave() {
+                    break;
+                }
+            }
             match self.pick(&mut rounds) {
                 Some(slot) => {
                     self.scheduler.found_work(&mut rounds.searching);
@@ -290,7 +294,7 @@ impl Local {
         self.scheduler.idle.transition_to_sleeping(self.index, was_searching);
         // The second look of `idle.rs`.
         let found = !self.scheduler.queues.is_empty();
-        rounds.searching = if !found && !self.pulse.must_leave() {
+        rounds.searching = if !found && !self.pulse.orders().leave() {
             self.scheduler.park(self.index)
         } else {
             let searches = self.scheduler.idle.transition_from_sleeping(self.index);
@@ -327,7 +331,6 @@ impl Local {
             self.current.set(None);
             self.running.set(None);
             // From here on the lane may run elsewhere.
-            self.pulse.clear_lane();
             match slot.state.transition_to_idle() {
                 OnIdle::Parked => {}
                 OnIdle::Schedule => self.push_back(slot),
@@ -336,9 +339,7 @@ impl Local {
         }
         self.scheduler.metrics.note_turn(self.index);
         self.wake_late();
-        if self.pulse.end() {
-            self.scheduler.settle(self.index);
-        }
+        self.pulse.end();
         if self.turn.is_over() {
             self.scheduler.turn_driver(self.index, &mut false);
         }

@@ -99,7 +99,7 @@ mod tests {
         [(); 2].map(|()| {
             pulse.begin(None);
             let section = pulse.section().unwrap();
-            assert!(!pulse.end());
+            pulse.end();
             section
         })
     }
