@@ -162,6 +162,9 @@ fn a_stuck_lane_is_told_of_while_it_is_stuck_and_when_it_is_not_any_more() {
     runtime.block_on(async {
         // This lane runs on a stand-in, if it runs.
         laneway::spawn(async move |_: Lane<()>| {
+            while reports.of(stuck).is_empty() {
+                laneway::yield_now().await;
+            }
             tell.send(Handle::current().expect("a runtime").stuck()).expect("the test listens");
             release.send(()).expect("a lane waits");
         })
@@ -204,6 +207,9 @@ fn a_destructor_that_blocks_is_told_of_as_its_lane() {
         let ending = ending.expect("a lane");
         ending.kill();
         laneway::spawn(async move |_: Lane<()>| {
+            while Handle::current().expect("a runtime").stuck().is_empty() {
+                laneway::yield_now().await;
+            }
             tell.send(Handle::current().expect("a runtime").stuck()).expect("the test listens");
             release.send(()).expect("a lane waits");
         })
@@ -250,10 +256,13 @@ fn stand_ins_that_are_stuck_have_stand_ins_as_long_as_there_are_seats() {
             (release, spawn_blocked_unnamed(&runtime, released))
         })
         .unzip();
-    // The last seat is left for this one, whichever order they are let go in.
+    // The last seat is left for this one.
     let (tell, told) = mpsc::channel();
     runtime.block_on(async {
         laneway::spawn(async move |_: Lane<()>| {
+            while Handle::current().expect("a runtime").stuck().len() < 3 {
+                laneway::yield_now().await;
+            }
             tell.send(Handle::current().expect("a runtime").stuck()).expect("the test listens");
             releases.iter().for_each(|release| release.send(()).expect("a lane waits"));
         })

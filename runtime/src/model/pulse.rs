@@ -113,6 +113,28 @@ fn a_lane_that_is_woken_between_turns_is_taken_once() {
     });
 }
 
+/// What the robber took runs, parks, and is woken once more in the same poll.
+#[test]
+fn a_lane_that_was_taken_can_be_handed_over_again() {
+    explore(|| {
+        let world = World::new();
+        let robber = world.clone();
+        let robber = thread::spawn(move || robber.rob());
+        world.pulse.begin(None);
+        world.wake(0);
+        world.wake(1);
+        for lane in 0..2 {
+            if world.taken[lane].swap(0, Ordering::Relaxed) == 1 {
+                world.wake(lane as u32);
+            }
+        }
+        world.pulse.end();
+        world.pick();
+        robber.join().unwrap();
+        world.assert_all_taken(2);
+    });
+}
+
 #[test]
 fn a_worker_that_is_robbed_twice_loses_nothing() {
     explore(|| {

@@ -23,7 +23,10 @@ pub(crate) struct Shared {
 pub(crate) fn queues(workers: usize, places: usize) -> (Vec<Queue>, Shared) {
     let queues: Vec<_> = (0..places).map(|_| Worker::new_fifo()).collect();
     let stealers = queues.iter().map(Worker::stealer).collect();
-    (queues.into_iter().map(Queue).collect(), Shared { injector: Injector::new(), stealers, open: AtomicUsize::new(workers) })
+    (
+        queues.into_iter().map(Queue).collect(),
+        Shared { injector: Injector::new(), stealers, open: AtomicUsize::new(workers) },
+    )
 }
 
 impl Queue {

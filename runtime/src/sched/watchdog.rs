@@ -21,9 +21,9 @@
 //! Free slots, nodes and memory, a batch of each. In a section of wakers or timers that are of no lane also the rest of
 //! those that came with the one that is stuck; they wait.
 
+use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
@@ -113,7 +113,10 @@ impl Scheduler {
             }
             stand_ins.extend(self.hire());
             for stuck in found {
-                contain(|| stuck.report(self.env.now()));
+                // One who is back already has said all there is to say.
+                if self.pulses[stuck.worker].is_robbed() {
+                    contain(|| stuck.report(self.env.now()));
+                }
             }
             if watch.end_round(self.idle.all_asleep()) {
                 self.sleep_until_one_is_awake();
