@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use laneway::net::TcpListener;
-use laneway::{Address, ExitReason, Handle, Id, Lane, Runtime, Spawn, Stuck};
+use laneway::{Address, Handle, Id, Lane, Runtime, Spawn, Stuck};
 
 use crate::reports::Reports;
 use crate::support::*;
@@ -60,7 +60,8 @@ fn a_stand_in_runs_the_others_while_the_only_worker_is_stuck() {
 fn a_lane_that_the_stuck_one_had_woken_or_spawned_runs() {
     for _ in 0..20 {
         let runtime = watched(1);
-        let ended = runtime.block_on(async {
+        let (end_well, ended_well) = mpsc::channel();
+        runtime.block_on(async {
             let stuck = laneway::spawn(async move |_: Lane<()>| {
                 let (release, released) = mpsc::channel();
                 let [one, two, three] = [(); 3].map(|()| spawn_releasing(release.clone()));
@@ -77,10 +78,11 @@ fn a_lane_that_the_stuck_one_had_woken_or_spawned_runs() {
                 laneway::spawn(async move |_: Lane<()>| release.send(())).expect("a lane");
                 block_on_release(&released);
                 block_on_release(&released);
+                end_well.send(()).expect("the test listens");
             });
-            laneway::join(stuck.expect("a lane").id()).await
+            stuck.expect("a lane");
         });
-        assert_eq!(ended, ExitReason::Normal);
+        ended_well.recv_timeout(LONG).expect("it goes on to its end");
         end(runtime);
     }
 }
@@ -89,7 +91,8 @@ fn a_lane_that_the_stuck_one_had_woken_or_spawned_runs() {
 fn lanes_in_the_queue_of_a_stuck_worker_run() {
     for workers in [1, 2] {
         let runtime = watched(workers);
-        let ended = runtime.block_on(async {
+        let (end_well, ended_well) = mpsc::channel();
+        runtime.block_on(async {
             let stuck = laneway::spawn(async move |_: Lane<()>| {
                 let (release, released) = mpsc::channel();
                 let spawned = (0..100).map(|_| {
@@ -98,10 +101,11 @@ fn lanes_in_the_queue_of_a_stuck_worker_run() {
                 });
                 spawned.for_each(|lane| assert!(lane.is_ok()));
                 (0..100).for_each(|_| block_on_release(&released));
+                end_well.send(()).expect("the test listens");
             });
-            laneway::join(stuck.expect("a lane").id()).await
+            stuck.expect("a lane");
         });
-        assert_eq!(ended, ExitReason::Normal);
+        ended_well.recv_timeout(LONG).expect("it goes on to its end");
         end(runtime);
     }
 }

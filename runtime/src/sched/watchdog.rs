@@ -21,9 +21,8 @@
 //! Free slots, nodes and memory, a batch of each. In a section of wakers or timers that are of no lane also the rest of
 //! those that came with the one that is stuck; they wait.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
@@ -143,14 +142,18 @@ impl Scheduler {
         }
     }
 
-    /// Takes from a stuck worker what waits for it; `None` where it is not stuck any more, or is at its hand-over place
-    /// just now.
+    /// Takes from a stuck worker what waits for it; `None` where it is not stuck any more.
     fn rob(&self, worker: usize, section: Section, since: Instant) -> Option<Stuck> {
         let pulse = &self.pulses[worker];
         let lane = pulse.lane().and_then(|slot| describe(self, slot, slot.tenant()?));
         let stuck = Stuck { lane, worker, since };
         if let Some(slot) = pulse.rob(section, stuck.clone())? {
-            self.inject(slot);
+            self.queues.inject(slot);
+        }
+        // Also for what lies in its queue, of which the sleepers may not have heard (`Local::push_back`), and should there
+        // be no seat for a stand-in.
+        if let Some(sleeper) = self.idle.wake_one() {
+            self.unpark(sleeper);
         }
         self.metrics.note_too_long();
         Some(stuck)
@@ -190,11 +193,9 @@ impl Scheduler {
         let robbed = self.pulses.iter().filter(|pulse| pulse.is_robbed()).count();
         let mut serving = seats.iter().filter(|seat| seat.is == Is::Serving).count();
         while serving > robbed {
-            // Rather one that goes at once than one that is itself stuck.
-            let serves = |seat: &usize| seats[*seat].is == Is::Serving;
-            let goes_at_once = |seat: &usize| serves(seat) && !self.pulses[first + *seat].is_robbed();
-            let seat = (0..seats.len()).rev().find(goes_at_once).or_else(|| (0..seats.len()).rev().find(serves));
-            let Some(seat) = seat else { break };
+            // Not one that is itself stuck: of those there are as many as are robbed at most.
+            let goes = |seat: &usize| seats[*seat].is == Is::Serving && !self.pulses[first + *seat].is_robbed();
+            let Some(seat) = (0..seats.len()).rev().find(goes) else { break };
             seats[seat].is = Is::Leaving;
             self.pulses[first + seat].set_leave(true);
             unpark.push(first + seat);
@@ -264,10 +265,10 @@ impl Scheduler {
     /// A worker that was robbed is back from its section.
     #[cold]
     pub(crate) fn settle(&self, worker: usize) {
-        // Without a note the robber gave up.
+        // Without a note the robber has found another section.
         if let Some(stuck) = self.pulses[worker].settle() {
             self.balance(false);
-            stuck.report_return(self.env.now());
+            contain(|| stuck.report_return(self.env.now()));
         }
     }
 
