@@ -24,6 +24,7 @@ use crate::lane::watch;
 use crate::mailbox::wait;
 use crate::metrics::{Counters, Metrics};
 use crate::name::Names;
+use crate::sched::barrier;
 use crate::sched::idle::{Idle, MAX_PLACES, MAX_WORKERS};
 use crate::sched::parker::Parker;
 use crate::sched::pulse::Pulse;
@@ -194,6 +195,10 @@ impl Builder {
         let (descriptors, drivers) = Driver::start(&*env, namespace, drivers)?;
         let table = slot::take_table().ok_or(BuildError::OutOfNamespaces)?;
         let watchdog = self.watchdog.filter(|_| !self.clock_jumps);
+        if watchdog.is_some() {
+            // Where it is not to be had, the watchdog does what it can without.
+            barrier::prepare();
+        }
         let places = if watchdog.is_some() { (2 * workers).min(MAX_PLACES) } else { workers };
         let (mut queues, shared) = queues(workers, places);
         let stand_ins = queues.split_off(workers);

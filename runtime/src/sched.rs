@@ -10,7 +10,7 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 
-mod barrier;
+pub(crate) mod barrier;
 pub(crate) mod idle;
 pub(crate) mod parker;
 pub(crate) mod pulse;

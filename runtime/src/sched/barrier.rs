@@ -11,7 +11,7 @@
 #[cfg(loom)]
 pub(crate) use self::model::{heavy, light};
 #[cfg(not(loom))]
-pub(crate) use self::real::{heavy, light};
+pub(crate) use self::real::{heavy, light, prepare};
 
 #[cfg(loom)]
 mod model {
@@ -39,16 +39,30 @@ mod real {
         compiler_fence(Ordering::SeqCst);
     }
 
-    /// The half that is seldom passed. False where the system does not have it: then nothing has been ordered.
+    /// Asks the system for the heavy half, once a process; whether it has it. This is at once while the process has one
+    /// thread. With more of them it may take tens of milliseconds, and as long as a processor is kept busy by a thread of
+    /// a real-time class, so it is not for when a worker is stuck already.
     #[cfg(target_os = "linux")]
-    pub(crate) fn heavy() -> bool {
+    pub(crate) fn prepare() -> bool {
         use std::sync::OnceLock;
 
         use rustix::thread::{MembarrierCommand, membarrier};
 
         static IS_REGISTERED: OnceLock<bool> = OnceLock::new();
-        let register = || membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok();
-        *IS_REGISTERED.get_or_init(register) && membarrier(MembarrierCommand::PrivateExpedited).is_ok()
+        *IS_REGISTERED.get_or_init(|| membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok())
+    }
+
+    /// The half that is seldom passed. False where the system does not have it: then nothing has been ordered.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn heavy() -> bool {
+        use rustix::thread::{MembarrierCommand, membarrier};
+
+        prepare() && membarrier(MembarrierCommand::PrivateExpedited).is_ok()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn prepare() -> bool {
+        false
     }
 
     #[cfg(not(target_os = "linux"))]

@@ -172,6 +172,12 @@ impl<R> Pulse<R> {
         (beat & AWAY != 0).then_some(Section(beat))
     }
 
+    /// Changes with each section, for somebody who only wants to know whether there was one.
+    pub(crate) fn beat(&self) -> u32 {
+        // ORDER: Relaxed: nothing hangs on it.
+        self.beat.load(Ordering::Relaxed)
+    }
+
     /// Whose code runs, as far as another thread can tell.
     pub(crate) fn lane(&self) -> Option<SlotRef> {
         self.lane.load(Ordering::Relaxed)

@@ -117,7 +117,8 @@ impl Scheduler {
                     contain(|| stuck.report(self.env.now()));
                 }
             }
-            if watch.end_round(self.idle.all_asleep()) {
+            let beats = self.pulses.iter().map(|pulse| u64::from(pulse.beat())).sum();
+            if watch.end_round(self.idle.all_asleep(), beats) {
                 self.sleep_until_one_is_awake();
             } else {
                 std::thread::park_timeout(watch.period());

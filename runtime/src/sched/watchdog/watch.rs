@@ -14,6 +14,7 @@ pub(crate) struct Watch {
     limit: Duration,
     seen: Vec<Option<Seen>>,
     moved: bool,
+    beats: u64,
     quiet: u32,
 }
 
@@ -36,7 +37,7 @@ pub(crate) enum Verdict {
 
 impl Watch {
     pub(crate) fn new(workers: usize, limit: Duration) -> Watch {
-        Watch { limit, seen: vec![None; workers], moved: false, quiet: 0 }
+        Watch { limit, seen: vec![None; workers], moved: false, beats: 0, quiet: 0 }
     }
 
     /// The time between two rounds of looks: a section is found too long when it has lasted for the limit and half of it
@@ -75,9 +76,12 @@ impl Watch {
         }
     }
 
-    /// All workers were looked at; `all_asleep` says what they did at the end. True where the watchdog may sleep.
-    pub(crate) fn end_round(&mut self, all_asleep: bool) -> bool {
-        let moved = std::mem::take(&mut self.moved) || !all_asleep;
+    /// All workers were looked at; `all_asleep` says what they did at the end, and `beats` changes with whatever they ran
+    /// since the last round. True where the watchdog may sleep: not among short turns that it does not meet, or each of
+    /// them would wake it.
+    pub(crate) fn end_round(&mut self, all_asleep: bool, beats: u64) -> bool {
+        let moved = std::mem::take(&mut self.moved) || !all_asleep || beats != self.beats;
+        self.beats = beats;
         self.quiet = if moved { 0 } else { self.quiet + 1 };
         self.quiet >= QUIET_ROUNDS
     }
@@ -133,12 +137,13 @@ mod tests {
     fn the_watchdog_sleeps_after_rounds_in_which_all_slept() {
         let [one, _] = sections();
         let mut watch = Watch::new(1, LIMIT);
-        assert!(!watch.end_round(true));
-        assert!(watch.end_round(true));
+        assert!(!watch.end_round(true, 0));
+        assert!(watch.end_round(true, 0));
         let _ = watch.look(at(0), 0, Some(one));
-        assert!(!watch.end_round(true), "a section was seen");
-        assert!(!watch.end_round(false), "somebody was awake");
-        assert!(!watch.end_round(true));
-        assert!(watch.end_round(true));
+        assert!(!watch.end_round(true, 0), "a section was seen");
+        assert!(!watch.end_round(false, 0), "somebody was awake");
+        assert!(!watch.end_round(true, 3), "a section was missed");
+        assert!(!watch.end_round(true, 3));
+        assert!(watch.end_round(true, 3));
     }
 }
