@@ -46,5 +46,5 @@ pub use runtime::mailbox::{NotAMailbox, Received};
 pub use runtime::time::{self, Elapsed, interval, sleep, sleep_until, timeout};
 pub use runtime::{
     BuildError, Builder, Down, Exit, ExitReason, ExitReceipt, Handle, Id, IntoExit, Metrics, MonitorRef, NameTaken,
-    Namespace, NotInRuntime, Runtime, ShutdownReport, StaleId, spawn_blocking, yield_now,
+    Namespace, NotInRuntime, Runtime, ShutdownReport, StaleId, Stuck, spawn_blocking, yield_now,
 };

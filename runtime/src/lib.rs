@@ -76,8 +76,14 @@ mod reply {
 #[cfg(loom)]
 #[allow(dead_code, reason = "models do not call all of it")]
 mod sched {
+    pub(crate) mod barrier;
     pub(crate) mod idle;
     pub(crate) mod parker;
+    pub(crate) mod pulse;
+}
+#[cfg(loom)]
+mod slot {
+    pub(crate) use crate::shim::{AtomicSlot, SlotRef, is_same};
 }
 #[cfg(loom)]
 mod env {
@@ -100,5 +106,7 @@ pub use receipt::ExitReceipt;
 pub use runtime::{BuildError, Builder, Handle, NotInRuntime, Runtime, ShutdownReport};
 #[cfg(not(loom))]
 pub use sched::turn::{poll_share, yield_now};
+#[cfg(not(loom))]
+pub use sched::watchdog::Stuck;
 #[cfg(not(loom))]
 pub use signal::{Down, Exit, MonitorRef};

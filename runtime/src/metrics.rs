@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::receipt::ExitReceipt;
 
-const COUNT: usize = 12;
+const COUNT: usize = 13;
 
 /// A worker's own counters.
 #[repr(align(128))]
@@ -31,6 +31,7 @@ const REFUSED: usize = 8;
 const PANICS: usize = 9;
 const ERRORS: usize = 10;
 const BYTES: usize = 11;
+const TOO_LONG: usize = 12;
 
 /// What a runtime has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct Metrics {
     pub turns: u64,
     /// Workers that share the work now; the others stand by (see [`Builder::adaptive`](crate::Builder::adaptive)).
     pub workers_at_work: u64,
+    /// Polls that took longer than the watchdog's limit.
+    pub polls_too_long: u64,
     /// Lanes that ended otherwise than normally or by shutdown.
     pub abnormal: u64,
     /// Timers standing.
@@ -154,6 +157,12 @@ impl Counters {
         &self.lines[worker.unwrap_or(self.lines.len() - 1)].0[SPAWNED]
     }
 
+    /// Counts a poll that takes too long; for the watchdog, which is no worker.
+    pub(crate) fn note_too_long(&self) {
+        // ORDER: Relaxed: a count, which orders nothing.
+        self.lines[self.lines.len() - 1].0[TOO_LONG].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Turns given so far.
     pub(crate) fn turns(&self) -> u64 {
         self.sum(TURNS)
@@ -179,6 +188,7 @@ impl Counters {
             ended,
             alive: spawned.saturating_sub(ended),
             turns: self.sum(TURNS),
+            polls_too_long: self.sum(TOO_LONG),
             abnormal: self.sum(ABNORMAL),
             timers_released: self.sum(TIMERS),
             descriptors_released: self.sum(DESCRIPTORS),

@@ -24,10 +24,13 @@ use crate::lane::watch;
 use crate::mailbox::wait;
 use crate::metrics::{Counters, Metrics};
 use crate::name::Names;
+use crate::sched::barrier;
 use crate::sched::crew::StandBy;
-use crate::sched::idle::{Idle, MAX_WORKERS};
+use crate::sched::idle::{Idle, MAX_PLACES, MAX_WORKERS};
 use crate::sched::parker::Parker;
+use crate::sched::pulse::Pulse;
 use crate::sched::queue::queues;
+use crate::sched::watchdog::{Stuck, Watchdog};
 use crate::sched::{Scheduler, worker};
 use crate::slot::{self, SlotRef, Table};
 use crate::time::timers::Timers;
@@ -95,12 +98,24 @@ pub struct Builder {
     clock_jumps: bool,
     adaptive: bool,
     faults: Option<Arc<dyn FaultPlan>>,
+    watchdog: Option<Duration>,
 }
+
+/// How long a poll may take before the watchdog acts, unless told otherwise.
+const WATCHDOG_LIMIT: Duration = Duration::from_millis(20);
 
 impl Builder {
     fn new() -> Builder {
-        let (workers, drivers, max_lanes) = (None, 1, 1 << 26);
-        Builder { workers, drivers, max_lanes, env: None, clock_jumps: false, adaptive: true, faults: None }
+        Builder {
+            workers: None,
+            drivers: 1,
+            max_lanes: 1 << 26,
+            env: None,
+            clock_jumps: false,
+            adaptive: true,
+            faults: None,
+            watchdog: Some(WATCHDOG_LIMIT),
+        }
     }
 
     /// The number of workers, 1 to 48; as many as the machine has processors by default.
@@ -145,6 +160,27 @@ impl Builder {
         self
     }
 
+    /// How long a poll may take before the watchdog acts, 20 milliseconds by default and one at least; `None` for no
+    /// watchdog. There is none under [`virtual_time`](Builder::virtual_time).
+    ///
+    /// A lane that is in one poll for longer, or for half as long again, keeps a worker from all others. The watchdog then
+    /// says so by `tracing`, with the lane's names and where it was spawned; [`Handle::stuck`] shows it and
+    /// [`Metrics::polls_too_long`] counts it. A stand-in worker takes over until the poll returns: there may be as many of
+    /// them as there are workers, and 56 of both. For work that is known to block there is
+    /// [`spawn_blocking`](crate::spawn_blocking).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let runtime = laneway_runtime::Runtime::builder().workers(1).watchdog(Duration::from_millis(5)).build()?;
+    /// assert!(runtime.handle().stuck().is_empty());
+    /// # Ok::<(), laneway_runtime::BuildError>(())
+    /// ```
+    pub fn watchdog(mut self, limit: impl Into<Option<Duration>>) -> Builder {
+        self.watchdog = limit.into().map(|limit| limit.max(Duration::from_millis(1)));
+        self
+    }
+
     /// Lets faults strike; see [`fault`](crate::fault).
     pub fn faults(mut self, plan: Arc<dyn FaultPlan>) -> Builder {
         self.faults = Some(plan);
@@ -170,7 +206,14 @@ impl Builder {
         let namespace = slot::fresh_namespace().ok_or(BuildError::OutOfNamespaces)?;
         let (descriptors, drivers) = Driver::start(&*env, namespace, drivers)?;
         let table = slot::take_table().ok_or(BuildError::OutOfNamespaces)?;
-        let (queues, shared) = queues(workers);
+        let watchdog = self.watchdog.filter(|_| !self.clock_jumps);
+        if watchdog.is_some() {
+            // Where it is not to be had, the watchdog does what it can without.
+            barrier::prepare();
+        }
+        let places = if watchdog.is_some() { (2 * workers).min(MAX_PLACES) } else { workers };
+        let (mut queues, shared) = queues(workers, places);
+        let stand_ins = queues.split_off(workers);
         // A worker that stands by minds no driver; with one, whoever sleeps minds it.
         let adaptive = self.adaptive && !self.clock_jumps && drivers.len() == 1;
         let scheduler = Arc::new(Scheduler {
@@ -180,13 +223,15 @@ impl Builder {
             queues: shared,
             idle: Idle::new(workers),
             stand_by: StandBy::new(workers, adaptive, env.now()),
-            parkers: (0..workers).map(|_| Parker::default()).collect(),
+            parkers: (0..places).map(|_| Parker::default()).collect(),
+            pulses: (0..places).map(|_| Arc::new(Pulse::new())).collect(),
+            watchdog: Watchdog::new(stand_ins),
             unparkers: drivers.iter().map(Driver::unparker).collect::<Vec<Unparker>>(),
             timers: Timers::new(env.now(), drivers.len()),
             drivers: drivers.into_iter().map(Mutex::new).collect(),
             descriptors,
             names: Names::default(),
-            metrics: Counters::new(workers),
+            metrics: Counters::new(places),
             closing: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             busy_outside: AtomicUsize::new(0),
@@ -195,12 +240,16 @@ impl Builder {
             env,
         });
         table.set_scheduler(Some(scheduler.clone()));
-        let mut runtime = Runtime { handle: Handle(scheduler.clone()), threads: Vec::new(), table };
+        let mut runtime = Runtime { handle: Handle(scheduler.clone()), threads: Vec::new(), watchdog: None, table };
         for (index, queue) in queues.into_iter().enumerate() {
             let scheduler = scheduler.clone();
             let work = Box::new(move || worker::work(scheduler, index, queue));
             // Should this fail, dropping `runtime` ends the workers that run.
             runtime.threads.push(runtime.handle.0.env.spawn_thread(&format!("laneway-{index}"), work)?);
+        }
+        if let Some(limit) = watchdog {
+            let work = Box::new(move || scheduler.watch(limit));
+            runtime.watchdog = Some(runtime.handle.0.env.spawn_thread("laneway-watchdog", work)?);
         }
         Ok(runtime)
     }
@@ -231,6 +280,8 @@ fn report_panics_of_lanes() {
 pub struct Runtime {
     handle: Handle,
     threads: Vec<JoinHandle<()>>,
+    /// The watchdog, which waits for the stand-ins before it ends.
+    watchdog: Option<JoinHandle<()>>,
     table: &'static Table,
 }
 
@@ -287,7 +338,12 @@ impl Handle {
 
     /// The lanes that live, with where they were spawned and what they are called.
     pub fn lanes(&self) -> Vec<LaneInfo> {
-        self.slots().filter_map(|slot| self.describe(slot)).collect()
+        self.slots().filter_map(|slot| describe(&self.0, slot, slot.id()?)).collect()
+    }
+
+    /// The workers that are in one poll for too long, as far as the [watchdog](Builder::watchdog) has found them.
+    pub fn stuck(&self) -> Vec<Stuck> {
+        self.0.pulses.iter().filter_map(|pulse| pulse.note()).collect()
     }
 
     /// What a lane, living or dead, still has in the tables of the runtime.
@@ -313,16 +369,16 @@ impl Handle {
     fn slots(&self) -> impl Iterator<Item = SlotRef> {
         self.0.table.slots()
     }
+}
 
-    fn describe(&self, slot: SlotRef) -> Option<LaneInfo> {
-        let id = slot.id()?;
-        let (parent, spawned_at) = (slot.parent(), slot.spawned_at()?);
-        // What was read belongs to this tenant if it still lives.
-        if !slot.word.is_live(id.generation().get()) {
-            return None;
-        }
-        Some(LaneInfo { id, parent, spawned_at, names: self.0.names.of(id) })
+/// What is known of a slot's tenant, if that is still `id`.
+pub(crate) fn describe(scheduler: &Scheduler, slot: SlotRef, id: Id) -> Option<LaneInfo> {
+    let (parent, spawned_at) = (slot.parent(), slot.spawned_at()?);
+    // What was read belongs to this tenant if it still lives.
+    if !slot.word.is_live(id.generation().get()) {
+        return None;
     }
+    Some(LaneInfo { id, parent, spawned_at, names: scheduler.names.of(id) })
 }
 
 /// A lane that lives.
@@ -445,11 +501,15 @@ impl Runtime {
                 report.stuck = self.handle.lanes();
             }
         }
-        scheduler.stopped.store(true, Ordering::Release);
-        scheduler.unpark_all();
-        for thread in self.threads.drain(..) {
-            // A worker that is stuck in a poll keeps its thread and its share of the runtime; one that itself drops the
-            // runtime, as in a call of a timer, goes when it is done with that.
+        scheduler.stop();
+        // A worker that is stuck in a poll keeps its thread and its share of the runtime; one that itself drops the
+        // runtime, as in a call of a timer, goes when it is done with that. A stand-in is waited for by the watchdog.
+        let workers = self.threads.len();
+        let of_stand_in = context::with_local(|local| {
+            local.is_some_and(|local| Arc::ptr_eq(&local.scheduler, &scheduler) && local.index >= workers)
+        });
+        let watchdog = self.watchdog.take().filter(|_| !of_stand_in);
+        for thread in self.threads.drain(..).chain(watchdog) {
             let ours = thread.thread().id() == std::thread::current().id();
             if report.stuck.is_empty() && !ours && thread.join().is_err() {
                 tracing::error!("a worker panicked");

@@ -1,7 +1,7 @@
 //! The scheduler: workers that run lanes, and how a lane that was woken gets to one of them.
 //!
 //! Owns: [`Scheduler`], what the workers of a runtime share. Read on in `worker` (the main loop), `idle` (who sleeps),
-//! `queue`, `batch`, `turn`, `parker`.
+//! `queue`, `batch`, `turn`, `parker`; then in `watchdog` and `pulse` (what becomes of a worker that is stuck).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,12 +10,15 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 
+pub(crate) mod barrier;
 pub(crate) mod batch;
 pub(crate) mod crew;
 pub(crate) mod idle;
 pub(crate) mod parker;
+pub(crate) mod pulse;
 pub(crate) mod queue;
 pub(crate) mod turn;
+pub(crate) mod watchdog;
 pub(crate) mod worker;
 
 use crate::context;
@@ -40,6 +43,8 @@ pub(crate) struct Scheduler {
     pub(crate) idle: idle::Idle,
     pub(crate) stand_by: crew::StandBy,
     pub(crate) parkers: Vec<parker::Parker>,
+    pub(crate) pulses: Vec<Arc<pulse::Pulse<watchdog::Stuck>>>,
+    pub(crate) watchdog: watchdog::Watchdog,
     pub(crate) drivers: Vec<Mutex<Driver>>,
     pub(crate) unparkers: Vec<Unparker>,
     pub(crate) descriptors: Arc<Descriptors>,
@@ -184,10 +189,10 @@ impl Scheduler {
     }
 
     /// Takes what I/O and timers there are, without waiting. A driver that somebody else turns is left to them.
-    pub(crate) fn turn_driver(&self, worker: usize) {
+    pub(crate) fn turn_driver(&self, worker: usize, searching: &mut bool) {
+        let mut wakers = Vec::new();
         // Without a descriptor there is nothing that a reactor could report, and a look costs a system call.
         if self.descriptors.counts().open != 0 {
-            let mut wakers = Vec::new();
             for index in self.drivers_from(worker) {
                 if let Some(mut driver) = self.drivers[index].try_lock()
                     && let Err(error) = driver.poll_now(&mut wakers)
@@ -195,22 +200,51 @@ impl Scheduler {
                     tracing::error!(%error, "the reactor cannot be polled");
                 }
             }
-            wake_all(wakers);
         }
-        self.fire_timers();
+        self.spread(worker, wakers, searching);
     }
 
     /// Fires the timers that are due; what they wake is this worker's.
-    pub(crate) fn fire_timers(&self) {
-        context::with_local(|local| {
-            if let Some(local) = local {
-                let lanes = |due: &[Due]| {
-                    let key = |due: &Due| if let Due::Owner(key) = due { Some(*key) } else { None };
-                    local.wake_batch(due.iter().filter_map(key));
-                };
-                self.timers.fire_due(&*self.env, &local.batch.room, lanes);
-            }
-        });
+    pub(crate) fn fire_timers(&self, worker: usize, searching: &mut bool) {
+        self.spread(worker, Vec::new(), searching);
+    }
+
+    /// Wakes those who waited for I/O, and fires the timers that are due. Both may be code of others, which may take its
+    /// time: a worker that searches has found something, and stops.
+    fn spread(&self, worker: usize, wakers: Vec<Waker>, searching: &mut bool) {
+        let due = self.timers.due(&*self.env);
+        if wakers.is_empty() && due.is_none() {
+            return;
+        }
+        self.found_work(searching);
+        let pulse = &self.pulses[worker];
+        pulse.begin(None);
+        wake_all(wakers);
+        if let Some(now) = due {
+            context::with_local(|local| {
+                if let Some(local) = local {
+                    let lanes = |due: &[Due]| {
+                        let key = |due: &Due| if let Due::Owner(key) = due { Some(*key) } else { None };
+                        local.wake_batch(due.iter().filter_map(key));
+                    };
+                    self.timers.fire(now, &local.batch.room, lanes);
+                }
+            });
+        }
+        pulse.end();
+        if pulse.orders().is_robbed() {
+            self.settle(worker);
+        }
+    }
+
+    /// A worker has found something to do: if it searched it does no more, and somebody else goes on.
+    fn found_work(&self, searching: &mut bool) {
+        if std::mem::take(searching)
+            && self.idle.stop_searching()
+            && let Some(worker) = self.idle.wake_one_hint()
+        {
+            self.unpark(worker);
+        }
     }
 
     /// Sleeps until there is work: in a driver where one is free, which then also minds the timers. The worker counts as
@@ -225,7 +259,9 @@ impl Scheduler {
                     self.unparkers.iter().for_each(Unparker::unpark);
                 }
                 self.parkers[worker].park();
-                self.idle.transition_from_sleeping(worker)
+                let searches = self.idle.transition_from_sleeping(worker);
+                self.watchdog.note_awake();
+                searches
             }
             Some((index, mut driver)) => {
                 self.parkers[worker].park_in(index, || {
@@ -243,7 +279,8 @@ impl Scheduler {
                     }
                 });
                 // Awake before another can have the driver, or it would think that nobody is about to wake anything.
-                let searches = self.idle.transition_from_sleeping(worker);
+                let mut searches = self.idle.transition_from_sleeping(worker);
+                self.watchdog.note_awake();
                 drop(driver);
                 if !wakers.is_empty()
                     && let Some(other) = self.idle.wake_one_hint()
@@ -251,8 +288,7 @@ impl Scheduler {
                     // Somebody else is to mind the driver while this worker runs what it brought.
                     self.unpark(other);
                 }
-                wake_all(wakers);
-                self.fire_timers();
+                self.spread(worker, wakers, &mut searches);
                 searches
             }
         }

@@ -10,6 +10,8 @@ pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 pub(crate) use self::atomic::AtomicU64;
 #[cfg(loom)]
 pub(crate) use self::locks::{Condvar, Mutex, Unparker};
+#[cfg(loom)]
+pub(crate) use self::slots::{AtomicSlot, SlotRef, is_same};
 #[cfg(not(loom))]
 pub(crate) use parking_lot::{Condvar, Mutex};
 
@@ -79,16 +81,67 @@ mod atomic {
     }
 }
 
+/// What takes the place of lanes in models: a number, which is never 0.
+#[cfg(loom)]
+mod slots {
+    use std::num::NonZeroU32;
+
+    use loom::sync::atomic::{AtomicU32, Ordering};
+
+    pub(crate) type SlotRef = NonZeroU32;
+
+    pub(crate) fn is_same(one: SlotRef, other: SlotRef) -> bool {
+        one == other
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct AtomicSlot(AtomicU32);
+
+    impl AtomicSlot {
+        pub(crate) fn empty() -> AtomicSlot {
+            AtomicSlot(AtomicU32::new(0))
+        }
+
+        pub(crate) fn load(&self, order: Ordering) -> Option<SlotRef> {
+            NonZeroU32::new(self.0.load(order))
+        }
+
+        pub(crate) fn store(&self, slot: Option<SlotRef>, order: Ordering) {
+            self.0.store(slot.map_or(0, NonZeroU32::get), order);
+        }
+    }
+}
+
 /// Loom's locks with the face of `parking_lot`'s, as far as modelled code looks at it.
 #[cfg(loom)]
 mod locks {
+    use std::ops::{Deref, DerefMut};
+
     /// A lock; a guard holds loom's own, which a wait takes out and puts back.
     #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
     pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
 
+    impl<T> Deref for MutexGuard<'_, T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            self.0.as_ref().expect("a guard is not used while it waits")
+        }
+    }
+
+    impl<T> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.0.as_mut().expect("a guard is not used while it waits")
+        }
+    }
+
     impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Mutex<T> {
+            Mutex(loom::sync::Mutex::new(value))
+        }
+
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             MutexGuard(self.0.lock().ok())
         }

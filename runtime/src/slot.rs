@@ -79,6 +79,33 @@ unsafe impl Zeroed for Slot {}
 /// A slot, wherever it is kept.
 pub(crate) type SlotRef = &'static Slot;
 
+/// Whether two are the same slot.
+pub(crate) fn is_same(one: SlotRef, other: SlotRef) -> bool {
+    ptr::eq(one, other)
+}
+
+/// A place for a slot that several threads look at.
+#[derive(Debug)]
+pub(crate) struct AtomicSlot(AtomicPtr<Slot>);
+
+impl AtomicSlot {
+    pub(crate) const fn empty() -> AtomicSlot {
+        AtomicSlot(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    #[inline]
+    pub(crate) fn load(&self, order: Ordering) -> Option<SlotRef> {
+        let slot = NonNull::new(self.0.load(order))?;
+        // SAFETY: only `SlotRef`s are stored.
+        Some(unsafe { slot.as_ref() })
+    }
+
+    #[inline]
+    pub(crate) fn store(&self, slot: Option<SlotRef>, order: Ordering) {
+        self.0.store(slot.map_or(ptr::null_mut(), |slot| ptr::from_ref(slot).cast_mut()), order);
+    }
+}
+
 impl Slot {
     pub(crate) fn key(&self) -> u32 {
         // ORDER: Relaxed, here and in `table`: written before the slot's first generation was published, and the same ever
@@ -100,7 +127,7 @@ impl Slot {
         Id::from_bits(self.id.load(Ordering::Relaxed)).filter(|id| id.generation().get() == generation)
     }
 
-    /// The id of the tenant, for whoever holds `RUNNING`.
+    /// As [`Slot::id`], also that of a tenant that is ending: for whoever holds `RUNNING`, or checks that it lives.
     #[inline]
     pub(crate) fn tenant(&self) -> Option<Id> {
         Id::from_bits(self.id.load(Ordering::Relaxed))

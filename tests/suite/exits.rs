@@ -2,15 +2,14 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use laneway::runtime::lane::whereis;
 use laneway::runtime::runtime::Held;
 use laneway::{ExitReason, Handle, Lane, Spawn};
-use tracing::field::{Field, Visit};
-use tracing::span;
 
+use crate::reports::Reports;
 use crate::support::*;
 
 #[test]
@@ -424,57 +423,6 @@ fn otp_013_a_reason_of_a_mebibyte_arrives_whole_and_outlives_its_sender() {
         let ExitReason::Panicked { message, .. } = second else { panic!("not a panic") };
         assert!(*message == *long, "a panic's message of {} bytes changed to one of {}", long.len(), message.len());
     });
-}
-
-/// Collects the reports of crashes: the text of each warning.
-struct Reports(Mutex<Vec<String>>);
-
-impl Reports {
-    fn installed() -> &'static Reports {
-        static REPORTS: OnceLock<&'static Reports> = OnceLock::new();
-        REPORTS.get_or_init(|| {
-            let reports: &'static Reports = Box::leak(Box::new(Reports(Mutex::default())));
-            tracing::subscriber::set_global_default(reports).expect("no other subscriber in this program");
-            reports
-        })
-    }
-
-    fn of(&self, lane: laneway::Id) -> Vec<String> {
-        let named = format!("lane={lane};");
-        self.0.lock().unwrap().iter().filter(|report| report.contains(&named)).cloned().collect()
-    }
-}
-
-struct Fields(String);
-
-impl Visit for Fields {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        write!(self.0, "{}={value:?};", field.name()).expect("a string takes all");
-    }
-}
-
-impl tracing::Subscriber for &'static Reports {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() <= tracing::Level::WARN
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut fields = Fields(String::new());
-        event.record(&mut fields);
-        self.0.lock().unwrap().push(fields.0);
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
 }
 
 #[test]

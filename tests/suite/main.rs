@@ -12,9 +12,11 @@ mod links;
 mod mailboxes;
 mod monitors;
 mod names;
+mod reports;
 mod shutdown;
 mod support;
 mod timers;
+mod watchdog;
 
 /// The list and the suite name the same tests.
 #[test]

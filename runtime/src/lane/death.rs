@@ -75,7 +75,8 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     }
     receipt.reason = local.ending.replace(outer).unwrap_or(ExitReason::Normal);
 
-    // 5.
+    // 5. Whoever looks at this worker sees no lane from here on.
+    local.pulse.clear_lane();
     if slot.word.transition_to_dead() {
         signals.extend(watch::take_late(id));
     }

@@ -1,4 +1,4 @@
-//! Who sleeps and whom to wake: two workers, and work from outside and from the workers themselves.
+//! Who sleeps and whom to wake: two workers, or one and a stand-in; and work from outside and from the workers themselves.
 //!
 //! A worker whose turn it is to sleep stops here. Once all have stopped, those that were given a token go on one after
 //! the other. What is left in a queue then is work that nobody is awake to do. That the token arrives is the business of
@@ -48,6 +48,8 @@ struct Worker {
     /// Runs one piece of work; false where that takes for ever.
     run: fn(&Worker) -> bool,
     rests: Rests,
+    /// A stand-in that was told to leave.
+    leaves: bool,
 }
 
 #[derive(PartialEq, Eq)]
@@ -57,6 +59,8 @@ enum Rests {
     Asleep,
     /// For ever, in a poll.
     Busy,
+    /// For ever, as it has left.
+    Gone,
 }
 
 impl Pool {
@@ -94,7 +98,7 @@ impl Pool {
 
 impl Worker {
     fn new(pool: &Arc<Pool>, index: usize, run: fn(&Worker) -> bool) -> Worker {
-        Worker { pool: pool.clone(), index, searching: false, run, rests: Rests::No }
+        Worker { pool: pool.clone(), index, searching: false, run, rests: Rests::No, leaves: false }
     }
 
     /// As `sched::worker::work`, up to where the thread would block.
@@ -152,7 +156,21 @@ impl Worker {
         }
         self.rests = Rests::No;
         self.searching = self.pool.idle.transition_from_sleeping(self.index);
-        self.work()
+        if self.leaves { self.leave() } else { self.work() }
+    }
+
+    /// As the end of `Local::serve`, and `Scheduler::leave`.
+    fn leave(mut self) -> Worker {
+        while self.pool.own[self.index].take() {
+            self.pool.inject();
+        }
+        if self.searching {
+            let _ = self.pool.idle.stop_searching();
+            self.pool.unpark(self.pool.idle.wake_one());
+        }
+        self.pool.idle.leave();
+        self.rests = Rests::Gone;
+        self
     }
 
     /// As `Local::push_back`.
@@ -240,6 +258,33 @@ fn a_hint_that_is_missed_loses_no_work() {
         worker.push_back();
         let workers = [worker.work(), other.join().unwrap()];
         assert_eq!(settle(&pool, workers), 2, "all sleep, and there is work");
+        assert!(pool.has_nothing_to_do() && pool.idle.all_asleep());
+    });
+}
+
+/// What wakes it may have counted on its search, and there may be something in its queue.
+#[test]
+fn a_stand_in_that_leaves_loses_no_work() {
+    explore(|| {
+        let pool = Pool::new();
+        let mut stand_in = Worker::new(&pool, 1, |_| true).work();
+        assert!(stand_in.rests == Rests::Asleep);
+        stand_in.leaves = true;
+        let worker = Worker::new(&pool, 0, |_| true);
+        let worker = thread::spawn(|| worker.work());
+        let stand_in = thread::spawn(|| {
+            let stand_in = stand_in.wake_up();
+            if stand_in.rests == Rests::Gone {
+                return stand_in;
+            }
+            // It was told to leave, and nobody had woken it.
+            stand_in.pool.tokens[1].swap(true, Ordering::Release);
+            stand_in.wake_up()
+        });
+        pool.inject();
+        pool.inject();
+        let workers = [worker.join().unwrap(), stand_in.join().unwrap()];
+        assert_eq!(settle(&pool, workers), 2, "one sleeps, one is gone, and there is work");
         assert!(pool.has_nothing_to_do() && pool.idle.all_asleep());
     });
 }

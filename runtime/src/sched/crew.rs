@@ -160,11 +160,11 @@ impl StandBy {
         }
     }
 
-    /// Whether this worker is of the crew.
+    /// Whether this worker is of the crew; stand-ins, who are beyond the workers, always are.
     #[inline]
     pub(crate) fn includes(&self, worker: usize) -> bool {
         // ORDER: Relaxed: a matter of economy; who sees a change late does no harm.
-        worker < self.size.load(Ordering::Relaxed)
+        worker < self.size.load(Ordering::Relaxed) || worker >= self.all
     }
 
     /// How many workers are of the crew.

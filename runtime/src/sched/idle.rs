@@ -21,10 +21,12 @@
 //!
 //! Model: `model/idle.rs`.
 
-use crate::shim::{AtomicU64, Ordering};
+use crate::shim::{AtomicU32, AtomicU64, Ordering};
 
 /// The largest number of workers.
 pub(crate) const MAX_WORKERS: usize = 48;
+/// The largest number of workers and stand-ins: one bit each.
+pub(crate) const MAX_PLACES: usize = 56;
 
 const SEARCHING_ONE: u64 = 1 << 56;
 const SLEEPING: u64 = SEARCHING_ONE - 1;
@@ -33,7 +35,8 @@ const SLEEPING: u64 = SEARCHING_ONE - 1;
 #[derive(Debug)]
 pub(crate) struct Idle {
     word: AtomicU64,
-    workers: u32,
+    /// How many there are, stand-ins included that serve now.
+    workers: AtomicU32,
 }
 
 fn searching(word: u64) -> u64 {
@@ -44,7 +47,23 @@ impl Idle {
     /// All `workers` awake, none searching.
     pub(crate) fn new(workers: usize) -> Idle {
         debug_assert!(workers <= MAX_WORKERS);
-        Idle { word: AtomicU64::new(0), workers: workers as u32 }
+        Idle { word: AtomicU64::new(0), workers: AtomicU32::new(workers as u32) }
+    }
+
+    /// One more worker is about to come, awake.
+    pub(crate) fn join(&self) {
+        // ORDER: Relaxed, here and below: the number is for economy, and for a watchdog that changes it itself.
+        self.workers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A worker is gone. It is awake, does not search, and has handed over what it had.
+    pub(crate) fn leave(&self) {
+        self.workers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn awake(&self, word: u64) -> u32 {
+        // One that has left since the word was read may still be asleep in it.
+        self.workers.load(Ordering::Relaxed).saturating_sub((word & SLEEPING).count_ones())
     }
 
     /// Work was pushed where any worker can take it: the worker to unpark, which then counts as searching.
@@ -81,8 +100,7 @@ impl Idle {
     #[must_use]
     pub(crate) fn try_start_searching(&self) -> bool {
         let word = self.word.load(Ordering::Relaxed);
-        let awake = self.workers - (word & SLEEPING).count_ones();
-        if 2 * searching(word) >= u64::from(awake) {
+        if 2 * searching(word) >= u64::from(self.awake(word)) {
             return false;
         }
         // ORDER: AcqRel, as every change of the word. The bound of one half is a matter of economy, so that two who
@@ -119,19 +137,24 @@ impl Idle {
     /// How many workers are awake and do not search: a hint.
     pub(crate) fn at_work(&self) -> usize {
         let word = self.word.load(Ordering::Relaxed);
-        let awake = self.workers - (word & SLEEPING).count_ones();
-        (awake as usize).saturating_sub(searching(word) as usize)
+        (self.awake(word) as usize).saturating_sub(searching(word) as usize)
     }
 
     /// Whether, beside the caller, somebody is awake who does not search: a hint.
     pub(crate) fn another_is_awake(&self) -> bool {
         let word = self.word.load(Ordering::Relaxed);
-        self.workers - (word & SLEEPING).count_ones() > searching(word) as u32
+        self.awake(word) > searching(word) as u32
     }
 
     /// Whether all workers but those that search are asleep; for tests and for clocks that jump.
     pub(crate) fn all_asleep(&self) -> bool {
-        (self.word.load(Ordering::Acquire) & SLEEPING).count_ones() == self.workers
+        self.awake(self.word.load(Ordering::Acquire)) == 0
+    }
+
+    /// As [`Idle::all_asleep`]: who wakes after this sees what the caller did before, and else the caller sees it awake.
+    pub(crate) fn settle_all_asleep(&self) -> bool {
+        // ORDER: a read-modify-write, AcqRel, as in `wake_one`: waking changes the same word.
+        self.awake(self.word.fetch_add(0, Ordering::AcqRel)) == 0
     }
 }
 

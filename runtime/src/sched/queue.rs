@@ -2,6 +2,8 @@
 //!
 //! Owns: the queues of `crossbeam_deque`, behind the few calls that the scheduler makes. Knows nothing of lanes' states.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 
 use crate::slot::SlotRef;
@@ -13,13 +15,18 @@ pub(crate) struct Queue(Worker<SlotRef>);
 pub(crate) struct Shared {
     injector: Injector<SlotRef>,
     stealers: Vec<Stealer<SlotRef>>,
+    /// How many of the queues have ever had a worker; nothing is in the others.
+    open: AtomicUsize,
 }
 
-/// A queue a worker, and what they share.
-pub(crate) fn queues(workers: usize) -> (Vec<Queue>, Shared) {
-    let queues: Vec<_> = (0..workers).map(|_| Worker::new_fifo()).collect();
+/// A queue for each of `places`, and what they share. The first `workers` are in use from the start.
+pub(crate) fn queues(workers: usize, places: usize) -> (Vec<Queue>, Shared) {
+    let queues: Vec<_> = (0..places).map(|_| Worker::new_fifo()).collect();
     let stealers = queues.iter().map(Worker::stealer).collect();
-    (queues.into_iter().map(Queue).collect(), Shared { injector: Injector::new(), stealers })
+    (
+        queues.into_iter().map(Queue).collect(),
+        Shared { injector: Injector::new(), stealers, open: AtomicUsize::new(workers) },
+    )
 }
 
 impl Queue {
@@ -37,6 +44,17 @@ impl Queue {
 }
 
 impl Shared {
+    /// The queue of a worker is about to be used.
+    pub(crate) fn open(&self, worker: usize) {
+        // ORDER: Relaxed, here and below. Who does not see a queue yet misses what its worker pushes, and that worker is
+        // awake and comes to it; should it be stuck there, whoever is hired for it comes after this.
+        self.open.fetch_max(worker + 1, Ordering::Relaxed);
+    }
+
+    fn stealers(&self) -> &[Stealer<SlotRef>] {
+        &self.stealers[..self.open.load(Ordering::Relaxed)]
+    }
+
     /// Queues a lane for whichever worker comes first.
     pub(crate) fn inject(&self, slot: SlotRef) {
         self.injector.push(slot);
@@ -52,16 +70,17 @@ impl Shared {
 
     /// A lane of another worker's, with up to half of its queue; `first` says with whom to begin.
     pub(crate) fn steal(&self, thief: usize, first: usize, queue: &Queue) -> Option<SlotRef> {
-        let victims = self.stealers.len();
+        let stealers = self.stealers();
+        let victims = stealers.len();
         (0..victims)
             .map(|step| (first + step) % victims)
             .filter(|victim| *victim != thief)
-            .find_map(|victim| until_settled(|| self.stealers[victim].steal_batch_and_pop(&queue.0)))
+            .find_map(|victim| until_settled(|| stealers[victim].steal_batch_and_pop(&queue.0)))
     }
 
     /// Whether there is nothing to take anywhere.
     pub(crate) fn is_empty(&self) -> bool {
-        self.injector.is_empty() && self.stealers.iter().all(Stealer::is_empty)
+        self.injector.is_empty() && self.stealers().iter().all(Stealer::is_empty)
     }
 }
 

@@ -13,8 +13,10 @@ use std::time::Duration;
 use super::Scheduler;
 use super::batch::Batch;
 use super::crew::REPORT_EVERY;
+use super::pulse::{HandedOver, Pulse};
 use super::queue::Queue;
 use super::turn::Turn;
+use super::watchdog::Stuck;
 use crate::context;
 use crate::env::Instant;
 use crate::exit::ExitReason;
@@ -52,8 +54,8 @@ pub(crate) struct Local {
     pub(super) queue: Queue,
     /// What this worker has woken at once and keeps to itself for now.
     pub(super) batch: Batch,
-    /// The lane woken last, which runs next: what it needs is still in the cache.
-    next: Cell<Option<SlotRef>>,
+    /// What others see of this worker, with the lane woken last, which runs next.
+    pub(crate) pulse: Arc<Pulse<Stuck>>,
     /// Free message nodes.
     pub(crate) nodes: node::Cache,
     /// Free memory for futures.
@@ -88,11 +90,11 @@ impl Local {
         scheduler.env.fill_entropy(&mut seed);
         let counters = scheduler.metrics.line(index);
         Local {
+            pulse: scheduler.pulses[index].clone(),
             scheduler,
             index,
             queue,
             batch: Batch::default(),
-            next: Cell::new(None),
             nodes: node::Cache::default(),
             frames: memory::Cache::default(),
             slots: RefCell::default(),
@@ -120,7 +122,15 @@ impl Local {
     /// Queues a lane to run next; whoever was to run next goes to the queue.
     #[inline]
     pub(super) fn push_next(&self, slot: SlotRef) {
-        if let Some(displaced) = self.next.replace(Some(slot)) {
+        let displaced = match self.pulse.hand_over(slot) {
+            HandedOver::Displaced(displaced) => displaced,
+            // The worker is stuck in the poll that wakes.
+            HandedOver::Robbed(slot, displaced) => {
+                self.push_back(slot);
+                displaced
+            }
+        };
+        if let Some(displaced) = displaced {
             self.push_back(displaced);
         }
     }
@@ -128,7 +138,11 @@ impl Local {
     /// Queues a lane behind all others of this worker.
     pub(crate) fn push_back(&self, slot: SlotRef) {
         self.queue.push(slot);
-        if let Some(worker) = self.scheduler.idle.wake_one_hint() {
+        // A hint will do for a worker that comes to the lane by itself. This one may be stuck: then it sees here that it
+        // was robbed, or whoever robs it has somebody come who sees the lane (`pulse.rs`).
+        let idle = &self.scheduler.idle;
+        let woken = if self.pulse.orders().is_robbed() { idle.wake_one() } else { idle.wake_one_hint() };
+        if let Some(worker) = woken {
             self.scheduler.unpark(worker);
         }
     }
@@ -179,6 +193,7 @@ impl Local {
     /// Tells those whose reply port was dropped in this turn.
     pub(crate) fn pass_verdict(&self, why: impl FnOnce() -> NoAnswer) {
         if let Some(verdict) = self.verdict.take() {
+            self.pulse.clear_lane();
             verdict.fall(why());
         }
     }
@@ -234,41 +249,65 @@ impl Rounds {
     }
 }
 
-/// The main loop of a worker's thread.
+/// The thread of a worker, or of a stand-in, which serves when it is hired.
 pub(crate) fn work(scheduler: Arc<Scheduler>, index: usize, queue: Queue) {
     let local = Local::new(scheduler, index, queue);
     let guard = context::enter_worker(&local);
-    let mut rounds = Rounds::new(local.scheduler.env.now());
-    while !local.scheduler.is_stopped() {
-        if !local.scheduler.stand_by.includes(index) {
-            local.stand_by(&mut rounds);
-            continue;
-        }
-        match local.pick(&mut rounds) {
-            Some(slot) => {
-                local.found_work(&mut rounds);
-                local.run(slot);
-            }
-            None => local.sleep(&mut rounds),
-        }
+    while local.scheduler.await_hire(index) {
+        local.serve();
+        local.flush();
     }
-    // Who still waits here is taken over by whoever stops the runtime.
-    local.hand_over();
-    local.scheduler.table.give_back(local.slots.borrow_mut().drain(..));
     drop(guard);
-    local.nodes.flush();
-    local.frames.flush();
+    local.flush();
 }
 
 impl Local {
+    /// The main loop: runs lanes until the worker must go.
+    #[inline(always)]
+    fn serve(&self) {
+        let mut rounds = Rounds::new(self.scheduler.env.now());
+        loop {
+            let orders = self.pulse.orders();
+            if !orders.are_none() {
+                if orders.is_robbed() {
+                    self.scheduler.settle(self.index);
+                }
+                if orders.leave() {
+                    break;
+                }
+            }
+            if !self.scheduler.stand_by.includes(self.index) {
+                self.stand_by(&mut rounds);
+                continue;
+            }
+            match self.pick(&mut rounds) {
+                Some(slot) => {
+                    self.scheduler.found_work(&mut rounds.searching);
+                    self.run(slot);
+                }
+                None => self.sleep(&mut rounds),
+            }
+        }
+        // Who still waits here is taken over by others, or by whoever stops the runtime.
+        self.hand_over();
+        self.give_up_search(&mut rounds);
+    }
+
+    /// Gives all that is cached here to the others.
+    fn flush(&self) {
+        self.scheduler.table.give_back(self.slots.borrow_mut().drain(..));
+        self.nodes.flush();
+        self.frames.flush();
+    }
+
     fn pick(&self, rounds: &mut Rounds) -> Option<SlotRef> {
         self.mind_batch();
         rounds.until_look -= 1;
         if rounds.until_look == 0 {
             if rounds.note_look(self.scheduler.env.now()) {
-                self.scheduler.turn_driver(self.index);
+                self.scheduler.turn_driver(self.index, &mut rounds.searching);
             } else {
-                self.scheduler.fire_timers();
+                self.scheduler.fire_timers(self.index, &mut rounds.searching);
             }
             if let Some(slot) = self.scheduler.queues.take_injected(&self.queue) {
                 return Some(slot);
@@ -277,11 +316,11 @@ impl Local {
             rounds.from_next = NEXT_IN_A_ROW;
         }
         if rounds.from_next < NEXT_IN_A_ROW {
-            if let Some(slot) = self.next.take() {
+            if let Some(slot) = self.pulse.take_next() {
                 rounds.from_next += 1;
                 return Some(slot);
             }
-        } else if let Some(slot) = self.next.take() {
+        } else if let Some(slot) = self.pulse.take_next() {
             self.queue.push(slot);
         }
         rounds.from_next = 0;
@@ -314,25 +353,15 @@ impl Local {
         None
     }
 
-    fn found_work(&self, rounds: &mut Rounds) {
-        if rounds.searching {
-            rounds.searching = false;
-            if self.scheduler.idle.stop_searching()
-                && let Some(worker) = self.scheduler.idle.wake_one_hint()
-            {
-                self.scheduler.unpark(worker);
-            }
-        }
-    }
-
     /// Gives all lanes that wait here to the other workers.
     fn hand_over(&self) {
-        while let Some(slot) = self.next.take().or_else(|| self.queue.pop()) {
+        while let Some(slot) = self.pulse.take_next().or_else(|| self.queue.pop()) {
             self.scheduler.inject(slot);
         }
     }
 
     /// Waits, not being of the crew, until that changes, or for a moment.
+    #[cold]
     fn stand_by(&self, rounds: &mut Rounds) {
         self.hand_over();
         self.give_up_search(rounds);
@@ -344,19 +373,19 @@ impl Local {
         }
     }
 
+    /// Others may have counted on this search, and woken nobody: somebody else takes it over, unless all are awake.
     fn give_up_search(&self, rounds: &mut Rounds) {
-        if std::mem::take(&mut rounds.searching)
-            && self.scheduler.idle.stop_searching()
-            && let Some(worker) = self.scheduler.idle.wake_one()
-        {
-            // Others may have counted on this search: somebody else takes it over, unless all are awake.
-            self.scheduler.unpark(worker);
+        if std::mem::take(&mut rounds.searching) {
+            let _ = self.scheduler.idle.stop_searching();
+            if let Some(worker) = self.scheduler.idle.wake_one() {
+                self.scheduler.unpark(worker);
+            }
         }
     }
 
     fn sleep(&self, rounds: &mut Rounds) {
-        self.scheduler.turn_driver(self.index);
-        if !self.queue.is_empty() || self.next_is_set() {
+        self.scheduler.turn_driver(self.index, &mut rounds.searching);
+        if !self.queue.is_empty() || self.pulse.has_next() {
             return;
         }
         // Whoever is at work comes to what is pushed, and looks once more before it sleeps: nobody needs our search.
@@ -370,10 +399,12 @@ impl Local {
         self.scheduler.idle.transition_to_sleeping(self.index, was_searching);
         // The second look of `idle.rs`.
         let found = !self.scheduler.queues.is_empty();
-        rounds.searching = if !found && !self.scheduler.is_stopped() {
+        rounds.searching = if !found && !self.pulse.orders().leave() {
             self.scheduler.park(self.index)
         } else {
-            self.scheduler.idle.transition_from_sleeping(self.index)
+            let searches = self.scheduler.idle.transition_from_sleeping(self.index);
+            self.scheduler.watchdog.note_awake();
+            searches
         };
         // Others may have counted on this search and woken nobody; there may be more than the one lane that we run next.
         if was_searching
@@ -385,15 +416,10 @@ impl Local {
         }
     }
 
-    fn next_is_set(&self) -> bool {
-        let next = self.next.take();
-        self.next.set(next);
-        next.is_some()
-    }
-
     /// Gives a lane its turn.
     fn run(&self, slot: SlotRef) {
         let on = slot.word.transition_to_running();
+        self.pulse.begin(Some(slot));
         self.running.set(Some(slot));
         self.current.set(Some(slot));
         self.turn.begin();
@@ -416,8 +442,9 @@ impl Local {
         if self.has_news.get() {
             self.tell_news();
         }
+        self.pulse.end();
         if self.turn.is_over() {
-            self.scheduler.turn_driver(self.index);
+            self.scheduler.turn_driver(self.index, &mut false);
         }
         // The turn itself is one, so that a lane that only ends counts as well.
         let operations = self.operations.get() + self.turn.taken() + 1;
@@ -489,6 +516,7 @@ impl Local {
         self.has_news.set(false);
         self.pass_verdict(|| NoAnswer::Dropped);
         while let Some(waker) = { self.late_wakers.borrow_mut().pop() } {
+            self.pulse.clear_lane();
             contain(|| waker.wake());
         }
     }

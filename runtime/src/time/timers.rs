@@ -87,20 +87,19 @@ impl Timers {
         self.next.store(wheel.next_expiry().unwrap_or(NEVER), Ordering::Relaxed);
     }
 
-    /// Fires what is due by the clock, which is not looked at where nothing stands. Calls are made here; the keys of
-    /// lanes to be woken go to `wake`, all at once.
-    pub(crate) fn fire_due(&self, env: &dyn Env, room: &Room, wake: impl FnOnce(&[Due])) {
+    /// The present, where something is due by the clock, which is not looked at where nothing stands.
+    pub(crate) fn due(&self, env: &dyn Env) -> Option<Instant> {
         let next = self.next.load(Ordering::Relaxed);
-        if next != NEVER {
-            let now = env.now();
-            if next <= now.as_nanos() / NANOS_PER_TICK {
-                self.fire(now, room, wake);
-            }
+        if next == NEVER {
+            return None;
         }
+        let now = env.now();
+        (next <= now.as_nanos() / NANOS_PER_TICK).then_some(now)
     }
 
-    /// Fires what is due, without holding the lock meanwhile.
-    fn fire(&self, now: Instant, room: &Room, wake: impl FnOnce(&[Due])) {
+    /// Fires what is due, without holding the lock meanwhile. Calls are made here; the keys of lanes to be woken go to
+    /// `wake`, all at once.
+    pub(crate) fn fire(&self, now: Instant, room: &Room, wake: impl FnOnce(&[Due])) {
         let mut due = room.0.take();
         self.take_due(now, &mut due);
         wake(&due);

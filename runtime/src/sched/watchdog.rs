@@ -1,0 +1,288 @@
+//! The watchdog: a thread that sees a worker that has been in one poll for too long, says so, and lets another thread
+//! stand in for it.
+//!
+//! Owns: [`Watchdog`], the thread's half and the stand-ins' half of it. Which section is too long is decided in `watch`;
+//! how a stuck worker is robbed of what waits for it is told in `pulse.rs`.
+//!
+//! # Invariants
+//! 1. As many stand-ins serve as workers are robbed, as far as there are seats; one too many is told to leave as soon as a
+//!    robbed worker settles, whichever of the two it is that goes on. [`Scheduler::balance`] is the only place that hires
+//!    and dismisses, under the lock of the seats.
+//! 2. A stand-in has a place of its own in every table of the workers, from the start of the runtime; its thread is started
+//!    when it is hired first, kept in reserve when it has left, and ends with the runtime.
+//! 3. While it sleeps, all workers do: who wakes from then on wakes it, too ([`Watchdog::note_awake`]). Whoever sleeps
+//!    changes the one word of `idle.rs` when it wakes and looks at `asleep` after that; the watchdog sets `asleep`, and
+//!    reads the word by a change after that. So the worker sees the one or the watchdog the other.
+//!
+//! # What a stuck worker holds
+//!
+//! Its queue, from which others steal as always. Its hand-over place, which is emptied. No driver, as no code but the
+//! system's runs while one is held. No place among the searchers: who found something stops to search before it runs it.
+//! Free slots, nodes and memory, a batch of each. In a section of wakers or timers that are of no lane also the rest of
+//! those that came with the one that is stuck; they wait.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{JoinHandle, Thread};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+mod stuck;
+mod watch;
+
+pub use self::stuck::Stuck;
+use self::watch::{Verdict, Watch};
+use super::pulse::Section;
+use super::queue::Queue;
+use super::{Scheduler, worker};
+use crate::env::Instant;
+use crate::panic::contain;
+use crate::runtime::describe;
+
+/// The watchdog of a runtime.
+pub(crate) struct Watchdog {
+    /// The thread sleeps, and is to be told when a worker wakes.
+    asleep: AtomicBool,
+    thread: OnceLock<Thread>,
+    seats: Mutex<Vec<Seat>>,
+}
+
+/// A place for a stand-in.
+struct Seat {
+    is: Is,
+    /// The stand-in's end of its queue, before its thread has it.
+    queue: Option<Queue>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Is {
+    /// There is no thread for it.
+    Vacant,
+    /// Its thread waits to be hired.
+    InReserve,
+    Serving,
+    /// It was told to leave and has not left.
+    Leaving,
+}
+
+impl Watchdog {
+    /// With the queues of the stand-ins that there may be.
+    pub(crate) fn new(queues: Vec<Queue>) -> Watchdog {
+        let seat = |queue| Seat { is: Is::Vacant, queue: Some(queue) };
+        let seats = Mutex::new(queues.into_iter().map(seat).collect());
+        Watchdog { asleep: AtomicBool::new(false), thread: OnceLock::new(), seats }
+    }
+
+    /// A worker that slept is awake.
+    pub(crate) fn note_awake(&self) {
+        // ORDER: Relaxed: invariant 3; the change of the idle word before this is what orders it.
+        if self.asleep.load(Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        // ORDER: Relaxed: unparking orders what there is to order.
+        self.asleep.store(false, Ordering::Relaxed);
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+}
+
+impl Scheduler {
+    /// The main loop of the watchdog's thread.
+    pub(crate) fn watch(self: &Arc<Self>, limit: Duration) {
+        let mut watch = Watch::new(self.pulses.len(), limit);
+        let mut stand_ins = Vec::new();
+        let _ = self.watchdog.thread.set(std::thread::current());
+        while !self.is_stopped() {
+            let now = self.env.now();
+            let mut found = Vec::new();
+            for worker in 0..self.pulses.len() {
+                let verdict = watch.look(now, worker, self.pulses[worker].section());
+                if let Verdict::TooLong(section, since) = verdict
+                    && let Some(stuck) = self.rob(worker, section, since)
+                {
+                    watch.reported(worker);
+                    found.push(stuck);
+                }
+            }
+            stand_ins.extend(self.hire());
+            for stuck in found {
+                // One who is back already has said all there is to say.
+                if self.pulses[stuck.worker].is_robbed() {
+                    contain(|| stuck.report(self.env.now()));
+                }
+            }
+            let beats = self.pulses.iter().map(|pulse| u64::from(pulse.beat())).sum();
+            if watch.end_round(self.idle.all_asleep(), beats) {
+                self.sleep_until_one_is_awake();
+            } else {
+                std::thread::park_timeout(watch.period());
+            }
+        }
+        for stand_in in stand_ins {
+            if stand_in.join().is_err() {
+                tracing::error!("a stand-in worker panicked");
+            }
+        }
+    }
+
+    fn sleep_until_one_is_awake(&self) {
+        let asleep = &self.watchdog.asleep;
+        // ORDER: Relaxed, here and below: invariant 3.
+        asleep.store(true, Ordering::Relaxed);
+        if !self.idle.settle_all_asleep() {
+            asleep.store(false, Ordering::Relaxed);
+        }
+        while asleep.load(Ordering::Relaxed) && !self.is_stopped() {
+            std::thread::park();
+        }
+    }
+
+    /// Takes from a stuck worker what waits for it; `None` where it is not stuck any more.
+    fn rob(&self, worker: usize, section: Section, since: Instant) -> Option<Stuck> {
+        let pulse = &self.pulses[worker];
+        let lane = pulse.lane().and_then(|slot| describe(self, slot, slot.tenant()?));
+        let stuck = Stuck { lane, worker, since };
+        if let Some(slot) = pulse.rob(section, stuck.clone())? {
+            self.queues.inject(slot);
+        }
+        // Nobody stands by while one is stuck.
+        self.stand_by.all_hands(|| self.env.now());
+        // Also for what lies in its queue, of which the sleepers may not have heard (`Local::push_back`), and should there
+        // be no seat for a stand-in.
+        if let Some(sleeper) = self.idle.wake_one() {
+            self.unpark(sleeper);
+        }
+        self.metrics.note_too_long();
+        Some(stuck)
+    }
+
+    /// Hires stand-ins for the workers that are stuck: the threads that were started for it.
+    fn hire(self: &Arc<Self>) -> Vec<JoinHandle<()>> {
+        let mut started = Vec::new();
+        for worker in self.balance(true) {
+            let scheduler = self.clone();
+            let work = Box::new(move || {
+                if let Some(queue) = scheduler.take_queue(worker) {
+                    worker::work(scheduler, worker, queue);
+                }
+            });
+            match self.env.spawn_thread(&format!("laneway-{worker}"), work) {
+                Ok(thread) => started.push(thread),
+                Err(error) => {
+                    tracing::error!(%error, "there is no thread for a stand-in worker");
+                    let mut seats = self.watchdog.seats.lock();
+                    let first = self.pulses.len() - seats.len();
+                    self.leave(&mut seats[worker - first], Is::Vacant);
+                }
+            }
+        }
+        started
+    }
+
+    /// Sees to invariant 1: the stand-ins for which a thread must be started. Hires nobody unless `may_hire`.
+    fn balance(&self, may_hire: bool) -> Vec<usize> {
+        let (mut start, mut unpark) = (Vec::new(), Vec::new());
+        let mut seats = self.watchdog.seats.lock();
+        if self.is_stopped() {
+            return start;
+        }
+        let first = self.pulses.len() - seats.len();
+        let robbed = self.pulses.iter().filter(|pulse| pulse.is_robbed()).count();
+        let mut serving = seats.iter().filter(|seat| seat.is == Is::Serving).count();
+        while serving > robbed {
+            // Not one that is itself stuck: of those there are as many as are robbed at most.
+            let goes = |seat: &usize| seats[*seat].is == Is::Serving && !self.pulses[first + *seat].is_robbed();
+            let Some(seat) = (0..seats.len()).rev().find(goes) else { break };
+            seats[seat].is = Is::Leaving;
+            self.pulses[first + seat].set_leave(true);
+            unpark.push(first + seat);
+            serving -= 1;
+        }
+        while may_hire && serving < robbed {
+            let is_free = |seat: &Seat| seat.is != Is::Serving;
+            let Some(seat) = seats.iter().position(is_free) else { break };
+            let worker = first + seat;
+            self.pulses[worker].set_leave(false);
+            match std::mem::replace(&mut seats[seat].is, Is::Serving) {
+                // It is here still.
+                Is::Leaving | Is::Serving => {}
+                Is::InReserve => {
+                    self.idle.join();
+                    unpark.push(worker);
+                }
+                Is::Vacant => {
+                    self.idle.join();
+                    self.queues.open(worker);
+                    start.push(worker);
+                }
+            }
+            serving += 1;
+        }
+        drop(seats);
+        for worker in unpark {
+            self.unpark(worker);
+        }
+        start
+    }
+
+    /// Somebody who served, or was to, does no more.
+    fn leave(&self, seat: &mut Seat, is: Is) {
+        if matches!(seat.is, Is::Serving | Is::Leaving) {
+            self.idle.leave();
+        }
+        seat.is = is;
+    }
+
+    /// A worker is to serve at once; a stand-in that serves no more waits until it is hired. False where the runtime has
+    /// ended.
+    pub(crate) fn await_hire(&self, worker: usize) -> bool {
+        loop {
+            let mut seats = self.watchdog.seats.lock();
+            if self.is_stopped() {
+                return false;
+            }
+            let first = self.pulses.len() - seats.len();
+            let Some(seat) = worker.checked_sub(first) else { return true };
+            if seats[seat].is == Is::Serving {
+                return true;
+            }
+            self.leave(&mut seats[seat], Is::InReserve);
+            drop(seats);
+            self.parkers[worker].park();
+        }
+    }
+
+    /// A stand-in's end of its queue, for its thread.
+    pub(crate) fn take_queue(&self, worker: usize) -> Option<Queue> {
+        let mut seats = self.watchdog.seats.lock();
+        let first = self.pulses.len() - seats.len();
+        seats[worker - first].queue.take()
+    }
+
+    /// A worker that was robbed is back from its section.
+    #[cold]
+    pub(crate) fn settle(&self, worker: usize) {
+        // Without a note the robber has found another section.
+        if let Some(stuck) = self.pulses[worker].settle() {
+            self.balance(false);
+            contain(|| stuck.report_return(self.env.now()));
+        }
+    }
+
+    /// No more turns: all workers go, and so does the watchdog.
+    pub(crate) fn stop(&self) {
+        let seats = self.watchdog.seats.lock();
+        // ORDER: Release, see `is_stopped`. Under the lock, so that nobody is told to stay after this.
+        self.stopped.store(true, Ordering::Release);
+        self.pulses.iter().for_each(|pulse| pulse.set_leave(true));
+        drop(seats);
+        self.unpark_all();
+        self.watchdog.wake();
+    }
+}

@@ -1,0 +1,347 @@
+//! A lane that does not leave its poll keeps its worker, and nobody else.
+//!
+//! In each program a lane blocks in its poll until another lane, for which no worker is left, lets it go on.
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpStream};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use laneway::net::TcpListener;
+use laneway::{Address, Handle, Id, Lane, Runtime, Spawn, Stuck};
+
+use crate::reports::Reports;
+use crate::support::*;
+
+fn watched(workers: usize) -> Runtime {
+    Runtime::builder().workers(workers).watchdog(Duration::from_millis(1)).build().expect("a runtime")
+}
+
+/// Blocks the thread until somebody lets go.
+fn block_on_release(released: &Receiver<()>) {
+    released.recv_timeout(LONG).expect("nobody but this lane runs");
+}
+
+/// A lane that blocks in its poll, and is there when this returns.
+fn spawn_blocked(runtime: &Runtime, name: &'static str, released: Receiver<()>) -> Id {
+    let (begin, begun) = mpsc::channel();
+    let blocked = runtime.block_on(async {
+        Spawn::new().name(name).spawn(async move |_: Lane<()>| {
+            begin.send(()).expect("the test listens");
+            block_on_release(&released);
+        })
+    });
+    begun.recv_timeout(LONG).expect("it runs");
+    blocked.expect("a lane").id()
+}
+
+/// A lane that lets another go on when it hears something.
+fn spawn_releasing(release: Sender<()>) -> Address<()> {
+    let lane = laneway::spawn(async move |mut lane: Lane<()>| {
+        lane.recv().await;
+        release.send(()).expect("a lane waits");
+    });
+    lane.expect("a lane")
+}
+
+#[test]
+fn a_stand_in_runs_the_others_while_the_only_worker_is_stuck() {
+    for _ in 0..20 {
+        let runtime = watched(1);
+        let (release, released) = mpsc::channel();
+        spawn_blocked(&runtime, "stuck", released);
+        runtime.block_on(async { laneway::spawn(async move |_: Lane<()>| release.send(())).expect("a lane") });
+        end(runtime);
+    }
+}
+
+#[test]
+fn a_lane_that_the_stuck_one_had_woken_or_spawned_runs() {
+    for _ in 0..20 {
+        let runtime = watched(1);
+        let (end_well, ended_well) = mpsc::channel();
+        runtime.block_on(async {
+            let stuck = laneway::spawn(async move |_: Lane<()>| {
+                let (release, released) = mpsc::channel();
+                let [one, two, three] = [(); 3].map(|()| spawn_releasing(release.clone()));
+                // All three run and wait for what comes.
+                laneway::yield_now().await;
+                laneway::yield_now().await;
+                // To the hand-over place, and before the worker is found stuck.
+                one.try_send(()).expect("it waits");
+                block_on_release(&released);
+                // While it is stuck.
+                two.try_send(()).expect("it waits");
+                block_on_release(&released);
+                three.try_send(()).expect("it waits");
+                laneway::spawn(async move |_: Lane<()>| release.send(())).expect("a lane");
+                block_on_release(&released);
+                block_on_release(&released);
+                end_well.send(()).expect("the test listens");
+            });
+            stuck.expect("a lane");
+        });
+        ended_well.recv_timeout(LONG).expect("it goes on to its end");
+        end(runtime);
+    }
+}
+
+#[test]
+fn lanes_in_the_queue_of_a_stuck_worker_run() {
+    for workers in [1, 2] {
+        let runtime = watched(workers);
+        let (end_well, ended_well) = mpsc::channel();
+        runtime.block_on(async {
+            let stuck = laneway::spawn(async move |_: Lane<()>| {
+                let (release, released) = mpsc::channel();
+                let spawned = (0..100).map(|_| {
+                    let release = release.clone();
+                    laneway::spawn(async move |_: Lane<()>| release.send(()))
+                });
+                spawned.for_each(|lane| assert!(lane.is_ok()));
+                (0..100).for_each(|_| block_on_release(&released));
+                end_well.send(()).expect("the test listens");
+            });
+            stuck.expect("a lane");
+        });
+        ended_well.recv_timeout(LONG).expect("it goes on to its end");
+        end(runtime);
+    }
+}
+
+#[test]
+fn timers_and_sockets_are_minded_while_the_only_worker_is_stuck() {
+    let runtime = watched(1);
+    let (release, released) = mpsc::channel();
+    let (tell, told) = mpsc::channel();
+    let (wait, waits) = mpsc::channel();
+    let by_timer = release.clone();
+    let stuck = Arc::new(Mutex::new(()));
+    let is_stuck = stuck.clone();
+    runtime.block_on(async move {
+        laneway::spawn(async move |_: Lane<()>| {
+            wait.send(()).expect("the test listens");
+            while is_stuck.try_lock().is_ok() {
+                laneway::sleep(Duration::from_millis(1)).await;
+            }
+            by_timer.send(()).expect("a lane waits");
+        })
+        .expect("a lane");
+        laneway::spawn(async move |_: Lane<()>| {
+            let mut listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+            tell.send(listener.local_addr().expect("an address")).expect("the test listens");
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            let mut said = [0; 1];
+            stream.read_exact(&mut said).await.expect("a byte");
+            release.send(()).expect("a lane waits");
+        })
+        .expect("a lane");
+    });
+    waits.recv_timeout(LONG).expect("it runs");
+    let address = told.recv_timeout(LONG).expect("it listens");
+    let (begin, begun) = mpsc::channel();
+    runtime.block_on(async {
+        laneway::spawn(async move |_: Lane<()>| {
+            let _stuck = stuck.lock().expect("nobody panics");
+            begin.send(()).expect("the test listens");
+            block_on_release(&released);
+            block_on_release(&released);
+        })
+        .expect("a lane");
+    });
+    begun.recv_timeout(LONG).expect("it runs");
+    TcpStream::connect(address).expect("a connection").write_all(b"x").expect("a byte is sent");
+    end(runtime);
+}
+
+#[test]
+fn a_stuck_lane_is_told_of_while_it_is_stuck_and_when_it_is_not_any_more() {
+    let reports = Reports::installed();
+    let runtime = watched(1);
+    let handle = runtime.handle().clone();
+    let (release, released) = mpsc::channel();
+    let stuck = spawn_blocked(&runtime, "never yields", released);
+    let (tell, told) = mpsc::channel::<Vec<Stuck>>();
+    runtime.block_on(async {
+        // This lane runs on a stand-in, if it runs.
+        laneway::spawn(async move |_: Lane<()>| {
+            while reports.of(stuck).is_empty() {
+                laneway::yield_now().await;
+            }
+            tell.send(Handle::current().expect("a runtime").stuck()).expect("the test listens");
+            release.send(()).expect("a lane waits");
+        })
+        .expect("a lane");
+    });
+    let told = told.recv_timeout(LONG).expect("a stand-in");
+    let lane = told.iter().filter_map(|told| told.lane.as_ref()).find(|lane| lane.id == stuck);
+    let lane = lane.unwrap_or_else(|| panic!("{told:?}"));
+    assert_eq!(&*lane.names[0], "never yields");
+    assert!(lane.spawned_at.file().ends_with("watchdog.rs"), "{lane}");
+    end(runtime);
+    assert!(handle.stuck().is_empty(), "{:?}", handle.stuck());
+    assert!(handle.metrics().polls_too_long >= 1);
+    let [begins, ends] = &*reports.of(stuck) else { panic!("{:?}", reports.of(stuck)) };
+    assert!(begins.contains("a poll takes too long"), "{begins}");
+    assert!(ends.contains("a poll that took too long is over"), "{ends}");
+    for report in [begins, ends] {
+        let says = |what| report.contains(what);
+        assert!(says("never yields") && says("watchdog.rs") && says("worker=") && says("for_ms="), "{report}");
+    }
+}
+
+#[test]
+fn a_destructor_that_blocks_is_told_of_as_its_lane() {
+    struct Blocks(Receiver<()>);
+    impl Drop for Blocks {
+        fn drop(&mut self) {
+            block_on_release(&self.0);
+        }
+    }
+    let runtime = watched(1);
+    let (release, released) = mpsc::channel();
+    let (tell, told) = mpsc::channel();
+    let blocks = Blocks(released);
+    let ending = runtime.block_on(async {
+        let ending = laneway::spawn(async move |_: Lane<()>| {
+            let _blocks = blocks;
+            std::future::pending::<()>().await;
+        });
+        let ending = ending.expect("a lane");
+        ending.kill();
+        laneway::spawn(async move |_: Lane<()>| {
+            while Handle::current().expect("a runtime").stuck().is_empty() {
+                laneway::yield_now().await;
+            }
+            tell.send(Handle::current().expect("a runtime").stuck()).expect("the test listens");
+            release.send(()).expect("a lane waits");
+        })
+        .expect("a lane");
+        ending.id()
+    });
+    let told = told.recv_timeout(LONG).expect("a stand-in");
+    assert!(told.iter().any(|told| told.lane.as_ref().is_some_and(|lane| lane.id == ending)), "{told:?}");
+    end(runtime);
+}
+
+#[test]
+fn a_call_of_a_timer_that_blocks_keeps_nobody() {
+    let runtime = watched(1);
+    let (release, released) = mpsc::channel();
+    let (begin, begun) = mpsc::channel();
+    let released = Mutex::new(released);
+    runtime.block_on(async {
+        laneway::time::call_at(laneway::time::now(), move || {
+            begin.send(()).expect("the test listens");
+            block_on_release(&released.lock().expect("nobody panics"));
+        });
+    });
+    begun.recv_timeout(LONG).expect("it is called");
+    let (tell, told) = mpsc::channel();
+    runtime.block_on(async {
+        laneway::spawn(async move |_: Lane<()>| {
+            tell.send(Handle::current().expect("a runtime").stuck()).expect("the test listens");
+            release.send(()).expect("the call waits");
+        })
+        .expect("a lane");
+    });
+    let told = told.recv_timeout(LONG).expect("a stand-in");
+    assert!(told.iter().any(|told| told.lane.is_none()), "{told:?}");
+    end(runtime);
+}
+
+#[test]
+fn stand_ins_that_are_stuck_have_stand_ins_as_long_as_there_are_seats() {
+    let runtime = watched(2);
+    let (releases, stuck): (Vec<_>, Vec<_>) = (0..3)
+        .map(|_| {
+            let (release, released) = mpsc::channel();
+            (release, spawn_blocked_unnamed(&runtime, released))
+        })
+        .unzip();
+    // The last seat is left for this one.
+    let (tell, told) = mpsc::channel();
+    runtime.block_on(async {
+        laneway::spawn(async move |_: Lane<()>| {
+            while Handle::current().expect("a runtime").stuck().len() < 3 {
+                laneway::yield_now().await;
+            }
+            tell.send(Handle::current().expect("a runtime").stuck()).expect("the test listens");
+            releases.iter().for_each(|release| release.send(()).expect("a lane waits"));
+        })
+        .expect("a lane");
+    });
+    let told = told.recv_timeout(LONG).expect("a stand-in");
+    let lanes: Vec<_> = told.iter().filter_map(|stuck| Some(stuck.lane.as_ref()?.id)).collect();
+    assert!(stuck.iter().all(|lane| lanes.contains(lane)), "{told:?}");
+    assert!(told.iter().all(|stuck| stuck.worker < 4), "{told:?}");
+    end(runtime);
+}
+
+/// As [`spawn_blocked`], of which there may be several.
+fn spawn_blocked_unnamed(runtime: &Runtime, released: Receiver<()>) -> Id {
+    let (begin, begun) = mpsc::channel();
+    let blocked = runtime.block_on(async {
+        laneway::spawn(async move |_: Lane<()>| {
+            begin.send(()).expect("the test listens");
+            block_on_release(&released);
+        })
+    });
+    begun.recv_timeout(LONG).expect("it runs");
+    blocked.expect("a lane").id()
+}
+
+#[test]
+fn stand_ins_are_used_again_and_lose_no_lane_when_they_leave() {
+    for workers in [1, 2] {
+        let runtime = watched(workers);
+        let ended = in_lane(&runtime, async |mut lane: Lane<News>| {
+            let me = lane.address();
+            for round in 0..50 {
+                let (release, released) = mpsc::channel();
+                laneway::spawn(async move |_: Lane<()>| block_on_release(&released)).expect("a lane");
+                for number in 0..20 {
+                    laneway::spawn(async move |_: Lane<()>| {
+                        for _ in 0..round {
+                            laneway::yield_now().await;
+                        }
+                        me.send(News::Number(number)).await.expect("the test listens");
+                    })
+                    .expect("a lane");
+                }
+                for heard in 0..20 {
+                    number(&mut lane).await;
+                    if heard == 10 {
+                        release.send(()).expect("a lane waits");
+                    }
+                }
+            }
+            true
+        });
+        assert!(ended);
+        end(runtime);
+    }
+}
+
+#[test]
+fn a_lane_that_is_stuck_when_the_runtime_ends_keeps_no_other_from_ending_in_order() {
+    struct Says(Sender<()>);
+    impl Drop for Says {
+        fn drop(&mut self) {
+            self.0.send(()).expect("a lane waits");
+        }
+    }
+    let runtime = watched(1);
+    let (release, released) = mpsc::channel();
+    let says = Says(release);
+    runtime.block_on(async {
+        laneway::spawn(async move |_: Lane<()>| {
+            let _says = says;
+            std::future::pending::<()>().await;
+        })
+        .expect("a lane");
+    });
+    spawn_blocked(&runtime, "ends late", released);
+    end(runtime);
+}
