@@ -89,13 +89,7 @@ impl Nodes {
     }
 
     /// As `node::push`.
-    fn push(
-        &self,
-        word: &LaneWord,
-        generation: u16,
-        node: u32,
-        weigh: impl Fn() -> Weight,
-    ) -> Result<Pushed, Refused> {
+    fn push(&self, word: &LaneWord, generation: u16, node: u32, weigh: impl Fn() -> Weight) -> Result<Pushed, Refused> {
         self.content[index(node)].store(100 + node, Ordering::Relaxed);
         word.push(generation, node, weigh, |next| self.next[index(node)].store(next, Ordering::Relaxed))
     }

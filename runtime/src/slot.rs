@@ -141,7 +141,7 @@ impl Slot {
     /// # Safety
     /// The caller holds `RUNNING` of this slot, has allocated it and not published it yet, or has woken it and not queued
     /// it yet (invariant 2), and lets the reference end before it calls anything that may ask for another.
-    #[expect(clippy::mut_from_ref, reason = "the caller owns the cell by the state word, not by a borrow")]
+    #[expect(clippy::mut_from_ref, reason = "the caller owns the cell by the lane's word, not by a borrow")]
     pub(crate) unsafe fn own(&self) -> &mut Own {
         // SAFETY: the caller's promise excludes every other reference.
         unsafe { &mut *self.own.0.get() }

@@ -102,7 +102,7 @@ impl Mailbox {
         if !self.word.has_mail() {
             return false;
         }
-        self.let_in(self.word.take(), inbox);
+        self.let_in(self.word.take(true), inbox);
         true
     }
 
@@ -347,12 +347,54 @@ fn the_bound_holds_and_signals_pass() {
         }
         let a_came = sender.join().unwrap();
         signaller.join().unwrap();
-        let rest = mailbox.nodes.drain(mailbox.word.take().head);
+        let rest = mailbox.nodes.drain(mailbox.word.take(true).head);
         assert!(counted(&rest) <= 1);
         inbox.extend(rest);
         assert!(a_came || c_came, "one of the two found room");
         let expected = [a_came.then_some(A), Some(B), c_came.then_some(C)];
         assert_eq!(sorted(inbox), expected.into_iter().flatten().collect::<Vec<_>>());
+    });
+}
+
+/// Signals are let in while the lane waits for something else, with the messages among which they lie.
+#[test]
+fn signals_make_no_room() {
+    explore(|| {
+        let mailbox = Mailbox::running(1);
+        assert_eq!(mailbox.word.transition_to_idle(false), OnIdle::Parked);
+        let signaller = {
+            let mailbox = mailbox.clone();
+            thread::spawn(move || {
+                let pushed = mailbox.nodes.push(&mailbox.word, 1, C, || Weight::Urgent);
+                mailbox.after_push(pushed.expect("a signal passes"));
+            })
+        };
+        let senders = [A, B].map(|node| Mailbox::sender(&mailbox, node));
+        let mut inbox = Vec::new();
+        for _ in 0..2 {
+            if mailbox.queue.pop() {
+                if let Some(taken) = mailbox.word.transition_to_running().taken {
+                    assert!(!taken.waiters, "who waits for room was let in");
+                    inbox.extend(mailbox.nodes.drain(taken.head));
+                }
+                inbox.extend(mailbox.nodes.drain(mailbox.word.take(false).head));
+                if mailbox.word.transition_to_idle(false) == OnIdle::Schedule {
+                    mailbox.queue.push();
+                }
+            }
+        }
+        signaller.join().unwrap();
+        let sent = senders.map(|sender| sender.join().unwrap());
+        assert!(sent.contains(&Sent::Queued) && sent.contains(&Sent::Seated), "two were let in under a bound of 1");
+        mailbox.act(mailbox.word.wake());
+        if mailbox.queue.pop() {
+            let on = mailbox.word.transition_to_running();
+            inbox.extend(on.taken.into_iter().flat_map(|taken| mailbox.nodes.drain(taken.head)));
+        }
+        mailbox.sleep(&mut inbox);
+        mailbox.settle(&mut inbox);
+        assert_eq!(sorted(inbox), [A, B, C]);
+        mailbox.assert_asleep();
     });
 }
 
@@ -484,14 +526,14 @@ fn a_late_sender_never_gets_into_the_next_tenants_mailbox() {
             })
         };
         assert!(mailbox.word.transition_to_running().taken.is_none(), "nobody has waited yet");
-        let mut inbox = mailbox.nodes.drain(mailbox.word.take().head);
+        let mut inbox = mailbox.nodes.drain(mailbox.word.take(true).head);
         let handed_back = late.map(|(node, sender)| match sender.join().unwrap() {
             Sent::Queued => None,
             Sent::HandedBack => Some(node),
             Sent::Seated => panic!("the first tenant had room for both"),
         });
         early.join().unwrap();
-        let rest = mailbox.word.take();
+        let rest = mailbox.word.take(true);
         assert!(rest.head == EMPTY || inbox.is_empty());
         inbox.extend(mailbox.nodes.drain(rest.head));
         assert_eq!(inbox, [C], "the second tenant gets what is for it");

@@ -164,11 +164,11 @@ impl Slot {
     }
 
     /// As `mailbox::take_in`, with `mail_came`.
-    fn take_in(&self, me: u16) -> bool {
+    fn take_in(&self, me: u16, receives: bool) -> bool {
         if !self.word.has_mail() {
             return false;
         }
-        let taken = self.word.take();
+        let taken = self.word.take(receives);
         let waited = taken.had_waited || self.own.wants_mail.load(Relaxed);
         let came = self.let_in(me, taken);
         if waited {
@@ -212,7 +212,7 @@ impl Slot {
         self.own.is_woken.store(false, Relaxed);
         loop {
             let inbox = self.own.take_inbox();
-            if inbox.is_empty() && !self.take_in(me) {
+            if inbox.is_empty() && !self.take_in(me, true) {
                 break;
             }
             self.received.lock().unwrap().extend(inbox.into_iter().map(|node| (me, node)));
@@ -239,7 +239,7 @@ impl Slot {
             self.let_in_with_the_turn(me, taken);
         }
         if poll == Poll::FlushAndReceiveIfWoken {
-            self.take_in(me);
+            self.take_in(me, false);
         }
         match poll {
             Poll::Ready => {
