@@ -370,7 +370,7 @@ fn a_late_signal_is_dropped_or_handed_back() {
 fn who_sees_an_id_finds_a_lane_that_can_be_sent_to_and_woken() {
     explore(|| {
         let slot = Slot::vacant();
-        let sender = beside(&slot, |slot| slot.word.generation() == 1 && slot.send(1, A));
+        let sender = beside(&slot, |slot| slot.send(1, A));
         let signaller = beside(&slot, |slot| {
             let sees = slot.word.generation() == 1;
             if sees {
