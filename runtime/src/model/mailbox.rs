@@ -419,6 +419,23 @@ fn no_waiting_sender_is_forgotten() {
     });
 }
 
+/// It never says that it waits for mail, as who only calls `Inbox::try_recv`; and has flushed before.
+#[test]
+fn who_only_looks_lets_waiting_senders_in() {
+    explore(|| {
+        let mailbox = Mailbox::running(1);
+        let senders = [A, B, C].map(|node| Mailbox::sender(&mailbox, node));
+        let mut inbox = mailbox.nodes.drain(mailbox.word.take(false).head);
+        mailbox.take_in(&mut inbox);
+        for sender in senders {
+            assert_ne!(sender.join().unwrap(), Sent::HandedBack);
+        }
+        while mailbox.take_in(&mut inbox) {}
+        assert_eq!(sorted(inbox), [A, B, C], "somebody waits for room that is there");
+        assert_eq!(mailbox.push(1, D), Ok(Pushed::Nothing), "nobody waits, and nothing is queued");
+    });
+}
+
 /// More wait than are let in at a time, and nothing is queued: the lane must not wait for mail in vain.
 #[test]
 fn a_lane_with_waiting_senders_does_not_sleep() {
