@@ -121,12 +121,14 @@ impl Slot {
 
     /// The lane that spawned the tenant. Not checked: who must be sure looks at the id again afterwards.
     pub(crate) fn parent(&self) -> Option<Id> {
-        Id::from_bits(self.parent.load(Ordering::Relaxed))
+        // ORDER: Acquire, here and below: pairs with the Release in `publish`. Who reads what is a later tenant's finds
+        // afterwards that the earlier one is gone.
+        Id::from_bits(self.parent.load(Ordering::Acquire))
     }
 
     /// Where the tenant was spawned.
     pub(crate) fn spawned_at(&self) -> Option<&'static Location<'static>> {
-        let place = NonNull::new(self.spawned_at.load(Ordering::Relaxed))?;
+        let place = NonNull::new(self.spawned_at.load(Ordering::Acquire))?;
         // SAFETY: only `&'static` places are stored.
         Some(unsafe { place.as_ref() })
     }
@@ -197,12 +199,13 @@ impl Vacant {
         let slot = self.0;
         let generation = NonZeroU16::new(slot.word.next_generation())?;
         let id = Id::new(slot.key(), slot.table()?.namespace, generation);
-        // ORDER: Relaxed where a store says so: all of it is published by `open`.
+        // ORDER: Relaxed where a store says so: all of it is published by `open`. Release for what others read before they
+        // look at the word once more.
         slot.set_kind(kind);
         slot.id.store(id.to_bits(), Ordering::Relaxed);
         slot.bound.store(bound, Ordering::Relaxed);
-        slot.parent.store(parent.map_or(0, Id::to_bits), Ordering::Relaxed);
-        slot.spawned_at.store(ptr::from_ref(spawned_at).cast_mut(), Ordering::Relaxed);
+        slot.parent.store(parent.map_or(0, Id::to_bits), Ordering::Release);
+        slot.spawned_at.store(ptr::from_ref(spawned_at).cast_mut(), Ordering::Release);
         // The lane counts as scheduled from now on, so nobody else queues it.
         slot.word.open(generation.get());
         Some(Unborn { slot, id, abandon })
