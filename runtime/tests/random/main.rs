@@ -158,9 +158,10 @@ async fn nap(book: &Arc<Book>, alive: Vec<MailboxId<Msg>>) {
     }
 }
 
-/// Virtual time passes only when nothing can run.
+/// Virtual time passes only when nothing can run. By then also the alarms have rung of those who have slept, and may have
+/// been killed at that.
 async fn quiet() {
-    time::sleep(Duration::from_millis(1)).await;
+    time::sleep(Duration::from_millis(10)).await;
 }
 
 async fn waits_of(book: &Arc<Book>, lane: MailboxId<Msg>) -> Option<Waits> {
