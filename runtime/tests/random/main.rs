@@ -1,7 +1,8 @@
 //! Random runs of the real scheduler: lanes spawn, send, ask, watch, link and kill each other in a few slots that are
 //! used again at once, and in the end every message, question and monitor must be accounted for.
 //!
-//! `LANEWAY_SEED=n` runs one seed (a hundred times, since workers race), `LANEWAY_SEEDS=n` so many seeds.
+//! `LANEWAY_SEED=n` runs one seed (a hundred times, since workers race), `LANEWAY_SEEDS=n` so many seeds, of
+//! which a process has namespaces for some 32 000.
 
 mod book;
 mod puppet;
