@@ -8,7 +8,8 @@
 //! 1. A pointer to a slot stays valid for ever; its atomics may be read at any time by anyone, with any stale key.
 //! 2. [`Slot::own`] is touched only by whoever holds `RUNNING` of `word` (see `lane/word.rs`), or by the spawner
 //!    before it queues the lane for the first time, or by whoever has woken the lane and not queued it yet ([`Woken`]).
-//! 3. A slot is in at most one free list, and only while it is dead.
+//! 3. A slot is in at most one free list, and only while it is dead or its worker is about to say so: who finds a lane
+//!    dead finds its slot free.
 //! 4. A generation is used by one tenant only. After 65 535 the slot is retired: no free list holds it ever again.
 //! 5. A page whose slots are all retired may be zeroed at any time: a zeroed slot has generation 0, which no id bears,
 //!    and is dead.
@@ -197,6 +198,7 @@ impl Vacant {
         abandon: fn(SlotRef, Id),
     ) -> Option<Unborn> {
         let slot = self.0;
+        slot.word.wait_until_released();
         let generation = NonZeroU16::new(slot.word.next_generation())?;
         let id = Id::new(slot.key(), slot.table()?.namespace, generation);
         // ORDER: Relaxed where a store says so: all of it is published by `open`. Release for what others read before they
@@ -313,9 +315,13 @@ impl Table {
         free.out -= (free.keys.len() - before) as u32;
     }
 
-    /// The slot's generations are used up: it is never used again.
-    pub(crate) fn retire(&self, slot: SlotRef) {
+    /// A key that was taken is not given back, as its slot will be retired.
+    pub(crate) fn forget_key(&self) {
         self.free.lock().out -= 1;
+    }
+
+    /// The slot's generations are used up: it is never used again. Its key was forgotten before.
+    pub(crate) fn retire(slot: SlotRef) {
         let page = ptr::from_ref(slot).addr() / PAGE;
         let mut retired = RETIRED_IN_PAGE.lock();
         let count = retired.entry(page).or_insert(0);
@@ -466,7 +472,7 @@ mod tests {
             let slot = table.at(key).unwrap();
             let _ = slot.word.close(0);
             assert!(!slot.word.transition_to_dead());
-            table.retire(slot);
+            Table::retire(slot);
         }
         let slot = SLOTS.at(first).unwrap();
         assert_eq!((slot.word.next_generation(), slot.id(), slot.table().is_none()), (0, None, true));

@@ -37,7 +37,7 @@
 //!
 //! Models: `model/word.rs`, `model/mailbox.rs`, `model/slot.rs`.
 
-use crate::shim::{AtomicU64, Ordering};
+use crate::shim::{AtomicU64, Ordering, spin};
 
 /// No node.
 pub(crate) const EMPTY: u32 = 0;
@@ -212,6 +212,14 @@ impl LaneWord {
         let word = self.0.load(Ordering::Acquire);
         debug_assert_eq!(generation_of(word), 0, "the word is open");
         (word & NEXT) as u16
+    }
+
+    /// Waits until the last tenant's end is over. The slot was given back, so its worker is about to say so.
+    pub(crate) fn wait_until_released(&self) {
+        // ORDER: Acquire pairs with the Release of `transition_to_dead`.
+        while self.0.load(Ordering::Acquire) & RUNNING != 0 {
+            spin();
+        }
     }
 
     /// Whether the tenant of `generation` was there once and will never be again.

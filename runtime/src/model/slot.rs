@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use loom::sync::Mutex;
-use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use loom::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use loom::thread;
 
 use super::{A, B, C, D, Nodes, RunQueue, explore, sorted};
@@ -33,6 +36,8 @@ struct Slot {
     own: Own,
     /// As `LATE` in `lane/watch.rs`.
     late: Mutex<Vec<u32>>,
+    /// Whether the slot is in a free list.
+    is_free: AtomicBool,
     /// Whether the first tenant has released what it held.
     released: AtomicBool,
     /// Who received which message or heard which signal, and what deaths dropped or answered. Not modelled.
@@ -81,6 +86,7 @@ impl Slot {
                 is_woken_later: AtomicBool::new(false),
             },
             late: Mutex::default(),
+            is_free: AtomicBool::new(true),
             released: AtomicBool::new(false),
             received: std::sync::Mutex::default(),
             dropped: std::sync::Mutex::default(),
@@ -98,6 +104,9 @@ impl Slot {
 
     /// As `Vacant::publish`.
     fn publish(&self) {
+        // As the locks around a free list: the push is seen by the pop, and nothing else is promised.
+        assert!(self.is_free.swap(false, Acquire), "the slot has two tenants");
+        self.word.wait_until_released();
         let generation = self.word.next_generation();
         self.bound.store(u32::from(generation) * 10, Relaxed);
         self.word.open(generation);
@@ -288,6 +297,7 @@ impl Slot {
         let inbox = self.own.take_inbox();
         self.dropped.lock().unwrap().extend([inbox, self.nodes.drain(taken.head)].concat());
         self.released.store(true, Relaxed);
+        self.is_free.store(true, Release);
         if self.word.transition_to_dead() {
             let late = std::mem::take(&mut *self.late.lock().unwrap());
             self.dropped.lock().unwrap().extend(late);
@@ -545,6 +555,35 @@ fn who_wants_to_hear_of_an_end_hears_of_it_or_that_it_is_over() {
         let heard = [slot.received_nodes(), slot.dropped()].concat();
         assert_eq!(sorted(heard), in_time.into_iter().flatten().collect::<Vec<_>>());
         assert!(slot.late.lock().unwrap().is_empty(), "somebody waits for an end that is over");
+        slot.assert_waits_for_mail(2);
+    });
+}
+
+/// As those do who have joined a lane and spawn another under a limit of one.
+#[test]
+fn who_finds_a_lane_dead_finds_its_slot_free() {
+    explore(|| {
+        let slot = Slot::asleep(Poll::Receive);
+        assert_eq!(slot.wake(), OnWake::Schedule);
+        let spawner = beside(&slot, |slot| {
+            let is_dead = slot.word.generation() == 0 && !slot.word.transition_to_awaited(1);
+            assert!(!is_dead || slot.is_free.load(Relaxed), "dead, and there is no room for another");
+            let moves_in = slot.is_free.load(Relaxed);
+            if moves_in {
+                slot.publish();
+                slot.born();
+            }
+            moves_in
+        });
+        let sender = beside(&slot, |slot| slot.send(1, A));
+        assert!(slot.turn(Poll::Ready));
+        if !spawner.join().unwrap() {
+            slot.publish();
+            slot.born();
+        }
+        let was_queued = sender.join().unwrap();
+        assert!(slot.turn(Poll::Receive));
+        assert_eq!([slot.received_nodes(), slot.dropped()].concat(), if was_queued { vec![A] } else { vec![] });
         slot.assert_waits_for_mail(2);
     });
 }

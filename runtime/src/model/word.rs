@@ -53,6 +53,8 @@ impl Lane {
     /// As `sched::act`.
     fn act(&self, on: OnWake) {
         if on == OnWake::Schedule {
+            // As `Woken::prefetch`: until it is queued, the lane is its waker's.
+            self.turns.store(self.turns.load(Relaxed), Relaxed);
             self.queue.push();
         }
     }
