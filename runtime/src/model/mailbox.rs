@@ -438,6 +438,12 @@ fn who_only_looks_lets_waiting_senders_in() {
             assert!(mailbox.word.transition_to_running().taken.is_none());
         }
         assert_eq!(mailbox.push(1, D), Ok(Pushed::Nothing), "there is room, and nobody waits for it or for mail");
+        let early = mailbox.nodes.drain(mailbox.word.take(false).head);
+        assert!(
+            early == [D] && mailbox.take_in(&mut Vec::new()),
+            "the room that a flush left to the receiver is forgotten"
+        );
+        assert_eq!(mailbox.push(1, A), Ok(Pushed::Nothing));
     });
 }
 

@@ -36,6 +36,9 @@ struct Slot {
     own: Own,
     /// As `LATE` in `lane/watch.rs`.
     late: Mutex<Vec<u32>>,
+    /// What a waker wakes the lane for, and whether the lane has seen it.
+    news: AtomicBool,
+    saw_news: AtomicBool,
     /// Whether the slot is in a free list.
     is_free: AtomicBool,
     /// Whether the first tenant has released what it held.
@@ -86,6 +89,8 @@ impl Slot {
                 is_woken_later: AtomicBool::new(false),
             },
             late: Mutex::default(),
+            news: AtomicBool::new(false),
+            saw_news: AtomicBool::new(false),
             is_free: AtomicBool::new(true),
             released: AtomicBool::new(false),
             received: std::sync::Mutex::default(),
@@ -246,6 +251,9 @@ impl Slot {
         }
         if let Some(taken) = on.taken {
             self.let_in_with_the_turn(me, taken);
+        }
+        if self.news.load(Relaxed) {
+            self.saw_news.store(true, Relaxed);
         }
         if poll == Poll::FlushAndReceiveIfWoken {
             self.take_in(me, false);
@@ -472,6 +480,28 @@ fn what_one_worker_took_another_gives_out() {
         }
         slot.settle(Poll::FlushAndReceiveIfWoken);
         assert_eq!(slot.received_nodes(), [A]);
+        slot.assert_waits_for_mail(1);
+    });
+}
+
+/// Woken after it has looked for that, the lane takes in what came meanwhile, which is no answer to the wake.
+#[test]
+fn a_wake_that_comes_before_a_take_is_not_lost() {
+    explore(|| {
+        let slot = Slot::asleep(Poll::Receive);
+        let senders = [A, B].map(|node| beside(&slot, move |slot| assert!(slot.send(1, node))));
+        let waker = beside(&slot, |slot| {
+            slot.news.store(true, Relaxed);
+            assert_ne!(slot.wake(), OnWake::Stale);
+        });
+        slot.turn(Poll::Receive);
+        slot.turn(Poll::Receive);
+        for thread in senders.into_iter().chain([waker]) {
+            thread.join().unwrap();
+        }
+        slot.settle(Poll::Receive);
+        assert!(slot.saw_news.load(Relaxed), "the lane sleeps and has not seen what it was woken for");
+        assert_eq!(slot.received_nodes(), [A, B]);
         slot.assert_waits_for_mail(1);
     });
 }
