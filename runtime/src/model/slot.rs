@@ -392,6 +392,7 @@ fn who_sees_an_id_finds_a_lane_that_can_be_sent_to_and_woken() {
         let signaller = beside(&slot, |slot| {
             let sees = slot.word.generation() == 1;
             if sees {
+                assert_eq!(slot.bound.load(Relaxed), 10, "the slot is that of a tenant who is not there yet");
                 assert_ne!(slot.wake(), OnWake::Stale);
                 assert!(slot.signal(1, C));
             }
@@ -489,16 +490,16 @@ fn what_one_worker_took_another_gives_out() {
 fn a_wake_that_comes_before_a_take_is_not_lost() {
     explore(|| {
         let slot = Slot::asleep(Poll::Receive);
-        let senders = [A, B].map(|node| beside(&slot, move |slot| assert!(slot.send(1, node))));
+        assert!(slot.send(1, A));
+        let sender = beside(&slot, |slot| assert!(slot.send(1, B)));
         let waker = beside(&slot, |slot| {
             slot.news.store(true, Relaxed);
             assert_ne!(slot.wake(), OnWake::Stale);
         });
+        assert!(slot.turn(Poll::Receive));
         slot.turn(Poll::Receive);
-        slot.turn(Poll::Receive);
-        for thread in senders.into_iter().chain([waker]) {
-            thread.join().unwrap();
-        }
+        sender.join().unwrap();
+        waker.join().unwrap();
         slot.settle(Poll::Receive);
         assert!(slot.saw_news.load(Relaxed), "the lane sleeps and has not seen what it was woken for");
         assert_eq!(slot.received_nodes(), [A, B]);
