@@ -69,7 +69,7 @@ fn messages_questions_and_lanes_that_come_and_go_allocate_nothing() {
                 // What nobody turns into a message is dropped on the way.
                 assert_eq!(lane.try_recv(), None);
             });
-            let sleeps = blocks!({ laneway::sleep(Duration::from_micros(1)).await });
+            let sleeps = blocks!({ sleep(Duration::from_micros(1)).await });
             let counts = [
                 ("messages", messages),
                 ("large messages", large),

@@ -1,6 +1,6 @@
 //! A lane from outside: how it is spawned, and what others may do to it by its id.
 //!
-//! Everything here is a request by id. Nothing touches another lane's memory: requests are bits in its state word or
+//! Everything here is a request by id. Nothing touches another lane's memory: requests are bits in its word or
 //! nodes in its mailbox, both checked by generation.
 
 use std::any::{Any, type_name};

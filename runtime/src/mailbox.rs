@@ -4,7 +4,7 @@
 //! is dropped by it), or is handed back to its sender. There is no third case. Knows nothing of asks or addresses.
 //!
 //! A bound of n means that at most n messages are queued and at most n more are in the receiver's hands, plus one for
-//! each sender that waits.
+//! each sender that waits. What a selective receive has skipped comes on top.
 
 use std::any::{TypeId, type_name};
 use std::fmt;
@@ -385,7 +385,7 @@ impl<M: Send + 'static> Inbox<M> {
     pub fn try_recv(&mut self) -> Option<Received<M>> {
         self.within(|slot, own| {
             if own.inbox.is_empty() {
-                take_in(slot, own);
+                take_in(slot, own, true);
             }
             if own.has(DOOMED) { None } else { own.inbox.pop_front() }
         })
@@ -395,7 +395,7 @@ impl<M: Send + 'static> Inbox<M> {
     /// Drops the notice that `reference` came to, where it is queued already.
     pub fn flush_down(&mut self, reference: MonitorRef) {
         let node = self.within(|slot, own| {
-            take_in(slot, own);
+            take_in(slot, own, false);
             own.inbox.remove_first(
                 |node| matches!(node.peek::<Signal>(), Some(Signal::Down(down)) if down.reference == reference),
             )
@@ -406,7 +406,7 @@ impl<M: Send + 'static> Inbox<M> {
     /// Drops the exit of `from` where it is queued already.
     pub fn flush_exit(&mut self, from: Id) {
         let node = self.within(|slot, own| {
-            take_in(slot, own);
+            take_in(slot, own, false);
             own.inbox
                 .remove_first(|node| matches!(node.peek::<Signal>(), Some(Signal::Exit(signal)) if signal.from == from))
         });
@@ -506,7 +506,7 @@ fn find_more(
     cx: &Context<'_>,
     find: &mut impl FnMut(&mut List) -> Option<Node>,
 ) -> Found {
-    while take_in(slot, own) {
+    while take_in(slot, own, true) {
         if own.has(DOOMED) {
             return Found::Nothing;
         }
@@ -533,19 +533,20 @@ fn receive_by_waker(own: &mut Own, cx: &Context<'_>) -> Found {
     displaced.map_or(Found::Nothing, Found::Displaced)
 }
 
-/// Takes what was pushed into the inbox and lets signals take effect: whether anything came.
+/// Takes what was pushed into the inbox and lets signals take effect: whether there was anything to take. Only who
+/// `receives` makes room for more.
 #[inline]
-pub(crate) fn take_in(slot: SlotRef, own: &mut Own) -> bool {
+fn take_in(slot: SlotRef, own: &mut Own, receives: bool) -> bool {
     if !slot.word.has_mail() {
         return false;
     }
-    take_all_in(slot, own);
+    take_all_in(slot, own, receives);
     true
 }
 
 #[inline(never)]
-fn take_all_in(slot: SlotRef, own: &mut Own) {
-    let taken = slot.word.take();
+fn take_all_in(slot: SlotRef, own: &mut Own, receives: bool) {
+    let taken = slot.word.take(receives);
     let waited = taken.had_waited || own.has(WANTS_MAIL);
     let came = let_in(slot, own, taken);
     if waited {

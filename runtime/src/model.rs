@@ -1,9 +1,12 @@
 //! Loom's models: the words and hand-shakes of the runtime, run in every interleaving within a bound.
 //!
-//! Each model drives the code that ships (`mailbox/word.rs`, `lane/state.rs`, `reply/word.rs`, `sched/idle.rs`,
-//! `sched/parker.rs`, `sched/pulse.rs`) with as few threads and steps as still meet each other in every way. What a word guards is written and read `Relaxed`, so
+//! Each model drives the code that ships (`lane/word.rs`, `reply/word.rs`, `sched/idle.rs`, `sched/parker.rs`,
+//! `sched/pulse.rs`) with as few threads and steps as still meet each other in every way. What a word guards is written and read `Relaxed`, so
 //! that a model fails if the word itself does not publish it. What stands around the words in production (slots, wait
 //! lists, the workers' loop) is drawn here in outline; each outline names the function it follows.
+//!
+//! The lane's word has three files: `word` has wakers, workers and a kill; `mailbox` has senders and a lane that only
+//! receives; `slot` has all of them, signals, and one tenant after the other.
 //!
 //! Bounds: `ci/model.sh` explores all interleavings of at most two preemptions, and prints how many those were. Loom keeps
 //! the last seven values of an atomic and lets no compare-and-swap fail without cause or read an old value.
@@ -12,7 +15,7 @@ use std::sync::Arc;
 
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::mailbox::word::{EMPTY, FIRST_NODE, MailboxWord, Pushed, Refused, Weight};
+use crate::lane::word::{EMPTY, FIRST_NODE, LaneWord, Pushed, Refused, Weight};
 
 mod idle;
 mod mailbox;
@@ -20,7 +23,7 @@ mod parker;
 mod pulse;
 mod reply;
 mod slot;
-mod state;
+mod word;
 
 /// Runs a model in all its interleavings and says how many there were.
 fn explore(model: impl Fn() + Send + Sync + 'static) {
@@ -68,7 +71,7 @@ const B: u32 = FIRST_NODE + 1;
 const C: u32 = FIRST_NODE + 2;
 const D: u32 = FIRST_NODE + 3;
 
-/// Message nodes: links and contents, published by nothing but the mailbox word.
+/// Message nodes: links and contents, published by nothing but the lane's word.
 struct Nodes {
     next: [AtomicU32; 4],
     content: [AtomicU32; 4],
@@ -87,13 +90,7 @@ impl Nodes {
     }
 
     /// As `node::push`.
-    fn push(
-        &self,
-        word: &MailboxWord,
-        generation: u16,
-        node: u32,
-        weigh: impl Fn() -> Weight,
-    ) -> Result<Pushed, Refused> {
+    fn push(&self, word: &LaneWord, generation: u16, node: u32, weigh: impl Fn() -> Weight) -> Result<Pushed, Refused> {
         self.content[index(node)].store(100 + node, Ordering::Relaxed);
         word.push(generation, node, weigh, |next| self.next[index(node)].store(next, Ordering::Relaxed))
     }

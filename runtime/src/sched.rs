@@ -73,7 +73,7 @@ pub(crate) fn wake(slot: SlotRef) {
     act(slot, slot.word.wake());
 }
 
-/// Does what a change of the state word asks for.
+/// Does what a change of the lane's word asks for.
 pub(crate) fn act(slot: SlotRef, on: OnWake) {
     if on == OnWake::Schedule {
         schedule(slot);

@@ -65,10 +65,6 @@ mod atomic {
             self.0.fetch_and(value, order)
         }
 
-        pub(crate) fn compare_exchange(&self, old: u64, new: u64, ok: Ordering, err: Ordering) -> Result<u64, u64> {
-            self.0.compare_exchange(old, new, ok, err)
-        }
-
         pub(crate) fn compare_exchange_weak(
             &self,
             old: u64,

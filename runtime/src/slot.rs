@@ -8,7 +8,8 @@
 //! 1. A pointer to a slot stays valid for ever; its atomics may be read at any time by anyone, with any stale key.
 //! 2. [`Slot::own`] is touched only by whoever holds `RUNNING` of `word` (see `lane/word.rs`), or by the spawner
 //!    before it queues the lane for the first time, or by whoever has woken the lane and not queued it yet ([`Woken`]).
-//! 3. A slot is in at most one free list, and only while it is dead.
+//! 3. A slot is in at most one free list, and only while it is dead or its worker is about to say so: who finds a lane
+//!    dead finds its slot free.
 //! 4. A generation is used by one tenant only. After 65 535 the slot is retired: no free list holds it ever again.
 //! 5. A page whose slots are all retired may be zeroed at any time: a zeroed slot has generation 0, which no id bears,
 //!    and is dead.
@@ -170,12 +171,14 @@ impl Slot {
 
     /// The lane that spawned the tenant. Not checked: who must be sure looks at the id again afterwards.
     pub(crate) fn parent(&self) -> Option<Id> {
-        Id::from_bits(self.parent.load(Ordering::Relaxed))
+        // ORDER: Acquire, here and below: pairs with the Release in `publish`. Who reads what is a later tenant's finds
+        // afterwards that the earlier one is gone.
+        Id::from_bits(self.parent.load(Ordering::Acquire))
     }
 
     /// Where the tenant was spawned.
     pub(crate) fn spawned_at(&self) -> Option<&'static Location<'static>> {
-        let place = NonNull::new(self.spawned_at.load(Ordering::Relaxed))?;
+        let place = NonNull::new(self.spawned_at.load(Ordering::Acquire))?;
         // SAFETY: only `&'static` places are stored.
         Some(unsafe { place.as_ref() })
     }
@@ -190,7 +193,7 @@ impl Slot {
     /// # Safety
     /// The caller holds `RUNNING` of this slot, has allocated it and not published it yet, or has woken it and not queued
     /// it yet (invariant 2), and lets the reference end before it calls anything that may ask for another.
-    #[expect(clippy::mut_from_ref, reason = "the caller owns the cell by the state word, not by a borrow")]
+    #[expect(clippy::mut_from_ref, reason = "the caller owns the cell by the lane's word, not by a borrow")]
     pub(crate) unsafe fn own(&self) -> &mut Own {
         // SAFETY: the caller's promise excludes every other reference.
         unsafe { &mut *self.own.0.get() }
@@ -244,15 +247,17 @@ impl Vacant {
         abandon: fn(SlotRef, Id),
     ) -> Option<Unborn> {
         let slot = self.0;
+        slot.word.wait_until_released();
         let generation = NonZeroU16::new(slot.word.next_generation())?;
         let id = Id::new(slot.key(), slot.table()?.namespace, generation);
-        // ORDER: Relaxed where a store says so: all of it is published by `open`.
+        // ORDER: Relaxed where a store says so: all of it is published by `open`. Release for what others read before they
+        // look at the word once more.
         slot.set_kind(kind);
         slot.id.store(id.to_bits(), Ordering::Relaxed);
         slot.bound.store(bound, Ordering::Relaxed);
         slot.collects.store(false, Ordering::Relaxed);
-        slot.parent.store(parent.map_or(0, Id::to_bits), Ordering::Relaxed);
-        slot.spawned_at.store(ptr::from_ref(spawned_at).cast_mut(), Ordering::Relaxed);
+        slot.parent.store(parent.map_or(0, Id::to_bits), Ordering::Release);
+        slot.spawned_at.store(ptr::from_ref(spawned_at).cast_mut(), Ordering::Release);
         // The lane counts as scheduled from now on, so nobody else queues it.
         slot.word.open(generation.get());
         Some(Unborn { slot, id, abandon })
@@ -360,9 +365,13 @@ impl Table {
         free.out -= (free.keys.len() - before) as u32;
     }
 
-    /// The slot's generations are used up: it is never used again.
-    pub(crate) fn retire(&self, slot: SlotRef) {
+    /// A key that was taken is not given back, as its slot will be retired.
+    pub(crate) fn forget_key(&self) {
         self.free.lock().out -= 1;
+    }
+
+    /// The slot's generations are used up: it is never used again. Its key was forgotten before.
+    pub(crate) fn retire(slot: SlotRef) {
         let page = ptr::from_ref(slot).addr() / PAGE;
         let mut retired = RETIRED_IN_PAGE.lock();
         let count = retired.entry(page).or_insert(0);
@@ -513,7 +522,7 @@ mod tests {
             let slot = table.at(key).unwrap();
             let _ = slot.word.close(0);
             assert!(!slot.word.transition_to_dead());
-            table.retire(slot);
+            Table::retire(slot);
         }
         let slot = SLOTS.at(first).unwrap();
         assert_eq!((slot.word.next_generation(), slot.id(), slot.table().is_none()), (0, None, true));

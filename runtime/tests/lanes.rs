@@ -214,3 +214,48 @@ fn a_panic_ends_the_lane_alone_and_names_its_place() {
         assert!(location.contains("lanes.rs"), "{location}");
     });
 }
+
+#[test]
+fn signals_let_no_more_messages_in_than_the_bound_allows() {
+    let runtime = runtime(1);
+    in_lane(&runtime, |_| async {
+        let lane = Spawn::new().mailbox(2).spawn(|_: Inbox<u8>| std::future::pending::<()>()).unwrap().mailbox;
+        let mut sent = 0;
+        for _ in 0..10 {
+            while lane.try_send(0).is_ok() {
+                sent += 1;
+            }
+            // Each takes effect at once, in a turn of its own.
+            laneway_runtime::inspect::inspect(lane.id()).await.unwrap();
+        }
+        assert!(sent <= 4, "a bound of 2 let {sent} messages in");
+    });
+}
+
+#[test]
+fn a_mailbox_that_signals_have_emptied_has_room_once_its_messages_are_received() {
+    let runtime = runtime(1);
+    in_lane(&runtime, |mut main| async move {
+        let me = main.mailbox();
+        let lane = Spawn::new()
+            .mailbox(2)
+            .spawn(move |mut inbox: Inbox<u64>| async move {
+                loop {
+                    laneway_runtime::yield_now().await;
+                    if let Some(Received::Message(number)) = inbox.try_recv() {
+                        me.send(number).await.unwrap();
+                    }
+                }
+            })
+            .unwrap()
+            .mailbox;
+        for number in 0..100 {
+            lane.send(number).await.unwrap();
+            laneway_runtime::inspect::inspect(lane.id()).await.unwrap();
+        }
+        for number in 0..100 {
+            assert_eq!(message(&mut main).await, number);
+        }
+        lane::kill(lane.id());
+    });
+}

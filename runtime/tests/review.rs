@@ -310,3 +310,49 @@ fn a_sleep_that_outlives_its_lane_wakes_the_next_tenant_of_the_slot() {
         assert!(slept);
     });
 }
+
+/// Two lanes link each other at the same time, and one of them takes its link back before it has heard of the other's.
+#[test]
+fn who_links_again_after_links_and_unlinks_crossed_is_linked() {
+    let runtime = virtual_runtime(2);
+    let _entered = runtime.handle().enter();
+    let (both, first) = (Arc::new(std::sync::Barrier::new(2)), Arc::new(Mutex::new(None::<Id>)));
+    let (answerer, mut answer) = reply::port();
+    let other = Spawn::new()
+        .spawn({
+            let (both, first) = (both.clone(), first.clone());
+            move |mut inbox: Inbox<()>| async move {
+                both.wait();
+                let first = first.lock().unwrap().unwrap();
+                lane::link(first).unwrap();
+                both.wait();
+                both.wait();
+                poll_fn(|cx| inbox.poll_recv(cx)).await;
+                let _ = answerer.answer(inspect::inspect(first).await.unwrap().links);
+                ExitReason::error("over")
+            }
+        })
+        .unwrap()
+        .mailbox;
+    let one = Spawn::new()
+        .spawn(move |inbox: Inbox<()>| async move {
+            *first.lock().unwrap() = Some(inbox.mailbox().id());
+            both.wait();
+            both.wait();
+            lane::link(other.id()).unwrap();
+            lane::unlink(other.id()).unwrap();
+            both.wait();
+            laneway_runtime::yield_now().await;
+            // By now both have taken in what the other did.
+            inspect::inspect(other.id()).await.unwrap();
+            lane::link(other.id()).unwrap();
+            other.send(()).await.unwrap();
+            pending::<()>().await;
+        })
+        .unwrap()
+        .mailbox;
+    let links = runtime.block_on(poll_fn(|cx| answer.poll_answer(cx))).unwrap();
+    assert_eq!(links, [other.id()]);
+    let end = runtime.block_on(time::timeout(HOUR, lane::join(one.id())));
+    assert!(end.is_ok(), "it outlives the lane that it linked");
+}

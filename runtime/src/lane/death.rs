@@ -4,7 +4,7 @@
 //! 2. The future is dropped; its destructors run, and may do what they like.
 //! 3. What the lane held is released: timers, descriptors, names.
 //! 4. What was queued is dropped; waiting senders get their message back.
-//! 5. The lane counts as dead, and its slot goes back, under its next generation or never.
+//! 5. The slot goes back, under its next generation or never, and the lane counts as dead.
 //! 6. Only now do links, watchers and callers hear of it, who so find its name free and room for another lane.
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::receipt::ExitReceipt;
 use crate::reply::NoAnswer;
 use crate::sched::worker::Local;
 use crate::signal::{self, MonitorRef, Signal};
-use crate::slot::SlotRef;
+use crate::slot::{SlotRef, Table};
 
 /// Ends the lane that `local` runs.
 pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
@@ -75,17 +75,22 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     }
     receipt.reason = local.ending.replace(outer).unwrap_or(ExitReason::Normal);
 
-    // 5. Whoever looks at this worker sees no lane from here on.
+    // 5. Whoever looks at this worker sees no lane from here on. In this order: who finds the lane dead finds room for
+    // another. That one waits for the word.
     local.pulse.clear_lane();
-    if slot.word.transition_to_dead() {
-        signals.extend(watch::take_late(id));
-    }
     local.running.set(None);
     let awaits_left = more.as_ref().filter(|_| flags & COUNTS_AWAITS != 0).map(|more| more.awaits_left);
     if !receipt.reason.is_ordinary() {
         report(slot, id, names, &receipt);
     }
-    local.give_back(slot);
+    let is_last = slot.word.next_generation() == 0;
+    local.give_back(slot, is_last);
+    if slot.word.transition_to_dead() {
+        signals.extend(watch::take_late(id));
+    }
+    if is_last {
+        Table::retire(slot);
+    }
 
     // 6.
     local.pass_verdict(|| NoAnswer::Ended(receipt.reason.clone()));
@@ -112,16 +117,21 @@ pub(crate) fn abandon(slot: SlotRef, id: Id) {
     if taken.waiters {
         wait::refuse_all(id);
     }
+    let is_last = slot.word.next_generation() == 0;
+    if let Some(table) = slot.table() {
+        if is_last {
+            table.forget_key();
+        } else {
+            table.give_back(std::iter::once(slot.key()));
+        }
+    }
     if slot.word.transition_to_dead() {
         signals.extend(watch::take_late(id));
     }
-    tell(id, None, signals, &mut receipt);
-    if let Some(table) = slot.table() {
-        match slot.word.next_generation() {
-            0 => table.retire(slot),
-            _ => table.give_back(std::iter::once(slot.key())),
-        }
+    if is_last {
+        Table::retire(slot);
     }
+    tell(id, None, signals, &mut receipt);
 }
 
 fn discard(node: Node, signals: &mut Vec<Signal>, receipt: &mut ExitReceipt) {

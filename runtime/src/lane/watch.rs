@@ -113,8 +113,9 @@ pub(crate) fn link(to: Id) -> Option<()> {
     if me == to {
         return Some(());
     }
-    let new = context::with_current(|_, _, own| own.more().links.insert(to, ()))?;
-    if new && !deliver(to, Signal::Link { from: me }, Weight::Urgent) {
+    context::with_current(|_, _, own| own.more().links.insert(to, ()))?;
+    // Also where we have the link: it may be one of the other's, that crossed with our unlink and that it has not any more.
+    if !deliver(to, Signal::Link { from: me }, Weight::Urgent) {
         let reason = if to.namespace().is_peer() { ExitReason::NodeDown } else { ExitReason::NoProc };
         send_exit(me, to, reason, true);
     }

@@ -12,7 +12,7 @@
 //! | 33 | `SIGNAL` | a signal lies in the mailbox that must take effect though the lane may not be receiving |
 //! | 34 | `MAIL` | the lane waits for mail: a push also schedules it |
 //! | 35 | `WAITERS` | senders wait for room; nobody may overtake them |
-//! | 36..48 | count | messages pushed since the last take; signals do not count |
+//! | 36..48 | count | messages pushed since the receiver last took all; signals do not count |
 //! | 48..64 | generation | whose word it is; what is meant for another is refused |
 //!
 //! A word of generation 0 is closed: bits 0..16 say which generation comes next, 0 for none; `RUNNING` is set until what
@@ -32,12 +32,12 @@
 //! 4. Only the holder of `RUNNING`, or the spawner before the lane is queued, calls `take`, `close`,
 //!    `transition_to_idle`, `transition_to_dead` and `open`.
 //! 5. `KILL` and `SIGNAL` are only set together with `SCHEDULED`, so that somebody will look; and `MAIL` is set while the
-//!    list is empty, or together with `SCHEDULED`. So no lane sleeps over what it waits for.
+//!    list is empty and the count 0, or together with `SCHEDULED`. So no lane sleeps over what it waits for.
 //! 6. Every change but `open` is a read-modify-write, so the changes of one word have one order.
 //!
 //! Models: `model/word.rs`, `model/mailbox.rs`, `model/slot.rs`.
 
-use crate::shim::{AtomicU64, Ordering};
+use crate::shim::{AtomicU64, Ordering, spin};
 
 /// No node.
 pub(crate) const EMPTY: u32 = 0;
@@ -123,7 +123,7 @@ pub(crate) struct Taken {
     pub(crate) head: u32,
     /// Messages, signals aside; [`MAX_BOUND`] stands for as many and more.
     pub(crate) count: u32,
-    /// Whether senders wait for room.
+    /// Whether senders wait for room, and are to be let in.
     pub(crate) waiters: bool,
     /// Whether the lane had waited for mail. It does not any more.
     pub(crate) had_waited: bool,
@@ -177,9 +177,11 @@ fn has_mail(word: u64) -> bool {
     word & (HEAD | WAITERS) != 0
 }
 
-fn taken(word: u64) -> Taken {
+/// What a receiver took makes room. What is taken only because of the signals in it does not, or every signal would let
+/// as many messages in as the bound has.
+fn taken(word: u64, receives: bool) -> Taken {
     let count = ((word & COUNT) / COUNT_ONE) as u32;
-    Taken { head: head_of(word), count, waiters: word & WAITERS != 0, had_waited: word & MAIL != 0 }
+    Taken { head: head_of(word), count, waiters: receives && word & WAITERS != 0, had_waited: word & MAIL != 0 }
 }
 
 /// Whether a closed word is that of a tenant of `generation` that is ending.
@@ -215,6 +217,14 @@ impl LaneWord {
         (word & NEXT) as u16
     }
 
+    /// Waits until the last tenant's end is over. The slot was given back, so its worker is about to say so.
+    pub(crate) fn wait_until_released(&self) {
+        // ORDER: Acquire pairs with the Release of `transition_to_dead`.
+        while self.0.load(Ordering::Acquire) & RUNNING != 0 {
+            spin();
+        }
+    }
+
     /// Whether the tenant of `generation` was there once and will never be again.
     pub(crate) fn is_past(&self, generation: u16) -> bool {
         let word = self.0.load(Ordering::Acquire);
@@ -241,12 +251,12 @@ impl LaneWord {
         self.0.load(Ordering::Relaxed) & KILL != 0
     }
 
-    /// Whether there is something to take, as far as one look tells; who acts on "no" goes through
+    /// Whether there is something to take, or room to be made, as far as one look tells; who acts on "no" goes through
     /// [`LaneWord::transition_to_idle`].
     #[inline]
     pub(crate) fn has_mail(&self) -> bool {
         // ORDER: Relaxed: a hint.
-        has_mail(self.0.load(Ordering::Relaxed))
+        self.0.load(Ordering::Relaxed) & (HEAD | WAITERS | COUNT) != 0
     }
 
     /// Puts a new tenant in, which `close` left room for. It counts as scheduled, so nobody else queues it: the caller
@@ -348,21 +358,26 @@ impl LaneWord {
             let takes = !kill && (waited || word & SIGNAL != 0);
             let mut next = word ^ (SCHEDULED | RUNNING);
             if takes {
-                next &= !(HEAD | COUNT | MAIL | SIGNAL);
+                next &= !(HEAD | MAIL | SIGNAL);
+            }
+            if waited {
+                next &= !COUNT;
             }
             // ORDER: Acquire sees the nodes and what the wakers wrote, and what the last worker left. Release keeps
             // the chain of changes whole for those who read later ones.
             match self.0.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return OnRun { kill, taken: if takes { Some(taken(word)) } else { None } },
+                Ok(_) => return OnRun { kill, taken: if takes { Some(taken(word, waited)) } else { None } },
                 Err(seen) => word = seen,
             }
         }
     }
 
-    /// Takes all nodes; who waits for room keeps waiting until [`LaneWord::no_more_waiters`].
-    pub(crate) fn take(&self) -> Taken {
+    /// Takes all nodes. Where that `receives` them, it makes room for others; who waits for that keeps waiting until
+    /// [`LaneWord::no_more_waiters`].
+    pub(crate) fn take(&self, receives: bool) -> Taken {
+        let bits = if receives { HEAD | MAIL | COUNT } else { HEAD | MAIL };
         // ORDER: Acquire sees the nodes that were pushed with Release. `SIGNAL` stays: a turn too many does no harm.
-        taken(self.0.fetch_and(!(HEAD | COUNT | MAIL), Ordering::AcqRel))
+        taken(self.0.fetch_and(!bits, Ordering::AcqRel), receives)
     }
 
     /// The poll returned and the lane goes on living; `waits_for_mail` is whether a push is to schedule it.
@@ -376,6 +391,9 @@ impl LaneWord {
                 next |= MAIL;
                 if has_mail(word) {
                     next |= SCHEDULED;
+                } else {
+                    // All that was received: a sender that found it full would wait for a lane that sleeps.
+                    next &= !COUNT;
                 }
             }
             // ORDER: Release publishes what the poll wrote to the worker that runs the lane next, by whoever schedules
@@ -391,7 +409,7 @@ impl LaneWord {
     /// Closes the word for ever for its generation and takes what is in the mailbox. The lane is ending from now on.
     pub(crate) fn close(&self, next_generation: u16) -> Taken {
         // ORDER: as `take`; Release so that a sender that finds it closed sees the lane as it ended.
-        taken(self.0.swap(u64::from(next_generation) | RUNNING, Ordering::AcqRel))
+        taken(self.0.swap(u64::from(next_generation) | RUNNING, Ordering::AcqRel), true)
     }
 
     /// Somebody who found the word closed wants to hear of the end: false where it is over.

@@ -484,7 +484,7 @@ mod tests {
             assert_eq!(push(&word, 1, || Weight::Exempt, Node::new(number)).unwrap(), Pushed::Nothing);
         }
         let mut seen = Vec::new();
-        drain(word.take().head, |node| seen.push(node.take::<u64>().unwrap()));
+        drain(word.take(true).head, |node| seen.push(node.take::<u64>().unwrap()));
         assert_eq!(seen, [0, 1, 2, 3, 4]);
     }
 

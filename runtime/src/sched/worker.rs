@@ -163,10 +163,10 @@ impl Local {
         self.scheduler.table.vacant(slots.pop_front()?)
     }
 
-    /// Takes back the slot of a lane that has ended.
-    pub(crate) fn give_back(&self, slot: SlotRef) {
-        if slot.word.next_generation() == 0 {
-            self.scheduler.table.retire(slot);
+    /// Takes back the slot of a lane that is about to be dead, or forgets it where it was the last of its tenants.
+    pub(crate) fn give_back(&self, slot: SlotRef, is_last: bool) {
+        if is_last {
+            self.scheduler.table.forget_key();
             return;
         }
         let mut slots = self.slots.borrow_mut();

@@ -70,7 +70,7 @@ fn a_lane_that_waits_for_something_else_is_left_alone_by_messages() {
     assert_eq!(word.push(1, 8, bound(9), |_| ()), Ok(Pushed::Nothing));
     assert_eq!(word.wake(), OnWake::Schedule);
     assert!(word.transition_to_running().taken.is_none(), "nobody has asked for it");
-    assert_eq!(word.take().head, 8);
+    assert_eq!(word.take(true).head, 8);
 }
 
 #[test]
@@ -150,6 +150,27 @@ fn the_bound_counts_messages_and_not_signals() {
 }
 
 #[test]
+fn what_is_taken_for_its_signals_makes_no_room() {
+    let word = LaneWord::new();
+    word.open(1);
+    let _ = word.transition_to_running();
+    assert_eq!(word.push(1, 2, bound(1), |_| ()), Ok(Pushed::Nothing));
+    assert_eq!(word.announce_waiter(1, 1), Announced::Waiting);
+    assert!(matches!(word.take(false), Taken { head: 2, waiters: false, .. }));
+    assert_eq!(word.push(1, 3, || Weight::Urgent, |_| ()), Ok(Pushed::Nothing));
+    assert_eq!(word.transition_to_idle(false), OnIdle::Schedule);
+    assert!(matches!(word.transition_to_running().taken, Some(Taken { head: 3, waiters: false, .. })));
+    word.no_more_waiters(1);
+    assert_eq!(word.push(1, 4, bound(1), |_| ()), Err(Refused::Full));
+    assert!(word.has_mail(), "the receiver has room to make");
+    assert_eq!(word.take(true).head, EMPTY);
+    assert_eq!(word.push(1, 4, bound(1), |_| ()), Ok(Pushed::Nothing));
+    let _ = word.take(false);
+    assert_eq!(word.transition_to_idle(true), OnIdle::Parked);
+    assert_eq!(word.push(1, 5, bound(1), |_| ()), Ok(Pushed::Schedule), "who waits for mail has room");
+}
+
+#[test]
 fn nobody_overtakes_a_waiter() {
     let word = parked();
     assert_eq!(word.announce_waiter(1, 1), Announced::Room);
@@ -171,5 +192,5 @@ fn an_unbounded_mailbox_outgrows_the_counter() {
         assert!(word.push(1, FIRST_NODE + node, bound(UNBOUNDED), |_| ()).is_ok());
     }
     assert_eq!(word.generation(), 1);
-    assert!(!word.take().waiters);
+    assert!(!word.take(true).waiters);
 }

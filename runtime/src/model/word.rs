@@ -1,4 +1,4 @@
-//! The life-cycle word: two wakers, pollers and a kill.
+//! The lane's word as wakers, workers and a kill use it: no mail, and a lane that waits for something else.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use loom::thread;
 
 use super::{RunQueue, explore};
-use crate::lane::state::{OnIdle, OnWake, State};
+use crate::lane::word::{EMPTY, LaneWord, OnIdle, OnWake};
 
 /// A lane whose poll looks for two pieces of news and ends only by a kill.
 struct Lane {
-    state: State,
+    word: LaneWord,
     queue: RunQueue,
     running: AtomicBool,
     /// Read and written in two steps by whoever runs the lane, as what the slot keeps for its owner is.
@@ -22,10 +22,10 @@ struct Lane {
 }
 
 impl Lane {
-    /// A lane that was just spawned: revived and queued.
+    /// A lane that was just spawned and queued.
     fn spawned() -> Arc<Lane> {
         let lane = Arc::new(Lane {
-            state: State::new(),
+            word: LaneWord::new(),
             queue: RunQueue::new(),
             running: AtomicBool::new(false),
             turns: AtomicUsize::new(0),
@@ -34,7 +34,7 @@ impl Lane {
             seen: [AtomicBool::new(false), AtomicBool::new(false)],
             ends: AtomicUsize::new(0),
         });
-        lane.revive(1);
+        lane.spawn(1);
         lane
     }
 
@@ -45,14 +45,16 @@ impl Lane {
         lane
     }
 
-    fn revive(&self, generation: u16) {
-        self.state.revive(generation);
+    fn spawn(&self, generation: u16) {
+        self.word.open(generation);
         self.queue.push();
     }
 
     /// As `sched::act`.
     fn act(&self, on: OnWake) {
         if on == OnWake::Schedule {
+            // As `Woken::prefetch`: until it is queued, the lane is its waker's.
+            self.turns.store(self.turns.load(Relaxed), Relaxed);
             self.queue.push();
         }
     }
@@ -60,13 +62,13 @@ impl Lane {
     /// News and a wake.
     fn tell(&self, news: usize) -> OnWake {
         self.news[news].store(true, Relaxed);
-        let on = self.state.transition_to_scheduled();
+        let on = self.word.wake();
         self.act(on);
         on
     }
 
     fn kill(&self, generation: u16) -> OnWake {
-        let on = self.state.transition_to_killed(generation);
+        let on = self.word.kill(generation);
         self.act(on);
         on
     }
@@ -81,20 +83,27 @@ impl Lane {
         if !self.queue.pop() {
             return false;
         }
-        let on = self.state.transition_to_running();
+        let on = self.word.transition_to_running();
+        assert!(on.taken.is_none(), "nothing was sent");
         assert!(!self.running.swap(true, Relaxed), "two workers run one lane");
         self.turns.store(self.turns.load(Relaxed) + 1, Relaxed);
         if on.kill || self.poll_is_killed() || it_is_ready {
             self.ends.fetch_add(1, Relaxed);
             self.running.store(false, Relaxed);
-            self.state.transition_to_dead();
+            self.end();
         } else {
             self.running.store(false, Relaxed);
-            if self.state.transition_to_idle() == OnIdle::Schedule {
+            if self.word.transition_to_idle(false) == OnIdle::Schedule {
                 self.queue.push();
             }
         }
         true
+    }
+
+    /// As the first and the fifth step of `death::end`.
+    fn end(&self) {
+        assert_eq!(self.word.close(self.word.generation() + 1).head, EMPTY);
+        assert!(!self.word.transition_to_dead(), "nobody wanted to hear of it");
     }
 
     fn poll_is_killed(&self) -> bool {
@@ -104,7 +113,7 @@ impl Lane {
                 seen.store(true, Relaxed);
             }
         }
-        self.state.is_killed()
+        self.word.is_killed()
     }
 
     /// Runs the lane until it is in no queue; the number of turns.
@@ -187,8 +196,8 @@ fn a_kill_always_leads_to_an_end() {
         lane.settle();
         assert_eq!(lane.polls.load(Relaxed), polls, "the lane was polled after the kill");
         assert_eq!(lane.ends.load(Relaxed), 1, "the lane ends once");
-        assert!(!lane.state.is_live(1));
-        for on in [lane.tell(0), lane.kill(1), lane.state.transition_to_signalled(1)] {
+        assert!(!lane.word.is_live(1));
+        for on in [lane.tell(0), lane.kill(1)] {
             assert_eq!(on, OnWake::Stale, "nothing wakes the dead");
         }
         assert!(lane.queue.is_empty());
@@ -209,13 +218,13 @@ fn a_late_wake_reaches_the_next_tenant_at_most_once_and_a_late_kill_never() {
             thread::spawn(move || lane.kill(1))
         };
         assert!(lane.turn_in_which(true));
-        assert!(!lane.state.is_live(1));
-        lane.revive(2);
+        assert!(!lane.word.is_live(1));
+        lane.spawn(2);
         lane.turn();
         let on = waker.join().unwrap();
         assert_ne!(killer.join().unwrap(), OnWake::Schedule, "the first tenant never slept");
         lane.settle();
-        assert!(lane.state.is_live(2), "the kill was for the first tenant");
+        assert!(lane.word.is_live(2), "the kill was for the first tenant");
         assert_eq!(lane.ends.load(Relaxed), 1);
         let turns_of_the_second = lane.turns.load(Relaxed) - 1;
         assert!((1..=2).contains(&turns_of_the_second));
@@ -223,31 +232,33 @@ fn a_late_wake_reaches_the_next_tenant_at_most_once_and_a_late_kill_never() {
     });
 }
 
+/// A kill that comes while the lane ends, or a wish to hear of it, is neither too late nor of any effect.
 #[test]
 fn who_hears_that_a_lane_is_dead_sees_what_it_released() {
     explore(|| {
         let lane = Lane::parked();
+        assert_eq!(lane.tell(0), OnWake::Schedule);
         let released = Arc::new(AtomicBool::new(false));
-        let looker = {
+        let lookers = [
+            (|word| word.is_live(1)) as fn(&LaneWord) -> bool,
+            |word| word.kill(1) != OnWake::Stale,
+            |word| word.generation() == 1 || word.transition_to_awaited(1),
+        ]
+        .map(|finds_it_alive| {
             let (lane, released) = (lane.clone(), released.clone());
             thread::spawn(move || {
-                if !lane.state.is_live(1) {
-                    assert!(released.load(Relaxed), "dead, and still holds something");
-                }
+                assert!(finds_it_alive(&lane.word) || released.load(Relaxed), "dead, and still holds something");
             })
-        };
-        let killer = {
-            let (lane, released) = (lane.clone(), released.clone());
-            thread::spawn(move || {
-                if lane.state.transition_to_signalled(1) == OnWake::Stale {
-                    assert!(released.load(Relaxed), "dead, and still holds something");
-                }
-            })
-        };
+        });
+        assert!(lane.queue.pop());
+        let _ = lane.word.transition_to_running();
+        let _ = lane.word.close(2);
         released.store(true, Relaxed);
-        lane.state.transition_to_dead();
-        lane.state.revive(2);
-        looker.join().unwrap();
-        killer.join().unwrap();
+        let _ = lane.word.transition_to_dead();
+        lane.spawn(2);
+        for looker in lookers {
+            looker.join().unwrap();
+        }
+        assert!(lane.word.is_live(2) && !lane.word.is_killed());
     });
 }
