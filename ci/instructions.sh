@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Instructions a unit of work, counted by callgrind, against those recorded in benches/instructions.tsv: a gate that a
-# noisy machine cannot move. Each workload runs twice on one worker, once with more work; the difference of the two counts
-# is that of the work alone. More than 3 % above the record fails: make it less, or say in the commit why it is worth
+# noisy machine cannot move. Each workload runs twice, on one worker and in virtual time so that no clock has a say, once
+# with more work; the difference of the two counts is that of the work alone. More than 3 % above the record fails: make it less, or say in the commit why it is worth
 # that, and record it with `ci/instructions.sh --record`. Needs valgrind; says so and ends well without.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,7 +21,7 @@ trap 'rm -rf "$out"' EXIT
 count() {
     local name=$1
     shift
-    timeout 300 valgrind --tool=callgrind --callgrind-out-file="$out/$name.callgrind" "$bench" "$@" workers=1 \
+    timeout 300 valgrind --tool=callgrind --callgrind-out-file="$out/$name.callgrind" "$bench" "$@" workers=1 virtual=1 \
         >"$out/$name.json" 2>"$out/$name.err" || { tail -n 5 "$out/$name.err" >&2; return 1; }
     awk '/Collected/ { print $4 }' "$out/$name.err"
 }

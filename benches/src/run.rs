@@ -40,6 +40,8 @@ pub(crate) struct Keys {
     pub(crate) workers: usize,
     /// The number of drivers, likewise.
     pub(crate) drivers: usize,
+    /// Whether time is virtual, likewise: for counts of instructions, on which no clock then has an influence.
+    pub(crate) virtual_time: bool,
 }
 
 impl Keys {
@@ -54,9 +56,10 @@ impl Keys {
                 return Err(Usage::new(format_args!("{key} is given twice")));
             }
         }
-        let mut keys = Keys { left, known: Vec::new(), workers: 0, drivers: 0 };
+        let mut keys = Keys { left, known: Vec::new(), workers: 0, drivers: 0, virtual_time: false };
         keys.workers = keys.number("workers", 2)?;
         keys.drivers = keys.number("drivers", 1)?;
+        keys.virtual_time = keys.number("virtual", 0)? != 0;
         Ok(keys)
     }
 
@@ -170,6 +173,7 @@ pub(crate) struct Run {
     workload: String,
     workers: usize,
     drivers: usize,
+    virtual_time: bool,
     work: Work,
 }
 
@@ -181,12 +185,16 @@ impl Run {
         let prepare = workloads::named(&workload)?;
         let work = prepare(&mut keys)?;
         keys.end()?;
-        Ok(Run { workload, workers: keys.workers, drivers: keys.drivers, work })
+        Ok(Run { workload, workers: keys.workers, drivers: keys.drivers, virtual_time: keys.virtual_time, work })
     }
 
     /// Does the work and prints the result line.
     pub(crate) fn carry_out(self) -> ExitCode {
-        let runtime = match Runtime::builder().workers(self.workers).drivers(self.drivers).build() {
+        let mut builder = Runtime::builder().workers(self.workers).drivers(self.drivers);
+        if self.virtual_time {
+            builder = builder.virtual_time(1);
+        }
+        let runtime = match builder.build() {
             Ok(runtime) => runtime,
             Err(error) => {
                 eprintln!("{error}");
@@ -245,7 +253,7 @@ mod tests {
     fn what_is_unknown_is_refused() {
         assert_eq!(refusal(""), "which workload?");
         assert_eq!(refusal("nonsense"), "unknown workload nonsense");
-        assert_eq!(refusal("pingpong hops=1"), "unknown key hops; there are: workers, drivers, n");
+        assert_eq!(refusal("pingpong hops=1"), "unknown key hops; there are: workers, drivers, virtual, n");
         assert_eq!(refusal("pingpong n"), "n is not key=value");
         assert_eq!(refusal("pingpong n=many"), "n=many is no number that n may be");
         assert_eq!(refusal("pingpong n=0"), "n must not be 0");

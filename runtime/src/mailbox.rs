@@ -582,7 +582,7 @@ pub(crate) fn let_in(slot: SlotRef, own: &mut Own, taken: Taken) -> bool {
     came || taken.waiters
 }
 
-#[inline]
+#[inline(always)]
 fn let_one_in(slot: SlotRef, own: &mut Own, node: Node) -> bool {
     let node = if node.is::<Signal>() { take_effect(slot, own, node) } else { Some(node) };
     let came = node.is_some();

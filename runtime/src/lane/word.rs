@@ -133,10 +133,24 @@ pub(crate) struct Taken {
 #[must_use]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OnRun {
+    /// The word that was found.
+    word: u64,
+    /// The bits that were taken out of it.
+    cleared: u64,
+}
+
+impl OnRun {
     /// End it.
-    pub(crate) kill: bool,
+    #[inline]
+    pub(crate) fn kill(self) -> bool {
+        self.word & KILL != 0
+    }
+
     /// Let this in: what the lane waited for, or what must take effect.
-    pub(crate) taken: Option<Taken>,
+    #[inline]
+    pub(crate) fn taken(self) -> Option<Taken> {
+        if self.cleared == 0 { None } else { Some(taken(self.word, self.cleared & COUNT != 0)) }
+    }
 }
 
 /// What the worker whose poll returned must do next.
@@ -353,20 +367,20 @@ impl LaneWord {
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
             debug_assert_eq!(word & (SCHEDULED | RUNNING), SCHEDULED, "invariant 2");
-            let kill = word & KILL != 0;
-            let waited = word & MAIL != 0 && has_mail(word);
-            let takes = !kill && (waited || word & SIGNAL != 0);
-            let mut next = word ^ (SCHEDULED | RUNNING);
-            if takes {
-                next &= !(HEAD | MAIL | SIGNAL);
-            }
-            if waited {
-                next &= !COUNT;
-            }
+            let cleared = if word & KILL != 0 {
+                0
+            } else if word & MAIL != 0 && has_mail(word) {
+                HEAD | MAIL | SIGNAL | COUNT
+            } else if word & SIGNAL != 0 {
+                HEAD | MAIL | SIGNAL
+            } else {
+                0
+            };
+            let next = (word ^ (SCHEDULED | RUNNING)) & !cleared;
             // ORDER: Acquire sees the nodes and what the wakers wrote, and what the last worker left. Release keeps
             // the chain of changes whole for those who read later ones.
             match self.0.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return OnRun { kill, taken: if takes { Some(taken(word, waited)) } else { None } },
+                Ok(_) => return OnRun { word, cleared },
                 Err(seen) => word = seen,
             }
         }

@@ -39,7 +39,7 @@ impl Mailbox {
             seats: Mutex::new(VecDeque::new()),
         };
         mailbox.word.open(1);
-        assert!(mailbox.word.transition_to_running().taken.is_none());
+        assert!(mailbox.word.transition_to_running().taken().is_none());
         Arc::new(mailbox)
     }
 
@@ -124,7 +124,7 @@ impl Mailbox {
     /// As the first half of `Local::run`, for a lane that is queued: it takes what it waited for.
     fn begin(&self, inbox: &mut Vec<u32>) -> bool {
         let queued = self.queue.pop();
-        if queued && let Some(taken) = self.word.transition_to_running().taken {
+        if queued && let Some(taken) = self.word.transition_to_running().taken() {
             self.let_in(taken, inbox);
         }
         queued
@@ -184,7 +184,7 @@ fn a_message_is_received_or_dropped_by_death_or_handed_back() {
         let end_if_queued = || {
             mailbox.queue.pop().then(|| {
                 let on = mailbox.word.transition_to_running();
-                assert!(on.kill && on.taken.is_none(), "the dying takes nothing");
+                assert!(on.kill() && on.taken().is_none(), "the dying takes nothing");
                 mailbox.close()
             })
         };
@@ -224,7 +224,8 @@ fn exactly_one_push_schedules_a_lane_that_waits_for_mail() {
         }
         assert_eq!(scheduled, usize::from(inbox.len() < 2), "somebody has to run the lane, and one only");
         if scheduled != 0 {
-            let taken = mailbox.word.transition_to_running().taken.expect("what it waited for is taken with the turn");
+            let taken =
+                mailbox.word.transition_to_running().taken().expect("what it waited for is taken with the turn");
             assert!(taken.had_waited);
             mailbox.let_in(taken, &mut inbox);
             assert!(!mailbox.word.has_mail());
@@ -308,7 +309,7 @@ fn a_message_that_nobody_waits_for_stays_where_it_is_and_wakes_nobody() {
         mailbox.act(mailbox.word.wake());
         assert!(mailbox.queue.pop());
         let on = mailbox.word.transition_to_running();
-        assert!(!on.kill && on.taken.is_none(), "what nobody waited for was taken");
+        assert!(!on.kill() && on.taken().is_none(), "what nobody waited for was taken");
         assert_eq!(mailbox.word.transition_to_idle(false), OnIdle::Parked, "a message wakes who does not wait for it");
         let sent = senders.map(|sender| sender.join().unwrap());
         assert!(sent == [Sent::Queued, Sent::Seated] || sent == [Sent::Seated, Sent::Queued]);
@@ -340,7 +341,7 @@ fn the_bound_holds_and_signals_pass() {
         let counted = |nodes: &[u32]| nodes.iter().filter(|node| **node != B).count();
         let mut inbox = Vec::new();
         if mailbox.queue.pop() {
-            let taken = mailbox.word.transition_to_running().taken;
+            let taken = mailbox.word.transition_to_running().taken();
             inbox = mailbox.nodes.drain(taken.expect("something came").head);
             assert!(counted(&inbox) <= 1, "two messages under a bound of 1");
             mailbox.idle();
@@ -373,7 +374,7 @@ fn signals_make_no_room() {
         let mut inbox = Vec::new();
         for _ in 0..2 {
             if mailbox.queue.pop() {
-                if let Some(taken) = mailbox.word.transition_to_running().taken {
+                if let Some(taken) = mailbox.word.transition_to_running().taken() {
                     assert!(!taken.waiters, "who waits for room was let in");
                     inbox.extend(mailbox.nodes.drain(taken.head));
                 }
@@ -389,7 +390,7 @@ fn signals_make_no_room() {
         mailbox.act(mailbox.word.wake());
         if mailbox.queue.pop() {
             let on = mailbox.word.transition_to_running();
-            inbox.extend(on.taken.into_iter().flat_map(|taken| mailbox.nodes.drain(taken.head)));
+            inbox.extend(on.taken().into_iter().flat_map(|taken| mailbox.nodes.drain(taken.head)));
         }
         mailbox.sleep(&mut inbox);
         mailbox.settle(&mut inbox);
@@ -435,7 +436,7 @@ fn who_only_looks_lets_waiting_senders_in() {
         while mailbox.take_in(&mut inbox) {}
         assert_eq!(sorted(inbox), [A, B, C], "somebody waits for room that is there");
         while mailbox.word.transition_to_idle(false) == OnIdle::Schedule {
-            assert!(mailbox.word.transition_to_running().taken.is_none());
+            assert!(mailbox.word.transition_to_running().taken().is_none());
         }
         assert_eq!(mailbox.push(1, D), Ok(Pushed::Nothing), "there is room, and nobody waits for it or for mail");
         let early = mailbox.nodes.drain(mailbox.word.take(false).head);
@@ -553,7 +554,7 @@ fn a_late_sender_never_gets_into_the_next_tenants_mailbox() {
                 assert_eq!(pushed, Ok(Pushed::Nothing), "who opened it queues it");
             })
         };
-        assert!(mailbox.word.transition_to_running().taken.is_none(), "nobody has waited yet");
+        assert!(mailbox.word.transition_to_running().taken().is_none(), "nobody has waited yet");
         let mut inbox = mailbox.nodes.drain(mailbox.word.take(true).head);
         let handed_back = late.map(|(node, sender)| match sender.join().unwrap() {
             Sent::Queued => None,

@@ -244,12 +244,12 @@ impl Slot {
         let me = self.word.generation();
         assert_eq!(self.own.tenant.load(Relaxed), u32::from(me), "the lane runs and was not born");
         self.own.turns.store(self.own.turns.load(Relaxed) + 1, Relaxed);
-        if on.kill {
-            assert!(on.taken.is_none(), "the dying takes nothing");
+        if on.kill() {
+            assert!(on.taken().is_none(), "the dying takes nothing");
             self.end(me);
             return true;
         }
-        if let Some(taken) = on.taken {
+        if let Some(taken) = on.taken() {
             self.let_in_with_the_turn(me, taken);
         }
         if self.news.load(Relaxed) {
@@ -523,7 +523,7 @@ fn a_signal_takes_effect_though_the_lane_receives_nothing() {
         assert_eq!(slot.received_nodes(), [C, D], "the lane sleeps over a signal");
         assert!(slot.own.turns.load(Relaxed) <= 3, "a message is no reason for a turn of who does not receive");
         assert_eq!(slot.wake(), OnWake::Schedule);
-        assert!(slot.word.transition_to_running().taken.is_none(), "all signals have taken effect");
+        assert!(slot.word.transition_to_running().taken().is_none(), "all signals have taken effect");
         slot.receive(1, false);
         assert_eq!(slot.received_nodes(), [A, C, D]);
     });

@@ -84,10 +84,10 @@ impl Lane {
             return false;
         }
         let on = self.word.transition_to_running();
-        assert!(on.taken.is_none(), "nothing was sent");
+        assert!(on.taken().is_none(), "nothing was sent");
         assert!(!self.running.swap(true, Relaxed), "two workers run one lane");
         self.turns.store(self.turns.load(Relaxed) + 1, Relaxed);
-        if on.kill || self.poll_is_killed() || it_is_ready {
+        if on.kill() || self.poll_is_killed() || it_is_ready {
             self.ends.fetch_add(1, Relaxed);
             self.running.store(false, Relaxed);
             self.end();

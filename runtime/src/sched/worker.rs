@@ -276,10 +276,6 @@ impl Local {
                     break;
                 }
             }
-            if !self.scheduler.stand_by.includes(self.index) {
-                self.stand_by(&mut rounds);
-                continue;
-            }
             match self.pick(&mut rounds) {
                 Some(slot) => {
                     self.scheduler.found_work(&mut rounds.searching);
@@ -304,6 +300,9 @@ impl Local {
         self.mind_batch();
         rounds.until_look -= 1;
         if rounds.until_look == 0 {
+            if !self.scheduler.stand_by.includes(self.index) {
+                return None;
+            }
             if rounds.note_look(self.scheduler.env.now()) {
                 self.scheduler.turn_driver(self.index, &mut rounds.searching);
             } else {
@@ -365,6 +364,8 @@ impl Local {
     fn stand_by(&self, rounds: &mut Rounds) {
         self.hand_over();
         self.give_up_search(rounds);
+        // The next pick looks again.
+        rounds.until_look = 1;
         let before = self.scheduler.metrics.turns();
         self.scheduler.stand_by.wait();
         // The crew is held up: there may be lanes, sockets and timers that nobody sees to.
@@ -383,7 +384,11 @@ impl Local {
         }
     }
 
+    /// There was nothing to pick.
     fn sleep(&self, rounds: &mut Rounds) {
+        if !self.scheduler.stand_by.includes(self.index) {
+            return self.stand_by(rounds);
+        }
         self.scheduler.turn_driver(self.index, &mut rounds.searching);
         if !self.queue.is_empty() || self.pulse.has_next() {
             return;
@@ -458,11 +463,11 @@ impl Local {
     /// The first half of a turn: what was taken with it is let in, and the future is polled.
     #[inline]
     fn turn_of(&self, slot: SlotRef, on: OnRun) -> Goes {
-        if on.kill {
+        if on.kill() {
             return Goes::Ends(ExitReason::Killed);
         }
         let (frame, receiver) = context::with_own(self, slot, |own| {
-            let receiver = on.taken.and_then(|taken| {
+            let receiver = on.taken().and_then(|taken| {
                 slot.note_taken(taken.count);
                 let_in(slot, own, taken)
             });

@@ -52,8 +52,8 @@ fn the_first_push_to_a_lane_that_waits_for_mail_schedules_it_and_is_taken_with_i
     assert_eq!(word.push(1, 7, bound(9), |next| assert_eq!(next, EMPTY)), Ok(Pushed::Schedule));
     assert_eq!(word.push(1, 8, bound(9), |next| assert_eq!(next, 7)), Ok(Pushed::Nothing));
     let on = word.transition_to_running();
-    assert!(!on.kill);
-    assert!(matches!(on.taken, Some(Taken { head: 8, count: 2, waiters: false, had_waited: true })));
+    assert!(!on.kill());
+    assert!(matches!(on.taken(), Some(Taken { head: 8, count: 2, waiters: false, had_waited: true })));
     assert!(!word.has_mail());
 }
 
@@ -61,15 +61,15 @@ fn the_first_push_to_a_lane_that_waits_for_mail_schedules_it_and_is_taken_with_i
 fn a_lane_that_waits_for_something_else_is_left_alone_by_messages() {
     let word = parked();
     assert_eq!(word.wake(), OnWake::Schedule);
-    assert!(word.transition_to_running().taken.is_none(), "there was nothing");
+    assert!(word.transition_to_running().taken().is_none(), "there was nothing");
     // The wish for mail stands until mail comes.
     assert_eq!(word.transition_to_idle(false), OnIdle::Parked);
     assert_eq!(word.push(1, 7, bound(9), |_| ()), Ok(Pushed::Schedule));
-    assert_eq!(word.transition_to_running().taken.unwrap().head, 7);
+    assert_eq!(word.transition_to_running().taken().unwrap().head, 7);
     assert_eq!(word.transition_to_idle(false), OnIdle::Parked);
     assert_eq!(word.push(1, 8, bound(9), |_| ()), Ok(Pushed::Nothing));
     assert_eq!(word.wake(), OnWake::Schedule);
-    assert!(word.transition_to_running().taken.is_none(), "nobody has asked for it");
+    assert!(word.transition_to_running().taken().is_none(), "nobody has asked for it");
     assert_eq!(word.take(true).head, 8);
 }
 
@@ -80,7 +80,7 @@ fn mail_that_came_during_the_turn_brings_another() {
     let _ = word.transition_to_running();
     assert_eq!(word.push(1, 7, bound(9), |_| ()), Ok(Pushed::Nothing));
     assert_eq!(word.transition_to_idle(true), OnIdle::Schedule);
-    assert_eq!(word.transition_to_running().taken.unwrap().head, 7);
+    assert_eq!(word.transition_to_running().taken().unwrap().head, 7);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn an_urgent_push_is_taken_though_nobody_waits_for_mail() {
     assert_eq!(word.push(1, 7, || Weight::Exempt, |_| ()), Ok(Pushed::Nothing));
     assert_eq!(word.push(1, 8, || Weight::Urgent, |_| ()), Ok(Pushed::Schedule));
     assert!(matches!(
-        word.transition_to_running().taken,
+        word.transition_to_running().taken(),
         Some(Taken { head: 8, count: 0, waiters: false, had_waited: false })
     ));
     assert_eq!(word.transition_to_idle(false), OnIdle::Parked);
@@ -118,7 +118,7 @@ fn a_kill_for_an_earlier_tenant_misses_and_one_for_the_ending_does_nothing() {
     assert_eq!(word.kill(1), OnWake::Schedule);
     assert!(word.is_killed());
     let on = word.transition_to_running();
-    assert!(on.kill && on.taken.is_none());
+    assert!(on.kill() && on.taken().is_none());
     assert_eq!(word.close(2).head, EMPTY);
     assert_eq!((word.kill(1), word.kill(2), word.wake()), (OnWake::Nothing, OnWake::Stale, OnWake::Stale));
     assert!(word.transition_to_awaited(1) && !word.transition_to_awaited(2));
@@ -145,7 +145,7 @@ fn the_bound_counts_messages_and_not_signals() {
     assert_eq!(word.push(1, 2, bound(1), |_| ()), Ok(Pushed::Schedule));
     assert_eq!(word.push(1, 3, || Weight::Exempt, |_| ()), Ok(Pushed::Nothing));
     assert_eq!(word.push(1, 4, bound(1), |_| ()), Err(Refused::Full));
-    assert_eq!(word.transition_to_running().taken.unwrap().head, 3);
+    assert_eq!(word.transition_to_running().taken().unwrap().head, 3);
     assert_eq!(word.push(1, 4, bound(1), |_| ()), Ok(Pushed::Nothing));
 }
 
@@ -159,7 +159,7 @@ fn what_is_taken_for_its_signals_makes_no_room() {
     assert!(matches!(word.take(false), Taken { head: 2, waiters: false, .. }));
     assert_eq!(word.push(1, 3, || Weight::Urgent, |_| ()), Ok(Pushed::Nothing));
     assert_eq!(word.transition_to_idle(false), OnIdle::Schedule);
-    assert!(matches!(word.transition_to_running().taken, Some(Taken { head: 3, waiters: false, .. })));
+    assert!(matches!(word.transition_to_running().taken(), Some(Taken { head: 3, waiters: false, .. })));
     word.no_more_waiters(1);
     assert_eq!(word.push(1, 4, bound(1), |_| ()), Err(Refused::Full));
     assert!(word.has_mail(), "the receiver has room to make");
@@ -176,10 +176,10 @@ fn nobody_overtakes_a_waiter() {
     assert_eq!(word.announce_waiter(1, 1), Announced::Room);
     assert_eq!(word.push(1, 2, bound(1), |_| ()), Ok(Pushed::Schedule));
     assert_eq!(word.announce_waiter(1, 1), Announced::Waiting);
-    assert!(word.transition_to_running().taken.unwrap().waiters);
+    assert!(word.transition_to_running().taken().unwrap().waiters);
     assert_eq!(word.push(1, 3, bound(1), |_| ()), Err(Refused::Full));
     assert_eq!(word.transition_to_idle(true), OnIdle::Schedule, "somebody waits to be let in");
-    assert!(word.transition_to_running().taken.unwrap().waiters);
+    assert!(word.transition_to_running().taken().unwrap().waiters);
     word.no_more_waiters(1);
     assert_eq!(word.push(1, 3, bound(1), |_| ()), Ok(Pushed::Nothing));
     assert_eq!(word.announce_waiter(2, 1), Announced::Stale);
