@@ -78,6 +78,13 @@ impl Shared {
             .find_map(|victim| until_settled(|| stealers[victim].steal_batch_and_pop(&queue.0)))
     }
 
+    /// Moves all that waits in a worker's queue to where the others look even while they have work of their own.
+    pub(crate) fn spill(&self, worker: usize) {
+        while let Some(slot) = until_settled(|| self.stealers[worker].steal()) {
+            self.injector.push(slot);
+        }
+    }
+
     /// Whether there is nothing to take anywhere.
     pub(crate) fn is_empty(&self) -> bool {
         self.injector.is_empty() && self.stealers().iter().all(Stealer::is_empty)

@@ -16,7 +16,7 @@
 //!
 //! # What a stuck worker holds
 //!
-//! Its queue, from which others steal as always. Its hand-over place, which is emptied. No driver, as no code but the
+//! Its queue and its hand-over place, which are emptied: a thief comes only when he has nothing else to do. No driver, as no code but the
 //! system's runs while one is held. No place among the searchers: who found something stops to search before it runs it.
 //! Free slots, nodes and memory, a batch of each. In a section of wakers or timers that are of no lane also the rest of
 //! those that came with the one that is stuck; they wait.
@@ -151,10 +151,12 @@ impl Scheduler {
         if let Some(slot) = pulse.rob(section, stuck.clone())? {
             self.queues.inject(slot);
         }
+        // Left in its queue, they would wait until somebody has nothing else to do.
+        self.queues.spill(worker);
         // Nobody stands by while one is stuck.
         self.stand_by.all_hands(|| self.env.now());
-        // Also for what lies in its queue, of which the sleepers may not have heard (`Local::push_back`), and should there
-        // be no seat for a stand-in.
+        // Also where what lay in its queue is all there is, of which the sleepers may not have heard
+        // (`Local::push_back`), and should there be no seat for a stand-in.
         if let Some(sleeper) = self.idle.wake_one() {
             self.unpark(sleeper);
         }

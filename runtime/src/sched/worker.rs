@@ -139,11 +139,19 @@ impl Local {
     pub(crate) fn push_back(&self, slot: SlotRef) {
         self.queue.push(slot);
         // A hint will do for a worker that comes to the lane by itself. This one may be stuck: then it sees here that it
-        // was robbed, or whoever robs it has somebody come who sees the lane (`pulse.rs`).
-        let idle = &self.scheduler.idle;
-        let woken = if self.pulse.orders().is_robbed() { idle.wake_one() } else { idle.wake_one_hint() };
-        if let Some(worker) = woken {
+        // was robbed, or whoever robs it finds the lane (`pulse.rs`).
+        if self.pulse.orders().is_robbed() {
+            self.pass_on();
+        } else if let Some(worker) = self.scheduler.idle.wake_one_hint() {
             self.scheduler.unpark(worker);
+        }
+    }
+
+    /// This worker is stuck in the poll that wakes others: they are for those who are not.
+    #[cold]
+    fn pass_on(&self) {
+        while let Some(slot) = self.queue.pop() {
+            self.scheduler.inject(slot);
         }
     }
 
