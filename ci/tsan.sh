@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tests under ThreadSanitizer. The standard library must be rebuilt for it (without that it reports races in std
+# The tests under ThreadSanitizer, and then CHURN_SECS seconds (60 unless told) of `churn`, an optimised build. The standard library must be rebuilt for it (without that it reports races in std
 # that are none), so this needs nightly with rust-src; says so and ends well without.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,3 +18,5 @@ echo 'race:crossbeam_deque::deque::Buffer' >target/tsan/suppressions
 export TSAN_OPTIONS="suppressions=$PWD/target/tsan/suppressions ${TSAN_OPTIONS:-}"
 export RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=thread"
 cargo +nightly test -Zbuild-std --target "$target" --target-dir target/tsan --workspace --lib --test suite "$@"
+cargo +nightly build --release -Zbuild-std --target "$target" --target-dir target/tsan -p laneway-bench --bin laneway-bench
+"target/tsan/$target/release/laneway-bench" churn secs="${CHURN_SECS:-60}" workers=3
