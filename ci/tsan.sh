@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The tests under ThreadSanitizer, and then CHURN_SECS seconds (60 unless told) of `churn`, an optimised build. The standard library must be rebuilt for it (without that it reports races in std
-# that are none), so this needs nightly with rust-src; says so and ends well without.
+# The tests under ThreadSanitizer, and then CHURN_SECS seconds (60 unless told) of `churn`, an optimised build. The
+# standard library must be rebuilt for it (without that it reports races in std that are none), so this needs nightly with
+# rust-src; says so and ends well without.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=$(rustc -vV | sed -n 's/^host: //p')
