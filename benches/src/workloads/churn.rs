@@ -13,11 +13,13 @@
 //! The seed fixes what each lane does at each of its steps; which lane meets which is the schedule's. With `secs` it goes
 //! on for that long instead of for `n` lives.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actors::{Address, AskError, Handle, Lane, Metrics, Reply, SendError, Spawn, sleep, timeout, yield_now};
+
+use parking_lot::Mutex;
 
 use crate::check::{expect_eq, wrong};
 use crate::random::Random;
@@ -109,7 +111,7 @@ impl World {
 
     /// Someone who was seen, dead or alive.
     fn someone(&self, random: &mut Random) -> Option<Seen> {
-        *self.place(random).lock().expect("nobody panics")
+        *self.place(random).lock()
     }
 
     fn place(&self, random: &mut Random) -> &Mutex<Option<Seen>> {
@@ -129,7 +131,7 @@ impl World {
         let life = Life { world: self.clone(), number, ended: false };
         let born = Spawn::new().mailbox(MAILBOX).spawn(async move |lane| live(lane, life).await);
         let address = born.expect("room for a lane");
-        *self.place(random).lock().expect("nobody panics") = Some(Seen { address, number });
+        *self.place(random).lock() = Some(Seen { address, number });
     }
 }
 
