@@ -13,7 +13,7 @@ fi
 mkdir -p target/tsan
 suppressions=$PWD/target/tsan/suppressions
 # By design a thief reads a slot of the deque before it knows that the slot is its own; it drops what it read otherwise.
-echo 'race:crossbeam_deque::deque::Buffer' >"$suppressions"
+echo 'race:crossbeam-deque' >"$suppressions"
 export TSAN_OPTIONS="suppressions=$suppressions ${TSAN_OPTIONS:-}"
 std=()
 if [ -d "$(rustc +nightly --print sysroot)/lib/rustlib/src/rust/library" ]; then
