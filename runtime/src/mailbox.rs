@@ -9,9 +9,8 @@
 use std::any::{TypeId, type_name};
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
@@ -204,7 +203,7 @@ impl<M: Send + 'static> MailboxId<M> {
     /// # Cancellation
     /// Dropped before it is ready, the future drops the message, and nothing was queued.
     pub fn send(self, message: M) -> SendFuture<M> {
-        SendFuture { to: self, message: Some(message), seat: None }
+        SendFuture(Step::Holds { to: self, message })
     }
 
     #[inline]
@@ -234,17 +233,23 @@ fn message_of<M: Send + 'static>(node: Node) -> M {
 
 /// The future of [`MailboxId::send`]; `Err` hands the message back: the lane is gone.
 #[must_use = "nothing is sent before it is awaited"]
-pub struct SendFuture<M: Send + 'static> {
-    to: MailboxId<M>,
-    /// Until it is pushed, or left with a seat.
-    message: Option<M>,
-    /// While there is no room.
-    seat: Option<Arc<wait::Seat>>,
+pub struct SendFuture<M: Send + 'static>(Step<M>);
+
+/// How far a send has come. A lane that waits in a send holds one of these, so they share their place: 8 bytes besides
+/// the message.
+enum Step<M> {
+    /// It has the message.
+    Holds { to: MailboxId<M>, message: M },
+    /// It has left the message with a seat, or is through.
+    Waits(wait::Waiter),
 }
 
 impl<M: Send + 'static> fmt::Debug for SendFuture<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SendFuture({})", self.to.id)
+        match self.to() {
+            Some(to) => write!(f, "SendFuture({})", to.id),
+            None => f.write_str("SendFuture(ready)"),
+        }
     }
 }
 
@@ -257,40 +262,43 @@ impl<M: Send + 'static> Future for SendFuture<M> {
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), M>> {
         let this = self.get_mut();
-        if this.message.is_none() {
-            return this.poll_seat(cx);
-        }
+        let (to, message) = match mem::replace(&mut this.0, Step::Waits(wait::Waiter::GONE)) {
+            Step::Holds { to, message } => (to, message),
+            Step::Waits(waiter) => return this.poll_waiter(waiter, cx),
+        };
         if sched::turn::poll_share(cx).is_pending() {
+            this.0 = Step::Holds { to, message };
             return Poll::Pending;
         }
-        let Some(message) = this.message.take() else { return Poll::Pending };
-        let to = this.to;
         let Some(slot) = slot_of(to.id) else { return Poll::Ready(Err(message)) };
         match to.push(slot, Node::new(message)) {
             Ok(()) => Poll::Ready(Ok(())),
-            Err((refused, node)) => this.was_refused(slot, refused, node, cx),
+            Err((refused, node)) => this.was_refused(to, slot, refused, node, cx),
         }
     }
 }
 
 impl<M: Send + 'static> SendFuture<M> {
-    /// The mailbox that is sent to.
+    /// The mailbox that is sent to; `None` once the send was ready.
     #[inline]
-    pub fn to(&self) -> MailboxId<M> {
-        self.to
+    pub fn to(&self) -> Option<MailboxId<M>> {
+        match &self.0 {
+            Step::Holds { to, .. } => Some(*to),
+            Step::Waits(waiter) => waiter.to().map(MailboxId::new_unchecked),
+        }
     }
 
     #[cold]
-    fn poll_seat(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), M>> {
-        let seat = self.seat.as_ref().expect("a send was polled after it was ready");
-        let settled = std::task::ready!(seat.poll(cx));
-        self.seat = None;
-        Poll::Ready(settled.map_err(message_of))
+    fn poll_waiter(&mut self, mut waiter: wait::Waiter, cx: &mut Context<'_>) -> Poll<Result<(), M>> {
+        let settled = waiter.poll(cx);
+        self.0 = Step::Waits(waiter);
+        settled.map_err(message_of)
     }
 
     #[cold]
     fn was_refused(
         &mut self,
+        to: MailboxId<M>,
         slot: SlotRef,
         mut refused: Refused,
         mut node: Node,
@@ -298,29 +306,20 @@ impl<M: Send + 'static> SendFuture<M> {
     ) -> Poll<Result<(), M>> {
         while refused == Refused::Full {
             let bound = slot.bound.load(Ordering::Relaxed);
-            node = match wait::take_seat(self.to.id, slot, bound, node, cx.waker()) {
-                wait::Seated::Waiting(seat) => {
-                    self.seat = Some(seat);
+            node = match wait::take_seat(to.id, slot, bound, node, cx.waker()) {
+                wait::Seated::Waiting(waiter) => {
+                    self.0 = Step::Waits(waiter);
                     return Poll::Pending;
                 }
                 wait::Seated::Stale(node) => return Poll::Ready(Err(message_of(node))),
                 wait::Seated::Room(node) => node,
             };
-            (refused, node) = match self.to.push(slot, node) {
+            (refused, node) = match to.push(slot, node) {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(again) => again,
             };
         }
         Poll::Ready(Err(message_of(node)))
-    }
-}
-
-impl<M: Send + 'static> Drop for SendFuture<M> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(seat) = &self.seat {
-            drop(wait::leave(self.to.id, seat));
-        }
     }
 }
 
