@@ -72,10 +72,19 @@ pub(crate) struct More {
     pub(crate) awaits_left: u64,
 }
 
+#[cold]
+fn make_more(place: &mut Option<Pooled<More>>) -> &mut More {
+    place.insert(Pooled::default())
+}
+
 impl Own {
     /// What most lanes do not need.
+    #[inline]
     pub(crate) fn more(&mut self) -> &mut More {
-        self.more.get_or_insert_default()
+        match &mut self.more {
+            Some(more) => more,
+            none => make_more(none),
+        }
     }
 
     /// Puts the future back after a poll.
