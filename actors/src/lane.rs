@@ -6,14 +6,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use runtime::lane::{self, NameError, NotInLane};
 use runtime::mailbox::{Inbox, Received};
 use runtime::time::{self, Elapsed};
 use runtime::{Down, Exit, ExitReason, Id, MonitorRef};
-use rustc_hash::FxBuildHasher;
 
 use crate::address::Address;
+
+mod downs;
+
+use downs::Downs;
 
 /// A lane as its own code knows it: what it receives, whom it watches, what it is called.
 ///
@@ -41,19 +43,18 @@ pub struct Lane<M> {
     more: Option<Box<More<M>>>,
 }
 
-type MakeDown<M> = Box<dyn FnOnce(Down) -> M + Send>;
 type MakeExit<M> = Box<dyn FnMut(Exit) -> M + Send>;
 
 /// What most lanes do not need.
 struct More<M> {
-    downs: HashMap<u64, MakeDown<M>, FxBuildHasher>,
+    downs: Downs<M>,
     exits: Option<MakeExit<M>>,
     stopped: Option<ExitReason>,
 }
 
 impl<M> Default for More<M> {
     fn default() -> More<M> {
-        More { downs: HashMap::default(), exits: None, stopped: None }
+        More { downs: Downs::default(), exits: None, stopped: None }
     }
 }
 
@@ -191,7 +192,7 @@ impl<M: Send + 'static> Lane<M> {
         match received {
             Received::Message(message) => Some(Some(message)),
             Received::Down(down) => {
-                let make = self.more.as_mut()?.downs.remove(&down.reference.number)?;
+                let make = self.more.as_mut()?.downs.remove(down.reference.number)?;
                 Some(Some(make(down.into_inner())))
             }
             Received::Exit(exit) => {
@@ -256,7 +257,7 @@ impl<M: Send + 'static> Lane<M> {
         let stood = lane::demonitor(reference)?;
         self.inbox.flush_down(reference);
         if let Some(more) = &mut self.more {
-            more.downs.remove(&reference.number);
+            more.downs.remove(reference.number);
         }
         Ok(stood)
     }
