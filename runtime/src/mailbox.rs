@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
+mod extra;
 pub(crate) mod node;
 pub(crate) mod wait;
 
@@ -23,7 +24,7 @@ use crate::context;
 use crate::exit::ExitReason;
 use crate::id::{Id, StaleId};
 use crate::lane::Pooled;
-use crate::lane::own::{DOOMED, Own, RECEIVES_BY_WAKER, WANTS_MAIL};
+use crate::lane::own::{DOOMED, Own, RECEIVES_BY_WAKER, RECEIVES_NO_MORE, WANTS_MAIL};
 use crate::lane::waker::waker;
 use crate::lane::word::{self, Pushed, Refused, Taken, Weight};
 use crate::sched;
@@ -382,13 +383,20 @@ impl<M: Send + 'static> Inbox<M> {
     /// # Panics
     /// Outside of the lane to which it belongs.
     pub fn try_recv(&mut self) -> Option<Received<M>> {
-        self.within(|slot, own| {
+        let found = self.within(|slot, own| {
             if own.inbox.is_empty() {
                 take_in(slot, own);
             }
-            if own.has(DOOMED) { None } else { own.inbox.pop_front() }
-        })
-        .map(|node| self.open(node))
+            if own.has(DOOMED | RECEIVES_NO_MORE) {
+                return nothing_more(own);
+            }
+            own.inbox.pop_front().map_or(Found::Nothing, Found::Node)
+        });
+        match found {
+            Found::Node(node) => Some(self.open(node)),
+            Found::Stop(reason) => Some(Received::Stop(reason)),
+            _ => None,
+        }
     }
 
     /// Drops the notice that `reference` came to, where it is queued already.
@@ -440,8 +448,8 @@ impl<M: Send + 'static> Inbox<M> {
             }
             context::with_own_of_current(local, slot, |own| {
                 // What came after an exit signal that took effect is not received, though it is in our hands.
-                if own.has(DOOMED) {
-                    return Found::Nothing;
+                if own.has(DOOMED | RECEIVES_NO_MORE) {
+                    return nothing_more(own);
                 }
                 match find(&mut own.inbox) {
                     Some(node) => Found::Node(node),
@@ -453,6 +461,7 @@ impl<M: Send + 'static> Inbox<M> {
             Found::Node(node) => Poll::Ready(self.open(node)),
             Found::Nothing => Poll::Pending,
             Found::Over => sched::turn::over(cx),
+            Found::Stop(reason) => Poll::Ready(Received::Stop(reason)),
             Found::Displaced(waker) => {
                 drop(waker);
                 Poll::Pending
@@ -495,6 +504,17 @@ enum Found {
     Displaced(Waker),
     /// The turn is over.
     Over,
+    /// Nothing for ever but that the lane is to stop.
+    Stop(ExitReason),
+}
+
+/// What a lane finds that has received all that it will.
+#[cold]
+fn nothing_more(own: &mut Own) -> Found {
+    if own.has(DOOMED) {
+        return Found::Nothing;
+    }
+    Found::Stop(own.more().stopped.clone().unwrap_or(ExitReason::Normal))
 }
 
 /// Nothing of what was taken will do: looks for what came since, and waits where there is nothing.
