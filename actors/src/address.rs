@@ -254,14 +254,19 @@ impl<M: Send + 'static> Address<M> {
 pub struct Sending<M: Send + 'static>(SendFuture<M>);
 
 impl<M: Send + 'static> Sending<M> {
-    pub(crate) fn to(&self) -> Address<M> {
-        Address(self.0.to())
+    /// `None` once it was ready.
+    #[inline]
+    pub(crate) fn to(&self) -> Option<Address<M>> {
+        self.0.to().map(Address)
     }
 }
 
 impl<M: Send + 'static> fmt::Debug for Sending<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sending(to {})", self.0.to().id())
+        match self.to() {
+            Some(to) => write!(f, "Sending(to {})", to.id()),
+            None => f.write_str("Sending(ready)"),
+        }
     }
 }
 
@@ -270,10 +275,13 @@ impl<M: Send + 'static> Future for Sending<M> {
 
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match Pin::new(&mut self.0).poll(cx) {
-            Poll::Ready(Err(message)) => Poll::Ready(self.to().beyond(message)),
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-            Poll::Pending => Poll::Pending,
+        let to = self.to();
+        match (Pin::new(&mut self.0).poll(cx), to) {
+            (Poll::Ready(Err(message)), Some(to)) => Poll::Ready(to.beyond(message)),
+            // A send that was ready panics when it is polled, so that there is always somebody it was for.
+            (Poll::Ready(Err(message)), None) => Poll::Ready(Err(SendError::NoProc(message))),
+            (Poll::Ready(Ok(())), _) => Poll::Ready(Ok(())),
+            (Poll::Pending, _) => Poll::Pending,
         }
     }
 }

@@ -58,7 +58,7 @@ impl<M: Send + 'static, T: Send + 'static> Future for Ask<M, T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, AskError>> {
         let this = self.get_mut();
         if let Some(sending) = &mut this.sending {
-            if lane::current() == Some(sending.to().id()) {
+            if sending.to().is_some_and(|to| lane::current() == Some(to.id())) {
                 return Poll::Ready(Err(AskError::ToSelf));
             }
             match Pin::new(sending).poll(cx) {

@@ -6,14 +6,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use runtime::lane::{self, NameError, NotInLane};
 use runtime::mailbox::{Inbox, Received};
 use runtime::time::{self, Elapsed};
 use runtime::{Down, Exit, ExitReason, Id, MonitorRef};
-use rustc_hash::FxBuildHasher;
 
 use crate::address::Address;
+
+mod downs;
+
+use downs::{Downs, MakeDown};
 
 /// A lane as its own code knows it: what it receives, whom it watches, what it is called.
 ///
@@ -36,24 +38,23 @@ use crate::address::Address;
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// It is as large as an id: what notices turn into is kept with the lane, and only the lane itself can say it.
 pub struct Lane<M> {
     inbox: Inbox<M>,
-    more: Option<Box<More<M>>>,
 }
 
-type MakeDown<M> = Box<dyn FnOnce(Down) -> M + Send>;
 type MakeExit<M> = Box<dyn FnMut(Exit) -> M + Send>;
 
-/// What most lanes do not need.
+/// What most lanes do not need: what the runtime keeps for us with the lane.
 struct More<M> {
-    downs: HashMap<u64, MakeDown<M>, FxBuildHasher>,
+    downs: Downs<M>,
     exits: Option<MakeExit<M>>,
-    stopped: Option<ExitReason>,
 }
 
 impl<M> Default for More<M> {
     fn default() -> More<M> {
-        More { downs: HashMap::default(), exits: None, stopped: None }
+        More { downs: Downs::default(), exits: None }
     }
 }
 
@@ -80,7 +81,7 @@ impl<M> fmt::Debug for Lane<M> {
 
 impl<M: Send + 'static> Lane<M> {
     pub(crate) fn new(inbox: Inbox<M>) -> Lane<M> {
-        Lane { inbox, more: None }
+        Lane { inbox }
     }
 
     /// The lane's id.
@@ -112,9 +113,6 @@ impl<M: Send + 'static> Lane<M> {
     /// As [`Lane::recv`], for those who poll.
     #[inline(always)]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
-        if self.stop_reason().is_some() {
-            return Poll::Ready(None);
-        }
         match self.inbox.poll_recv(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Received::Message(message)) => Poll::Ready(Some(message)),
@@ -145,9 +143,6 @@ impl<M: Send + 'static> Lane<M> {
         cx: &mut Context<'_>,
         mut poll: impl FnMut(&mut Inbox<M>, &mut Context<'_>) -> Poll<Received<M>>,
     ) -> Poll<Option<M>> {
-        if self.stop_reason().is_some() {
-            return Poll::Ready(None);
-        }
         loop {
             match poll(&mut self.inbox, cx) {
                 Poll::Pending => return Poll::Pending,
@@ -171,9 +166,6 @@ impl<M: Send + 'static> Lane<M> {
 
     /// The next message if there is one now; notices count where they were asked for as messages.
     pub fn try_recv(&mut self) -> Option<M> {
-        if self.stop_reason().is_some() {
-            return None;
-        }
         loop {
             match self.inbox.try_recv()? {
                 Received::Message(message) => return Some(message),
@@ -187,34 +179,34 @@ impl<M: Send + 'static> Lane<M> {
     }
 
     /// `None`: nobody asked for it. `Some(None)`: the lane is to stop.
+    // Always: what was received is not moved for it.
+    #[inline(always)]
     fn turn_into_message(&mut self, received: Received<M>) -> Option<Option<M>> {
         match received {
             Received::Message(message) => Some(Some(message)),
             Received::Down(down) => {
-                let make = self.more.as_mut()?.downs.remove(&down.reference.number)?;
+                let number = down.reference.number;
+                let make = self.inbox.with_extra(|more: &mut More<M>| more.downs.remove(number))?;
                 Some(Some(make(down.into_inner())))
             }
             Received::Exit(exit) => {
-                let make = self.more.as_mut()?.exits.as_mut()?;
+                let make = self.inbox.with_extra(|more: &mut More<M>| more.exits.take())?;
+                let mut taken = TakenExits { inbox: &mut self.inbox, make: Some(make) };
+                let make = taken.make.as_mut()?;
                 Some(Some(make(exit)))
             }
-            Received::Stop(reason) => {
-                self.more().stopped = Some(reason);
+            Received::Stop(_) => {
+                self.inbox.receive_no_more();
                 Some(None)
             }
             _ => None,
         }
     }
 
-    fn more(&mut self) -> &mut More<M> {
-        self.more.get_or_insert_default()
-    }
-
-    /// Why the lane was asked to stop, once [`Lane::recv`] has said so. A lane that then returns `()` ends with this
-    /// reason.
-    #[inline]
-    pub fn stop_reason(&self) -> Option<&ExitReason> {
-        self.more.as_ref()?.stopped.as_ref()
+    /// Why the lane was asked to stop, once [`Lane::recv`] has said so; `None` also where another lane asks. A lane that
+    /// then returns `()` ends with this reason.
+    pub fn stop_reason(&self) -> Option<ExitReason> {
+        self.inbox.stop_reason()
     }
 
     /// Watches a lane: its end comes as the message that `message` makes of it. One that is gone says so with
@@ -244,8 +236,13 @@ impl<M: Send + 'static> Lane<M> {
 
     /// Says what the notice of a monitor that stands already, as one from [`Spawn::monitor`](crate::Spawn::monitor),
     /// is turned into.
+    ///
+    /// # Panics
+    /// Outside of the lane that this is.
     pub fn on_down(&mut self, reference: MonitorRef, message: impl FnOnce(Down) -> M + Send + 'static) {
-        self.more().downs.insert(reference.number, Box::new(message));
+        let message: MakeDown<M> = Box::new(message);
+        let before = self.inbox.with_extra(|more: &mut More<M>| more.downs.insert(reference.number, message));
+        drop(before);
     }
 
     /// Takes a monitor back; no notice of it comes after this. True if it stood.
@@ -255,9 +252,8 @@ impl<M: Send + 'static> Lane<M> {
     pub fn demonitor(&mut self, reference: MonitorRef) -> Result<bool, lane::DemonitorError> {
         let stood = lane::demonitor(reference)?;
         self.inbox.flush_down(reference);
-        if let Some(more) = &mut self.more {
-            more.downs.remove(&reference.number);
-        }
+        let unused = self.inbox.with_extra(|more: &mut More<M>| more.downs.remove(reference.number));
+        drop(unused);
         Ok(stood)
     }
 
@@ -277,7 +273,9 @@ impl<M: Send + 'static> Lane<M> {
     /// lane from outside.
     pub fn trap_exits(&mut self, message: impl FnMut(Exit) -> M + Send + 'static) {
         self.inside(lane::trap_exits(true));
-        self.more().exits = Some(Box::new(message));
+        let message: MakeExit<M> = Box::new(message);
+        let before = self.inbox.with_extra(|more: &mut More<M>| more.exits.replace(message));
+        drop(before);
     }
 
     /// Gives the lane a name, until it ends or unregisters.
@@ -298,5 +296,34 @@ impl<M: Send + 'static> Lane<M> {
             Ok(value) => value,
             Err(NotInLane) => panic!("a `Lane` is of use only in the lane that it is, {}", self.id()),
         }
+    }
+}
+
+/// What exit signals turn into, taken out while it is called, which is the user's code; put back also where it panics.
+struct TakenExits<'a, M: Send + 'static> {
+    inbox: &'a mut Inbox<M>,
+    make: Option<MakeExit<M>>,
+}
+
+impl<M: Send + 'static> Drop for TakenExits<'_, M> {
+    fn drop(&mut self) {
+        let make = self.make.take();
+        self.inbox.with_extra(|more: &mut More<M>| more.exits = make);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Sending;
+
+    /// What most lanes wait in. With more in it, the future of a lane that receives and sends takes a cache line more, and
+    /// so does each of a million lanes that wait.
+    #[test]
+    fn a_lane_is_an_id_and_a_send_is_one_and_its_message() {
+        assert_eq!(size_of::<Lane<u64>>(), 8);
+        assert_eq!(size_of::<Recv<'_, u64>>(), 8);
+        assert_eq!(size_of::<Sending<u64>>(), 16);
+        assert_eq!(size_of::<Sending<[u64; 5]>>(), 48);
     }
 }

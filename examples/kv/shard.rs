@@ -92,7 +92,7 @@ impl Primary {
                 }
             };
             match first {
-                Some(None) => return Err(self.lane.stop_reason().cloned().unwrap_or(ExitReason::Normal)),
+                Some(None) => return Err(self.lane.stop_reason().unwrap_or(ExitReason::Normal)),
                 Some(Some(message)) => self.take(message),
                 None => {}
             }

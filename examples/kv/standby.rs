@@ -52,7 +52,7 @@ pub(crate) async fn standby(mut lane: Lane<StandbyMsg>, pair: Arc<Pair>, longest
     while let Some(message) = lane.recv().await {
         copy.handle(message);
     }
-    lane.stop_reason().cloned().unwrap_or(ExitReason::Normal)
+    lane.stop_reason().unwrap_or(ExitReason::Normal)
 }
 
 #[derive(Debug)]

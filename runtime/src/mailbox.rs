@@ -9,12 +9,12 @@
 use std::any::{TypeId, type_name};
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
+mod extra;
 pub(crate) mod node;
 pub(crate) mod wait;
 
@@ -24,7 +24,7 @@ use crate::context;
 use crate::exit::ExitReason;
 use crate::id::{Id, StaleId};
 use crate::lane::Pooled;
-use crate::lane::own::{DOOMED, Own, RECEIVES_BY_WAKER, WANTS_MAIL};
+use crate::lane::own::{DOOMED, Own, RECEIVES_BY_WAKER, RECEIVES_NO_MORE, WANTS_MAIL};
 use crate::lane::waker::waker;
 use crate::lane::word::{self, Pushed, Refused, Taken, Weight};
 use crate::sched;
@@ -204,7 +204,7 @@ impl<M: Send + 'static> MailboxId<M> {
     /// # Cancellation
     /// Dropped before it is ready, the future drops the message, and nothing was queued.
     pub fn send(self, message: M) -> SendFuture<M> {
-        SendFuture { to: self, message: Some(message), seat: None }
+        SendFuture(Step::Holds { to: self, message })
     }
 
     #[inline]
@@ -234,17 +234,23 @@ fn message_of<M: Send + 'static>(node: Node) -> M {
 
 /// The future of [`MailboxId::send`]; `Err` hands the message back: the lane is gone.
 #[must_use = "nothing is sent before it is awaited"]
-pub struct SendFuture<M: Send + 'static> {
-    to: MailboxId<M>,
-    /// Until it is pushed, or left with a seat.
-    message: Option<M>,
-    /// While there is no room.
-    seat: Option<Arc<wait::Seat>>,
+pub struct SendFuture<M: Send + 'static>(Step<M>);
+
+/// How far a send has come. A lane that waits in a send holds one of these, so they share their place: 8 bytes besides
+/// the message.
+enum Step<M> {
+    /// It has the message.
+    Holds { to: MailboxId<M>, message: M },
+    /// It has left the message with a seat, or is through.
+    Waits(wait::Waiter),
 }
 
 impl<M: Send + 'static> fmt::Debug for SendFuture<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SendFuture({})", self.to.id)
+        match self.to() {
+            Some(to) => write!(f, "SendFuture({})", to.id),
+            None => f.write_str("SendFuture(ready)"),
+        }
     }
 }
 
@@ -257,40 +263,43 @@ impl<M: Send + 'static> Future for SendFuture<M> {
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), M>> {
         let this = self.get_mut();
-        if this.message.is_none() {
-            return this.poll_seat(cx);
-        }
+        let (to, message) = match mem::replace(&mut this.0, Step::Waits(wait::Waiter::GONE)) {
+            Step::Holds { to, message } => (to, message),
+            Step::Waits(waiter) => return this.poll_waiter(waiter, cx),
+        };
         if sched::turn::poll_share(cx).is_pending() {
+            this.0 = Step::Holds { to, message };
             return Poll::Pending;
         }
-        let Some(message) = this.message.take() else { return Poll::Pending };
-        let to = this.to;
         let Some(slot) = slot_of(to.id) else { return Poll::Ready(Err(message)) };
         match to.push(slot, Node::new(message)) {
             Ok(()) => Poll::Ready(Ok(())),
-            Err((refused, node)) => this.was_refused(slot, refused, node, cx),
+            Err((refused, node)) => this.was_refused(to, slot, refused, node, cx),
         }
     }
 }
 
 impl<M: Send + 'static> SendFuture<M> {
-    /// The mailbox that is sent to.
+    /// The mailbox that is sent to; `None` once the send was ready.
     #[inline]
-    pub fn to(&self) -> MailboxId<M> {
-        self.to
+    pub fn to(&self) -> Option<MailboxId<M>> {
+        match &self.0 {
+            Step::Holds { to, .. } => Some(*to),
+            Step::Waits(waiter) => waiter.to().map(MailboxId::new_unchecked),
+        }
     }
 
     #[cold]
-    fn poll_seat(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), M>> {
-        let seat = self.seat.as_ref().expect("a send was polled after it was ready");
-        let settled = std::task::ready!(seat.poll(cx));
-        self.seat = None;
-        Poll::Ready(settled.map_err(message_of))
+    fn poll_waiter(&mut self, mut waiter: wait::Waiter, cx: &mut Context<'_>) -> Poll<Result<(), M>> {
+        let settled = waiter.poll(cx);
+        self.0 = Step::Waits(waiter);
+        settled.map_err(message_of)
     }
 
     #[cold]
     fn was_refused(
         &mut self,
+        to: MailboxId<M>,
         slot: SlotRef,
         mut refused: Refused,
         mut node: Node,
@@ -298,29 +307,20 @@ impl<M: Send + 'static> SendFuture<M> {
     ) -> Poll<Result<(), M>> {
         while refused == Refused::Full {
             let bound = slot.bound.load(Ordering::Relaxed);
-            node = match wait::take_seat(self.to.id, slot, bound, node, cx.waker()) {
-                wait::Seated::Waiting(seat) => {
-                    self.seat = Some(seat);
+            node = match wait::take_seat(to.id, slot, bound, node, cx.waker()) {
+                wait::Seated::Waiting(waiter) => {
+                    self.0 = Step::Waits(waiter);
                     return Poll::Pending;
                 }
                 wait::Seated::Stale(node) => return Poll::Ready(Err(message_of(node))),
                 wait::Seated::Room(node) => node,
             };
-            (refused, node) = match self.to.push(slot, node) {
+            (refused, node) = match to.push(slot, node) {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(again) => again,
             };
         }
         Poll::Ready(Err(message_of(node)))
-    }
-}
-
-impl<M: Send + 'static> Drop for SendFuture<M> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(seat) = &self.seat {
-            drop(wait::leave(self.to.id, seat));
-        }
     }
 }
 
@@ -383,13 +383,20 @@ impl<M: Send + 'static> Inbox<M> {
     /// # Panics
     /// Outside of the lane to which it belongs.
     pub fn try_recv(&mut self) -> Option<Received<M>> {
-        self.within(|slot, own| {
+        let found = self.within(|slot, own| {
             if own.inbox.is_empty() {
                 take_in(slot, own, true);
             }
-            if own.has(DOOMED) { None } else { own.inbox.pop_front() }
-        })
-        .map(|node| self.open(node))
+            if own.has(DOOMED | RECEIVES_NO_MORE) {
+                return nothing_more(own);
+            }
+            own.inbox.pop_front().map_or(Found::Nothing, Found::Node)
+        });
+        match found {
+            Found::Node(node) => Some(self.open(node)),
+            Found::Stop(reason) => Some(Received::Stop(reason)),
+            _ => None,
+        }
     }
 
     /// Drops the notice that `reference` came to, where it is queued already.
@@ -441,8 +448,8 @@ impl<M: Send + 'static> Inbox<M> {
             }
             context::with_own_of_current(local, slot, |own| {
                 // What came after an exit signal that took effect is not received, though it is in our hands.
-                if own.has(DOOMED) {
-                    return Found::Nothing;
+                if own.has(DOOMED | RECEIVES_NO_MORE) {
+                    return nothing_more(own);
                 }
                 match find(&mut own.inbox) {
                     Some(node) => Found::Node(node),
@@ -454,6 +461,7 @@ impl<M: Send + 'static> Inbox<M> {
             Found::Node(node) => Poll::Ready(self.open(node)),
             Found::Nothing => Poll::Pending,
             Found::Over => sched::turn::over(cx),
+            Found::Stop(reason) => Poll::Ready(Received::Stop(reason)),
             Found::Displaced(waker) => {
                 drop(waker);
                 Poll::Pending
@@ -496,6 +504,17 @@ enum Found {
     Displaced(Waker),
     /// The turn is over.
     Over,
+    /// Nothing for ever but that the lane is to stop.
+    Stop(ExitReason),
+}
+
+/// What a lane finds that has received all that it will.
+#[cold]
+fn nothing_more(own: &mut Own) -> Found {
+    if own.has(DOOMED) {
+        return Found::Nothing;
+    }
+    Found::Stop(own.more().stopped.clone().unwrap_or(ExitReason::Normal))
 }
 
 /// Nothing of what was taken will do: looks for what came since, and waits where there is nothing.

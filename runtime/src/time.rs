@@ -176,7 +176,7 @@ impl Sleep {
         let stands = self.registered.as_ref().is_some_and(|timer| {
             timer.by == by && timer.waker.as_ref().map_or(wakes_owner, |waker| waker.will_wake(cx.waker()))
         });
-        if stands {
+        if stands && scheduler.env.now() < self.deadline {
             return Poll::Pending;
         }
         if let Some(timer) = self.registered.take() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use laneway::runtime::lane::register;
+use laneway::runtime::lane::{register, whereis};
 use laneway::{
     Address, AskError, BuildError, ExitReason, Id, Lane, NotAMailbox, Reply, Role, Runtime, SendError, Spawn,
     SpawnError,
@@ -62,6 +62,32 @@ fn a_destructor_may_send_and_spawn_and_ask_what_it_likes() {
             });
         }
         assert_eq!(rest, [0, 2, 3]);
+    });
+}
+
+#[test]
+fn what_notices_turn_into_is_dropped_with_the_lane() {
+    test(async |mut lane: Lane<News>| {
+        let me = lane.address();
+        let target = Spawn::new().name("watches").spawn(move |mut lane: Lane<News>| async move {
+            let at_drop = AtDrop(move || {
+                assert!(whereis("watches").is_some(), "its name went first");
+                me.try_send(News::Number(1)).expect("others take messages");
+                panic!("a destructor, on purpose");
+            });
+            lane.monitor(me, move |down| {
+                let _kept = &at_drop;
+                News::Down(down)
+            });
+            lane.recv().await;
+        });
+        let target = target.unwrap();
+        settle().await;
+        lane.monitor_with_receipt(target, News::Down);
+        target.kill();
+        assert_eq!(number(&mut lane).await, 1);
+        let receipt = down(&mut lane).await.receipt.expect("it was asked for");
+        assert_eq!((receipt.destructor_panics, receipt.monitors), (1, 1));
     });
 }
 

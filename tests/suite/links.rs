@@ -1,6 +1,7 @@
 //! Links: two lanes that share their fate.
 
 use std::num::NonZeroU16;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use laneway::{ExitReason, Id, Lane, Spawn};
 
@@ -89,6 +90,23 @@ fn otp_015_linking_a_dead_or_unknown_id_answers_with_no_proc() {
             assert_eq!((exit.from, exit.reason), (gone, ExitReason::NoProc));
             assert!(trapping.is_alive());
         }
+    });
+}
+
+#[test]
+fn what_exits_turn_into_outlives_its_own_panic() {
+    test(async |mut lane: Lane<News>| {
+        let mut heard = 0;
+        lane.trap_exits(move |exit| {
+            heard += 1;
+            assert!(heard > 1, "the first time, on purpose");
+            News::Exit(exit)
+        });
+        let me = lane.id();
+        laneway::exit(me, oops());
+        laneway::exit(me, ExitReason::Shutdown);
+        assert!(catch_unwind(AssertUnwindSafe(|| lane.try_recv())).is_err());
+        assert_eq!(exit(&mut lane).await.reason, ExitReason::Shutdown);
     });
 }
 

@@ -269,7 +269,7 @@ fn stop_lets_what_is_queued_be_handled_and_nothing_after() {
             while let Some(number) = lane.recv().await {
                 handles.fetch_add(number, Ordering::Relaxed);
             }
-            assert_eq!(lane.stop_reason(), Some(&ExitReason::Normal));
+            assert_eq!(lane.stop_reason(), Some(ExitReason::Normal));
             assert_eq!((lane.recv().await, lane.try_recv()), (None, None), "it was told to stop and received");
         })
         .unwrap();
@@ -290,8 +290,10 @@ fn stop_lets_what_is_queued_be_handled_and_nothing_after() {
 fn a_stop_ends_a_selective_receive_that_waits() {
     test(async |mut lane: Lane<News>| {
         let target = laneway::spawn(async |mut lane: Lane<u64>| {
+            assert_eq!(lane.stop_reason(), None);
             assert_eq!(lane.recv_match(|number| *number > 100).await, None);
-            assert_eq!(lane.stop_reason(), Some(&ExitReason::Normal));
+            assert_eq!(lane.stop_reason(), Some(ExitReason::Normal));
+            assert_eq!(lane.recv_match(|_| true).await, None, "it was told to stop and received");
         })
         .unwrap();
         lane.monitor(target, News::Down);

@@ -1,7 +1,7 @@
 //! The end of a lane, in the order of its six steps. The only place that ends one.
 //!
 //! 1. The mailbox closes: from here on nothing is queued, and the id is stale for senders.
-//! 2. The future is dropped; its destructors run, and may do what they like.
+//! 2. The future is dropped, and what the layer above kept with the lane; their destructors may do what they like.
 //! 3. What the lane held is released: timers, descriptors, names.
 //! 4. What was queued is dropped; waiting senders get their message back.
 //! 5. The slot goes back, under its next generation or never, and the lane counts as dead.
@@ -37,7 +37,7 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     let taken = slot.word.close(id.generation().get().wrapping_add(1));
     // What destructors do from here on they do outside of any lane: nothing new can be held by the dead.
     local.current.set(None);
-    let Own { frame, mut inbox, more, flags, .. } = context::with_own(local, slot, std::mem::take);
+    let Own { frame, mut inbox, mut more, flags, .. } = context::with_own(local, slot, std::mem::take);
     // Its place while destructors run, who may ask for it.
     let outer = local.ending.replace(Some(reason));
     let mut receipt = ExitReceipt::new(ExitReason::Normal);
@@ -54,6 +54,9 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     if let Some(frame) = frame {
         receipt.bytes = frame.size() as u64;
         receipt.destructor_panics += guarded(|| drop(frame));
+    }
+    if let Some(extra) = more.as_mut().and_then(|more| more.extra.take()) {
+        receipt.destructor_panics += guarded(|| drop(extra));
     }
 
     // 3.

@@ -2,6 +2,7 @@
 //!
 //! All-zero bytes are a valid `Own`: no future, nothing taken, nothing held. (`slot.rs` relies on it.)
 
+use std::any::Any;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -48,6 +49,8 @@ pub(crate) const DOOMED: u32 = 16;
 pub(crate) const RECEIVES_BY_WAKER: u32 = 64;
 /// The receiver waits: when the turn is over, the word says so.
 pub(crate) const WANTS_MAIL: u32 = 128;
+/// The lane has received that it is to stop, `More::stopped`, and receives nothing else any more.
+pub(crate) const RECEIVES_NO_MORE: u32 = 256;
 /// `More::awaits_left` counts down.
 pub(crate) const COUNTS_AWAITS: u32 = 32;
 
@@ -70,12 +73,26 @@ pub(crate) struct More {
     pub(crate) receiver: Option<Waker>,
     /// Awaits that the lane may still reach before it is killed.
     pub(crate) awaits_left: u64,
+    /// What the layer above keeps with the lane. User code may be in it: it is dropped with nothing borrowed.
+    pub(crate) extra: Option<Extra>,
+}
+
+/// What the layer above keeps with a lane: a value of one type, which only it knows.
+pub(crate) type Extra = Box<dyn Any + Send>;
+
+#[cold]
+fn make_more(place: &mut Option<Pooled<More>>) -> &mut More {
+    place.insert(Pooled::default())
 }
 
 impl Own {
     /// What most lanes do not need.
+    #[inline]
     pub(crate) fn more(&mut self) -> &mut More {
-        self.more.get_or_insert_default()
+        match &mut self.more {
+            Some(more) => more,
+            none => make_more(none),
+        }
     }
 
     /// Puts the future back after a poll.

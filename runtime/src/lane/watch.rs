@@ -135,8 +135,8 @@ pub(crate) fn unlink(from: Id) -> Option<()> {
 
 /// Lets the current lane watch another. `None` outside of lanes.
 pub(crate) fn monitor(target: Id, receipt: bool) -> Option<MonitorRef> {
-    let watcher = context::current_id()?;
-    let number = context::with_current(|_, _, own| own.more().watching.insert(target))?;
+    let (watcher, number) =
+        context::with_current(|_, slot, own| Some((slot.tenant()?, own.more().watching.insert(target)))).flatten()?;
     let reference = MonitorRef { watcher, number };
     if let Some(route) = peer::route(target) {
         route.monitor(target, reference);

@@ -34,7 +34,11 @@ fn lists(id: Id) -> &'static Mutex<Lists> {
 
 /// A sender's place in a wait list.
 #[derive(Debug)]
-pub(crate) struct Seat(Mutex<Waiting>);
+struct Seat {
+    /// The lane whose mailbox is waited for.
+    id: Id,
+    state: Mutex<Waiting>,
+}
 
 #[derive(Debug)]
 enum Waiting {
@@ -46,19 +50,49 @@ enum Waiting {
 /// What came of the wish for a seat.
 pub(crate) enum Seated {
     /// Wait with this.
-    Waiting(Arc<Seat>),
+    Waiting(Waiter),
     /// There is room by now.
     Room(Node),
     /// The lane is gone.
     Stale(Node),
 }
 
-impl Seat {
+/// A sender with a seat, until the seat has brought an outcome. Dropped, it leaves its seat, and the message with it.
+#[derive(Debug)]
+pub(crate) struct Waiter(Option<Arc<Seat>>);
+
+impl Waiter {
+    /// One that does not wait any more.
+    pub(crate) const GONE: Waiter = Waiter(None);
+
+    /// The lane whose mailbox it waits for.
+    pub(crate) fn to(&self) -> Option<Id> {
+        self.0.as_ref().map(|seat| seat.id)
+    }
+
     /// Whether the lane has the message; `Err` gives it back where the lane ended first.
-    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), Node>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Node>> {
+        let seat = self.0.as_ref().expect("a send was polled after it was ready");
+        let settled = std::task::ready!(seat.poll(cx));
+        self.0 = None;
+        Poll::Ready(settled)
+    }
+}
+
+impl Drop for Waiter {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(seat) = &self.0 {
+            drop(leave(seat));
+        }
+    }
+}
+
+impl Seat {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), Node>> {
         // Cloned before the lock is taken: a clone is the user's code.
         let mut new = cx.waker().clone();
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         match &mut *state {
             Waiting::InLine(waker) => {
                 std::mem::swap(waker, &mut new);
@@ -75,7 +109,7 @@ impl Seat {
     }
 
     fn settle(&self, outcome: Waiting) -> Option<Waker> {
-        match std::mem::replace(&mut *self.0.lock(), outcome) {
+        match std::mem::replace(&mut *self.state.lock(), outcome) {
             Waiting::InLine(waker) => Some(waker),
             Waiting::Accepted | Waiting::Refused(_) => None,
         }
@@ -90,21 +124,22 @@ pub(crate) fn take_seat(id: Id, slot: SlotRef, bound: u32, node: Node, waker: &W
         Announced::Room => Seated::Room(node),
         Announced::Stale => Seated::Stale(node),
         Announced::Waiting => {
-            let seat = Arc::new(Seat(Mutex::new(Waiting::InLine(waker))));
+            let seat = Arc::new(Seat { id, state: Mutex::new(Waiting::InLine(waker)) });
             lists.entry(id).or_default().push_back((seat.clone(), node));
-            Seated::Waiting(seat)
+            Seated::Waiting(Waiter(Some(seat)))
         }
     }
 }
 
 /// The sender does not wait any more; gives back its message where nobody has it yet.
-pub(crate) fn leave(id: Id, seat: &Arc<Seat>) -> Option<Node> {
-    let mut lists = lists(id).lock();
-    let list = lists.get_mut(&id)?;
+#[cold]
+fn leave(seat: &Arc<Seat>) -> Option<Node> {
+    let mut lists = lists(seat.id).lock();
+    let list = lists.get_mut(&seat.id)?;
     let at = list.iter().position(|(other, _)| Arc::ptr_eq(other, seat))?;
     let (_, node) = list.remove(at)?;
     if list.is_empty() {
-        lists.remove(&id);
+        lists.remove(&seat.id);
     }
     Some(node)
 }

@@ -1,0 +1,60 @@
+//! What the layer above keeps with a lane, and the end of receiving: the part of [`Inbox`] that is not about messages.
+//!
+//! A lane's future is smaller for it: what few lanes need lies with the rest of what few lanes need (`lane/own.rs`). It
+//! is dropped at death, after the future.
+
+use super::Inbox;
+use crate::context;
+use crate::exit::ExitReason;
+use crate::lane::own::{Extra, RECEIVES_NO_MORE};
+
+impl<M: Send + 'static> Inbox<M> {
+    /// Runs `f` with the layer's own value of the lane, made at the first call. `f` runs no user code, destructors
+    /// included, and does not call back into the runtime: what is to be dropped or called, it gives back.
+    ///
+    /// # Panics
+    /// Outside of the lane to which the inbox belongs; where the value was made with another type.
+    pub fn with_extra<T, R>(&mut self, f: impl FnOnce(&mut T) -> R) -> R
+    where
+        T: Default + Send + 'static,
+    {
+        self.within(|_, own| {
+            let extra = match &mut own.more().extra {
+                Some(extra) => extra,
+                none => make_extra::<T>(none),
+            };
+            match extra.downcast_mut() {
+                Some(extra) => f(extra),
+                None => is_of_another_type(),
+            }
+        })
+    }
+
+    /// Ends receiving, the lane having received that it is to stop: from now on it receives just that.
+    ///
+    /// # Panics
+    /// Outside of the lane to which the inbox belongs.
+    pub fn receive_no_more(&mut self) {
+        self.within(|_, own| own.flags |= RECEIVES_NO_MORE);
+    }
+
+    /// With what reason the lane was asked to stop, once [`Inbox::receive_no_more`] was called; `None` outside of the
+    /// lane to which the inbox belongs.
+    pub fn stop_reason(&self) -> Option<ExitReason> {
+        context::with_current(|_, slot, own| {
+            let more = own.more.as_ref().filter(|_| slot.is_or_was(self.id) && own.has(RECEIVES_NO_MORE))?;
+            more.stopped.clone()
+        })
+        .flatten()
+    }
+}
+
+#[cold]
+fn make_extra<T: Default + Send + 'static>(place: &mut Option<Extra>) -> &mut Extra {
+    place.insert(Box::<T>::default())
+}
+
+#[cold]
+fn is_of_another_type() -> ! {
+    panic!("what is kept with a lane has one type")
+}
