@@ -102,7 +102,7 @@ pub struct Builder {
 }
 
 /// How long a poll may take before the watchdog acts, unless told otherwise.
-const WATCHDOG_LIMIT: Duration = Duration::from_millis(20);
+const WATCHDOG_LIMIT: Duration = Duration::from_millis(10);
 
 impl Builder {
     fn new() -> Builder {
@@ -160,7 +160,7 @@ impl Builder {
         self
     }
 
-    /// How long a poll may take before the watchdog acts, 20 milliseconds by default and one at least; `None` for no
+    /// How long a poll may take before the watchdog acts, 10 milliseconds by default and one at least; `None` for no
     /// watchdog. There is none under [`virtual_time`](Builder::virtual_time).
     ///
     /// A lane that is in one poll for longer, or for half as long again, keeps a worker from all others. The watchdog then
