@@ -188,7 +188,8 @@ impl StandBy {
     }
 
     /// Waits for a moment, where operations are many and short and somebody else is at them; false where the worker is
-    /// to sleep, as nobody else minds sockets and timers. `at_work` counts the workers that neither sleep nor search.
+    /// to sleep, as nobody else minds sockets and timers. `at_work` counts the workers that neither sleep nor search, and
+    /// this one; `begin` is called before the nap.
     ///
     /// A worker that finds no work is so spared to be put to sleep and woken for a lane that is done before it is awake.
     pub(crate) fn nap<T>(&self, at_work: impl FnOnce() -> usize, begin: impl FnOnce() -> T) -> bool {
@@ -238,8 +239,7 @@ impl StandBy {
 
     /// Lets everybody go who stands by.
     pub(crate) fn dismiss(&self) {
-        // Under the lock, so that nobody is between the look and the wait.
-        drop(self.crew.lock());
+        // Who is between the look and the wait misses it, and looks again after a moment.
         self.changed.notify_all();
     }
 }

@@ -37,7 +37,8 @@ use crate::slot::{SlotRef, Vacant, batch};
 /// Lanes that may run from the hand-over place in a row before the queue has its turn.
 const NEXT_IN_A_ROW: u32 = 3;
 /// Turns between two looks at what comes from outside (injected lanes, I/O, timers) where turns are short. Where so many
-/// take longer than [`TIMERS_WITHIN`], the looks come closer.
+/// take longer than [`TIMERS_WITHIN`], the looks come closer. An odd number, so that where two lanes take turns, each is
+/// met by every other look.
 const LOOK_OUTSIDE_EVERY: u32 = 61;
 /// Time between two looks at injected lanes and timers, as far as single turns allow.
 const TIMERS_WITHIN: Duration = Duration::from_micros(250);
@@ -219,7 +220,7 @@ impl Local {
 
 /// What the main loop keeps between its rounds.
 struct Rounds {
-    /// Turns until the next look outside.
+    /// Picks before the one that looks outside; it stays 0 until that look was taken.
     until_look: u32,
     /// Turns between the last look and the next.
     look_every: u32,
@@ -234,7 +235,7 @@ struct Rounds {
 impl Rounds {
     fn new(now: Instant) -> Rounds {
         let look_every = LOOK_OUTSIDE_EVERY;
-        let (until_look, until_io) = (look_every, LOOK_OUTSIDE_EVERY);
+        let (until_look, until_io) = (look_every - 1, LOOK_OUTSIDE_EVERY);
         Rounds { until_look, look_every, looked_at: now, until_io, io_at: now, from_next: 0, searching: false }
     }
 
@@ -247,7 +248,7 @@ impl Rounds {
         } else if since < TIMERS_WITHIN / 3 {
             self.look_every = (self.look_every * 2).min(LOOK_OUTSIDE_EVERY);
         }
-        self.until_look = self.look_every;
+        self.until_look = self.look_every - 1;
         let looks_at_io = self.until_io == 0 || now - self.io_at >= IO_WITHIN;
         if looks_at_io {
             self.until_io = LOOK_OUTSIDE_EVERY;
@@ -306,9 +307,11 @@ impl Local {
 
     fn pick(&self, rounds: &mut Rounds) -> Option<SlotRef> {
         self.mind_batch();
-        rounds.until_look -= 1;
-        if rounds.until_look == 0 {
+        if rounds.until_look != 0 {
+            rounds.until_look -= 1;
+        } else {
             if !self.scheduler.stand_by.includes(self.index) {
+                // The look is still due, also where the crew has grown by the time that this is seen.
                 return None;
             }
             if rounds.note_look(self.scheduler.env.now()) {
@@ -373,7 +376,7 @@ impl Local {
         self.hand_over();
         self.give_up_search(rounds);
         // The next pick looks again.
-        rounds.until_look = 1;
+        rounds.until_look = 0;
         let before = self.scheduler.metrics.turns();
         self.scheduler.stand_by.wait();
         // The crew is held up: there may be lanes, sockets and timers that nobody sees to.
