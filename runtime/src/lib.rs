@@ -10,8 +10,9 @@
 //! 3. [`lane`], with `lane/frame`, `lane/waker`: the life of a lane; [`signal`]: what others do to it, in
 //!    order with messages; `lane/death`: its end, in six steps.
 //! 4. `sched`: workers, queues, who sleeps and whom to wake.
-//! 5. [`env`](mod@env): the world, as clock, entropy, threads and sockets; [`time`]: timers on it.
-//! 6. [`runtime`]: starting and ending all that.
+//! 5. `wait_list` and [`sync`]: green locks, whose waiters are lanes; `lane/index`: what a lane holds of them.
+//! 6. [`env`](mod@env): the world, as clock, entropy, threads and sockets; [`time`]: timers on it.
+//! 7. [`runtime`]: starting and ending all that.
 //!
 //! # Where unsafe code is
 //!
@@ -57,10 +58,14 @@ mod sched;
 mod shim;
 #[cfg(not(loom))]
 pub mod signal;
+mod slab;
 #[cfg(not(loom))]
 mod slot;
 #[cfg(not(loom))]
+pub mod sync;
+#[cfg(not(loom))]
 pub mod time;
+mod wait_list;
 
 /// What the models need, and nothing that cannot be built under loom.
 #[cfg(loom)]
@@ -88,6 +93,10 @@ mod slot {
 #[cfg(loom)]
 mod env {
     pub(crate) use crate::shim::Unparker;
+}
+#[cfg(loom)]
+mod panic {
+    pub(crate) use crate::shim::contain;
 }
 #[cfg(all(test, loom))]
 mod model;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::receipt::ExitReceipt;
 
-const COUNT: usize = 13;
+const COUNT: usize = 15;
 
 /// A worker's own counters.
 #[repr(align(128))]
@@ -32,6 +32,8 @@ const PANICS: usize = 9;
 const ERRORS: usize = 10;
 const BYTES: usize = 11;
 const TOO_LONG: usize = 12;
+const LOCKS: usize = 13;
+const WAITS: usize = 14;
 
 /// What a runtime has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,6 +69,10 @@ pub struct Metrics {
     pub descriptors_released: u64,
     /// Names that deaths gave up.
     pub names_released: u64,
+    /// Green locks and permits that deaths gave back or left to others.
+    pub locks_released: u64,
+    /// Places in line for green locks that deaths gave up.
+    pub wait_entries_released: u64,
     /// Messages that deaths dropped.
     pub messages_dropped: u64,
     /// Waiting senders that deaths sent away.
@@ -100,8 +106,9 @@ impl Line {
         if !receipt.reason.is_ordinary() {
             self.add(ABNORMAL, 1);
         }
-        let ExitReceipt { timers, descriptors, names, messages_dropped, senders_refused, .. } = receipt;
-        let held = timers | descriptors | names | messages_dropped | senders_refused;
+        let ExitReceipt { timers, descriptors, names, locks, wait_entries, messages_dropped, senders_refused, .. } =
+            receipt;
+        let held = timers | descriptors | names | locks | wait_entries | messages_dropped | senders_refused;
         if held | receipt.destructor_panics | receipt.errors != 0 {
             self.note_released(receipt);
         }
@@ -113,6 +120,8 @@ impl Line {
             (TIMERS, receipt.timers),
             (DESCRIPTORS, receipt.descriptors),
             (NAMES, receipt.names),
+            (LOCKS, receipt.locks),
+            (WAITS, receipt.wait_entries),
             (DROPPED, receipt.messages_dropped),
             (REFUSED, receipt.senders_refused),
             (PANICS, receipt.destructor_panics),
@@ -193,6 +202,8 @@ impl Counters {
             timers_released: self.sum(TIMERS),
             descriptors_released: self.sum(DESCRIPTORS),
             names_released: self.sum(NAMES),
+            locks_released: self.sum(LOCKS),
+            wait_entries_released: self.sum(WAITS),
             messages_dropped: self.sum(DROPPED),
             senders_refused: self.sum(REFUSED),
             destructor_panics: self.sum(PANICS),

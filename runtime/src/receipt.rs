@@ -16,6 +16,10 @@ pub struct ExitReceipt {
     pub descriptors: u64,
     /// Names given up.
     pub names: u64,
+    /// Green locks and permits given back or left to others, whether by destructors or after them.
+    pub locks: u64,
+    /// Places in line for green locks given up, whether by destructors or after them.
+    pub wait_entries: u64,
     /// Links cut, each with an exit signal to the other side.
     pub links: u64,
     /// Watchers told.
@@ -40,6 +44,8 @@ impl ExitReceipt {
             timers: 0,
             descriptors: 0,
             names: 0,
+            locks: 0,
+            wait_entries: 0,
             links: 0,
             watchers: 0,
             monitors: 0,

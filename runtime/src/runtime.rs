@@ -20,6 +20,7 @@ use crate::env::{Descriptors, Driver, Env, Instant, OsEnv, Unparker, VirtualEnv}
 use crate::exit::ExitReason;
 use crate::fault::FaultPlan;
 use crate::id::Id;
+use crate::lane::index::RootGuard;
 use crate::lane::watch;
 use crate::mailbox::wait;
 use crate::metrics::{Counters, Metrics};
@@ -468,12 +469,15 @@ impl Runtime {
         let unpark = Arc::new(Unpark { thread: std::thread::current(), scheduler, state });
         let waker = Waker::from(unpark.clone());
         let unpark = Leave(unpark);
+        let turns = RootGuard::enter(waker.clone());
         let mut cx = Context::from_waker(&waker);
         let mut future = std::pin::pin!(future);
         loop {
+            turns.begin_turn();
             if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
                 return output;
             }
+            turns.end_turn();
             drop(busy);
             busy = unpark.0.wait();
         }

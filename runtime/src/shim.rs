@@ -23,6 +23,13 @@ pub(crate) fn spin() {
     std::hint::spin_loop();
 }
 
+/// As `panic::contain`: no model's waker panics.
+#[cfg(loom)]
+pub(crate) fn contain(call: impl FnOnce()) -> bool {
+    call();
+    true
+}
+
 #[cfg(loom)]
 mod atomic {
     use loom::sync::atomic::Ordering;

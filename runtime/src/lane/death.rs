@@ -2,7 +2,7 @@
 //!
 //! 1. The mailbox closes: from here on nothing is queued, and the id is stale for senders.
 //! 2. The future is dropped, and what the layer above kept with the lane; their destructors may do what they like.
-//! 3. What the lane held is released: timers, descriptors, names.
+//! 3. What the lane held is released: timers, descriptors, names, green locks and its places in their lines.
 //! 4. What was queued is dropped; waiting senders get their message back.
 //! 5. The slot goes back, under its next generation or never, and the lane counts as dead.
 //! 6. Only now do links, watchers and callers hear of it, who so find its name free and room for another lane.
@@ -25,6 +25,7 @@ use crate::reply::NoAnswer;
 use crate::sched::worker::Local;
 use crate::signal::{self, MonitorRef, Signal};
 use crate::slot::{SlotRef, Table};
+use crate::wait_list::By;
 
 /// Ends the lane that `local` runs.
 pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
@@ -37,7 +38,7 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     let taken = slot.word.close(id.generation().get().wrapping_add(1));
     // What destructors do from here on they do outside of any lane: nothing new can be held by the dead.
     local.current.set(None);
-    let Own { frame, mut inbox, mut more, flags, .. } = context::with_own(local, slot, std::mem::take);
+    let Own { frame, mut inbox, mut more, index, flags, .. } = context::with_own(local, slot, std::mem::take);
     // Its place while destructors run, who may ask for it.
     let outer = local.ending.replace(Some(reason));
     let mut receipt = ExitReceipt::new(ExitReason::Normal);
@@ -48,6 +49,9 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     }
     if flags & HAS_DESCRIPTORS != 0 {
         receipt.descriptors = local.scheduler.descriptors.owned_by(id).len() as u64;
+    }
+    if let Some(index) = &index {
+        (receipt.locks, receipt.wait_entries) = index.count(By::Lane(id));
     }
 
     // 2.
@@ -63,6 +67,9 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     let names = more.as_ref().map_or(&[][..], |more| &more.names);
     if flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_NAMES) != 0 {
         release(local, slot, id, flags, names, &mut receipt);
+    }
+    if let Some(index) = index {
+        index.into_inner().release(By::Lane(id));
     }
 
     // 4.

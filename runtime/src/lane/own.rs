@@ -9,6 +9,7 @@ use std::task::Waker;
 use super::Pooled;
 use super::few::Few;
 use super::frame::Frame;
+use super::index::Index;
 use super::watching::Watching;
 use crate::exit::ExitReason;
 use crate::id::Id;
@@ -25,6 +26,8 @@ pub(crate) struct Own {
     pub(crate) inbox: List,
     /// What most lanes do not need.
     pub(crate) more: Option<Pooled<More>>,
+    /// The locks that the lane holds, and those it waits for.
+    pub(crate) index: Option<Pooled<Index>>,
     /// The tick for which an alarm stands in the timer wheel, 0 for none (see `time.rs`).
     pub(crate) alarm: u64,
     /// The timer behind `alarm`; one that has fired names nothing.
@@ -51,6 +54,8 @@ pub(crate) const RECEIVES_BY_WAKER: u32 = 64;
 pub(crate) const WANTS_MAIL: u32 = 128;
 /// The lane has received that it is to stop, `More::stopped`, and receives nothing else any more.
 pub(crate) const RECEIVES_NO_MORE: u32 = 256;
+/// `Index::waits` may not be empty: it is gone through at the end of each turn.
+pub(crate) const WAITS: u32 = 512;
 /// `More::awaits_left` counts down.
 pub(crate) const COUNTS_AWAITS: u32 = 32;
 
@@ -85,6 +90,11 @@ fn make_more(place: &mut Option<Pooled<More>>) -> &mut More {
     place.insert(Pooled::default())
 }
 
+#[cold]
+fn make_index(place: &mut Option<Pooled<Index>>) -> &mut Index {
+    place.insert(Pooled::default())
+}
+
 impl Own {
     /// What most lanes do not need.
     #[inline]
@@ -92,6 +102,15 @@ impl Own {
         match &mut self.more {
             Some(more) => more,
             none => make_more(none),
+        }
+    }
+
+    /// The locks that the lane holds, and those it waits for.
+    #[inline]
+    pub(crate) fn index(&mut self) -> &mut Index {
+        match &mut self.index {
+            Some(index) => index,
+            none => make_index(none),
         }
     }
 

@@ -23,8 +23,9 @@ use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::lane::death;
 use crate::lane::frame::Frame;
+use crate::lane::index;
 use crate::lane::memory;
-use crate::lane::own::{COUNTS_AWAITS, DOOMED, Own, RECEIVES_BY_WAKER, WANTS_MAIL};
+use crate::lane::own::{COUNTS_AWAITS, DOOMED, Own, RECEIVES_BY_WAKER, WAITS, WANTS_MAIL};
 use crate::lane::waker::waker;
 use crate::lane::word::{OnIdle, OnRun, Taken};
 use crate::mailbox::{self, node};
@@ -440,8 +441,11 @@ impl Local {
         self.current.set(Some(slot));
         self.turn.begin();
         match self.turn_of(slot, on) {
-            Goes::On { wants_mail } => {
+            Goes::On { wants_mail, waits } => {
                 self.current.set(None);
+                if waits {
+                    index::end_turn(self, slot);
+                }
                 self.running.set(None);
                 // From here on the lane may run elsewhere.
                 match slot.word.transition_to_idle(wants_mail) {
@@ -512,17 +516,19 @@ impl Local {
                 }
                 Err(reason) => return Goes::Ends(reason),
             }
-            if own.flags & (DOOMED | COUNTS_AWAITS) != 0
-                && let Some(reason) = due(own)
-            {
-                return Goes::Ends(reason);
+            let mut waits = false;
+            if own.flags & (DOOMED | COUNTS_AWAITS | WAITS) != 0 {
+                if let Some(reason) = due(own) {
+                    return Goes::Ends(reason);
+                }
+                waits = own.has(WAITS);
             }
             if slot.word.is_killed() {
                 return Goes::Ends(ExitReason::Killed);
             }
             let wants_mail = own.has(WANTS_MAIL);
             own.flags &= !WANTS_MAIL;
-            Goes::On { wants_mail }
+            Goes::On { wants_mail, waits }
         })
     }
 
@@ -566,6 +572,8 @@ enum Goes {
     On {
         /// A push is to schedule it.
         wants_mail: bool,
+        /// It waits for locks, and may not have polled what was offered to it.
+        waits: bool,
     },
     Ends(ExitReason),
 }
@@ -575,6 +583,9 @@ enum Goes {
 fn due(own: &mut Own) -> Option<ExitReason> {
     if own.has(DOOMED) {
         return own.more().doomed.take();
+    }
+    if !own.has(COUNTS_AWAITS) {
+        return None;
     }
     let more = own.more();
     more.awaits_left = more.awaits_left.saturating_sub(1);

@@ -1,0 +1,265 @@
+//! What a lane holds of green locks and what it waits for: one entry a thing, gone through at its death, and, as to waits,
+//! at the end of each of its turns.
+//!
+//! Owns: [`Index`], and for threads in `block_on`, which are no lanes, the waits of their futures. Knows nothing of the
+//! locks but what [`Held`] and [`Waits`] say.
+//!
+//! # Invariants
+//! 1. Whatever an entry names is never freed, and an entry is believed only after its number was compared: a guard or a
+//!    future may have moved to another lane, and ended there, without a word to this index.
+//! 2. An index has at most twice as many entries as were true when it last grew, and some more: entries that are not true
+//!    any more are taken out before it grows.
+//! 3. What `held` of a lane does at its death, and what a wait does when it is passed over or left, wakes others: nothing
+//!    is borrowed then.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Waker};
+
+use super::own::{Own, WAITS};
+use super::waker::waker;
+use crate::context;
+use crate::sched::worker::Local;
+use crate::slab::Slab;
+use crate::slot::SlotRef;
+use crate::wait_list::line::Waits;
+use crate::wait_list::{By, Ticket};
+
+/// What the index of a lane knows of a lock that the lane holds.
+pub(crate) trait Held: Sync {
+    /// Whether the grant stands and is `by`'s.
+    fn is_held_by(&self, grant: Ticket, by: By) -> bool;
+
+    /// `by` has died, and its guard was leaked or moved: ends what can be ended of the grant. False where it did not stand.
+    fn abandon(&self, grant: Ticket, by: By) -> bool;
+}
+
+/// A lock that the lane took.
+#[derive(Clone, Copy)]
+pub(crate) struct Hold {
+    pub(crate) lock: &'static dyn Held,
+    pub(crate) grant: Ticket,
+}
+
+/// A place in a line that the lane took.
+#[derive(Clone, Copy)]
+pub(crate) struct Wait {
+    pub(crate) line: &'static dyn Waits,
+    pub(crate) ticket: Ticket,
+    /// The turn in which its future was polled last.
+    polled_in: u64,
+}
+
+/// What a lane holds of green locks, and what it waits for.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    pub(crate) holds: Slab<Hold>,
+    pub(crate) waits: Slab<Wait>,
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hold").field(&self.grant).finish()
+    }
+}
+
+impl fmt::Debug for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Wait").field(&self.ticket).finish()
+    }
+}
+
+impl Index {
+    /// Notes a lock that `by`, whose index it is, has taken: where.
+    #[inline]
+    pub(crate) fn note_hold(&mut self, by: By, lock: &'static dyn Held, grant: Ticket) -> u32 {
+        if self.holds.is_full() {
+            self.prune_holds(by);
+        }
+        self.holds.insert(Hold { lock, grant })
+    }
+
+    /// Invariant 2.
+    #[cold]
+    fn prune_holds(&mut self, by: By) {
+        self.holds.retain(|hold| hold.lock.is_held_by(hold.grant, by));
+    }
+
+    /// The lock is given back.
+    #[inline]
+    pub(crate) fn forget_hold(&mut self, at: u32, lock: &dyn Held, grant: Ticket) -> bool {
+        self.holds.remove_if(at, |hold| ptr::addr_eq(hold.lock, lock) && hold.grant == grant).is_some()
+    }
+
+    /// How many of the locks and waits noted are still the lane's.
+    pub(crate) fn count(&self, by: By) -> (u64, u64) {
+        let holds = self.holds.iter().filter(|(_, hold)| hold.lock.is_held_by(hold.grant, by)).count();
+        let waits = self.waits.iter().filter(|(_, wait)| wait.line.is_seat_of(wait.ticket, by)).count();
+        (holds as u64, waits as u64)
+    }
+
+    /// Gives back what a lane or a thread leaves that is gone.
+    pub(crate) fn release(self, by: By) {
+        // First the waits, that nothing is offered to the dead.
+        leave_all(self.waits, by);
+        for (_, hold) in self.holds.into_values() {
+            hold.lock.abandon(hold.grant, by);
+        }
+    }
+}
+
+fn leave_all(waits: Slab<Wait>, by: By) {
+    for (_, wait) in waits.into_values() {
+        wait.line.leave_dead(wait.ticket, by);
+    }
+}
+
+/// Who polls here: by whom the turns are watched, and the waker of that lane or thread where `cx` has another.
+pub(crate) fn who(cx: &Context<'_>) -> (By, Option<Waker>) {
+    let unless_same = |own: &Waker| (!own.will_wake(cx.waker())).then(|| own.clone());
+    let lane = context::with_local(|local| {
+        let slot = local?.current.get()?;
+        Some((By::Lane(slot.tenant()?), unless_same(&waker(slot))))
+    });
+    lane.or_else(|| with_root(|root| (By::Root(root.number), unless_same(&root.waker)))).unwrap_or((By::Foreign, None))
+}
+
+/// Who runs here: for those who only try.
+pub(crate) fn who_runs() -> By {
+    match context::current_id() {
+        Some(id) => By::Lane(id),
+        None => with_root(|root| By::Root(root.number)).unwrap_or(By::Foreign),
+    }
+}
+
+/// Notes, with the lane or thread that polls here, a place in a line: where.
+pub(crate) fn note_wait(by: By, line: &'static dyn Waits, ticket: Ticket) -> u32 {
+    with_waits(|waits, turn| {
+        if waits.is_full() {
+            waits.retain(|wait| wait.line.is_seat_of(wait.ticket, by));
+        }
+        waits.insert(Wait { line, ticket, polled_in: turn })
+    })
+    .unwrap_or(u32::MAX)
+}
+
+/// The future of a wait was polled in this turn, and waits on.
+pub(crate) fn note_polled(at: u32, line: &dyn Waits, ticket: Ticket) {
+    with_waits(|waits, turn| {
+        if let Some(wait) = waits.at_mut(at).filter(|wait| is_wait(wait, line, ticket)) {
+            wait.polled_in = turn;
+        }
+    });
+}
+
+/// The wait is over. To be called where it was noted, or nothing happens, which does not matter.
+pub(crate) fn forget_wait(at: u32, line: &dyn Waits, ticket: Ticket) {
+    with_waits(|waits, _| waits.remove_if(at, |wait| is_wait(wait, line, ticket)));
+}
+
+fn is_wait(wait: &Wait, line: &dyn Waits, ticket: Ticket) -> bool {
+    ptr::addr_eq(wait.line, line) && wait.ticket == ticket
+}
+
+fn with_waits<R>(f: impl FnOnce(&mut Slab<Wait>, u64) -> R) -> Option<R> {
+    let mut f = Some(f);
+    let of_lane = context::with_current(|local, _, own| {
+        own.flags |= WAITS;
+        f.take().map(|f| f(&mut own.index().waits, local.turn.number()))
+    });
+    match of_lane {
+        Some(result) => result,
+        None => with_root(|root| f.take().map(|f| f(&mut root.waits, root.turn))).flatten(),
+    }
+}
+
+/// The waits of a turn that is over and did not poll them: their places in the slab, and what they were.
+fn unpolled(waits: &Slab<Wait>, turn: u64) -> Vec<(u32, Wait)> {
+    waits.iter().filter(|(_, wait)| wait.polled_in != turn).map(|(at, wait)| (at, *wait)).collect()
+}
+
+/// Passes on what was offered to a lane whose turn is over, and not polled in it.
+#[cold]
+pub(crate) fn end_turn(local: &Local, slot: SlotRef) {
+    let unpolled = context::with_own(local, slot, |own| {
+        let waits = own.index.as_ref().map(|index| &index.waits).filter(|waits| !waits.is_empty());
+        if waits.is_none() {
+            own.flags &= !WAITS;
+        }
+        waits.map_or_else(Vec::new, |waits| unpolled(waits, local.turn.number()))
+    });
+    let Some(by) = slot.tenant().map(By::Lane).filter(|_| !unpolled.is_empty()) else { return };
+    let gone: Vec<(u32, Wait)> =
+        unpolled.into_iter().filter(|(_, wait)| !wait.line.pass_over(wait.ticket, by)).collect();
+    if !gone.is_empty() {
+        context::with_own(local, slot, |own: &mut Own| forget_all(&mut own.index().waits, &gone));
+    }
+}
+
+fn forget_all(waits: &mut Slab<Wait>, gone: &[(u32, Wait)]) {
+    for (at, gone) in gone {
+        waits.remove_if(*at, |wait| is_wait(wait, gone.line, gone.ticket));
+    }
+}
+
+/// A thread in `block_on`.
+struct Root {
+    number: u64,
+    waker: Waker,
+    /// How many polls it has begun.
+    turn: u64,
+    waits: Slab<Wait>,
+}
+
+thread_local! {
+    /// The calls of `block_on` under way on this thread, the innermost last.
+    static ROOTS: RefCell<Vec<Root>> = const { RefCell::new(Vec::new()) };
+}
+
+static NEXT_ROOT: AtomicU64 = AtomicU64::new(0);
+
+fn with_root<R>(f: impl FnOnce(&mut Root) -> R) -> Option<R> {
+    ROOTS.try_with(|roots| roots.try_borrow_mut().ok()?.last_mut().map(f)).ok()?
+}
+
+/// The time in which a thread is in `block_on`: ends with it what its futures wait for.
+pub(crate) struct RootGuard {
+    number: u64,
+}
+
+impl RootGuard {
+    /// `waker` wakes the thread.
+    pub(crate) fn enter(waker: Waker) -> RootGuard {
+        // ORDER: Relaxed: a number that nobody else has.
+        let number = NEXT_ROOT.fetch_add(1, Ordering::Relaxed);
+        ROOTS.with_borrow_mut(|roots| roots.push(Root { number, waker, turn: 0, waits: Slab::default() }));
+        RootGuard { number }
+    }
+
+    /// The future is about to be polled.
+    pub(crate) fn begin_turn(&self) {
+        with_root(|root| root.turn += 1);
+    }
+
+    /// As [`end_turn`], for the thread.
+    pub(crate) fn end_turn(&self) {
+        let unpolled = with_root(|root| unpolled(&root.waits, root.turn)).unwrap_or_default();
+        let by = By::Root(self.number);
+        let gone: Vec<(u32, Wait)> =
+            unpolled.into_iter().filter(|(_, wait)| !wait.line.pass_over(wait.ticket, by)).collect();
+        if !gone.is_empty() {
+            with_root(|root| forget_all(&mut root.waits, &gone));
+        }
+    }
+}
+
+impl Drop for RootGuard {
+    fn drop(&mut self) {
+        let root = ROOTS.try_with(|roots| roots.try_borrow_mut().ok()?.pop()).ok().flatten();
+        if let Some(Root { number, waits, .. }) = root {
+            leave_all(waits, By::Root(number));
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! A wait list with what is waited for, behind one small lock.
+//!
+//! Owns: [`Line`], and [`Source`], what a kind of lock says of itself to have one. Knows nothing of lanes: [`Waits`] is what
+//! a lane's index knows of it.
+//!
+//! # Invariants
+//! 1. While somebody waits in the row, what he wants is not there: whatever changes that offers it to the first before it
+//!    lets go of the lock. So nobody who comes later overtakes him.
+//! 2. The lock is never held while a waker is cloned, woken or dropped, nor while code of users runs. What a source does
+//!    under it is its own arithmetic.
+
+use std::fmt;
+use std::panic::Location;
+use std::task::Poll;
+
+use super::{By, Left, Looked, Party, Ticket, WaitList, Waiter, Wakes};
+use crate::shim::{AtomicU32, Mutex, Ordering};
+
+/// What is waited for.
+pub(crate) trait Source: Default {
+    /// The part that is changed without the lock; `()` where there is none.
+    type Fast: Default;
+    /// How much of it, or in which way.
+    type Want: Copy;
+    /// What he has who got it.
+    type Grant;
+    /// Why nobody gets it any more.
+    type Refusal;
+
+    /// Why there is no use in waiting.
+    fn refusal(&self, fast: &Self::Fast, want: Self::Want) -> Option<Self::Refusal>;
+
+    /// Sets aside what is wanted, if it is there. May note in `fast` that somebody waits where it is not.
+    fn set_aside(&mut self, fast: &Self::Fast, want: Self::Want) -> bool;
+
+    /// What was set aside is not wanted after all.
+    fn put_back(&mut self, fast: &Self::Fast, want: Self::Want);
+
+    /// What was set aside is `taker`'s from now on, under a number that no other grant of this line ever has.
+    fn take(&mut self, fast: &Self::Fast, want: Self::Want, taker: Taker, number: u64) -> Self::Grant;
+
+    /// Nobody waits in the row.
+    fn row_is_empty(&mut self, fast: &Self::Fast) {
+        let _ = fast;
+    }
+
+    /// Its owner is gone. Whatever was taken is void.
+    fn renew(&mut self, fast: &Self::Fast);
+}
+
+/// Who takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taker {
+    pub(crate) by: By,
+    pub(crate) place: &'static Location<'static>,
+}
+
+/// What the index of a lane knows of a line in which the lane waits.
+pub(crate) trait Waits: Sync {
+    /// A turn of `by` is over in which the seat was not polled: an offer passes on. False where the seat is gone, or is
+    /// another's. It wakes; so nothing may be borrowed.
+    fn pass_over(&self, ticket: Ticket, by: By) -> bool;
+
+    /// `by` is gone: so is the seat. False where it was gone, or is another's.
+    fn leave_dead(&self, ticket: Ticket, by: By) -> bool;
+
+    /// Whether the seat is there, and `by`'s.
+    fn is_seat_of(&self, ticket: Ticket, by: By) -> bool;
+}
+
+/// A thing, and who waits for it.
+pub(crate) struct Line<S: Source> {
+    fast: S::Fast,
+    /// Offers that stand, for a look without the lock.
+    offers: AtomicU32,
+    inner: Mutex<Inner<S>>,
+}
+
+struct Inner<S: Source> {
+    source: S,
+    list: WaitList<S::Want>,
+}
+
+impl<S: Source> Default for Line<S> {
+    fn default() -> Line<S> {
+        let inner = Inner { source: S::default(), list: WaitList::default() };
+        Line { fast: S::Fast::default(), offers: AtomicU32::new(0), inner: Mutex::new(inner) }
+    }
+}
+
+impl<S: Source> fmt::Debug for Line<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line").field("waiting", &self.waiting()).finish_non_exhaustive()
+    }
+}
+
+impl<S: Source> Line<S> {
+    /// The part that is changed without the lock.
+    #[inline]
+    pub(crate) fn fast(&self) -> &S::Fast {
+        &self.fast
+    }
+
+    /// Takes what is wanted, unless somebody else is first: `None`.
+    pub(crate) fn try_take(&self, want: S::Want, taker: Taker) -> Option<Result<S::Grant, S::Refusal>> {
+        let mut inner = self.inner.lock();
+        let Inner { source, list } = &mut *inner;
+        if let Some(refusal) = source.refusal(&self.fast, want) {
+            return Some(Err(refusal));
+        }
+        // Where somebody waits, what he wants is not there; what we want may be.
+        if !list.row_is_empty() || !source.set_aside(&self.fast, want) {
+            if list.row_is_empty() {
+                source.row_is_empty(&self.fast);
+            }
+            return None;
+        }
+        let number = list.fresh_number();
+        Some(Ok(source.take(&self.fast, want, taker, number)))
+    }
+
+    /// Waits for what is wanted, in the seat of `ticket`, or one that is put there.
+    pub(crate) fn poll(
+        &self,
+        ticket: &mut Option<Ticket>,
+        want: S::Want,
+        party: Party,
+    ) -> Poll<Result<S::Grant, S::Refusal>> {
+        let mut wakes = Wakes::default();
+        let mut inner = self.inner.lock();
+        let polled = self.poll_locked(&mut inner, ticket, want, party, &mut wakes);
+        self.settle(&mut inner, None, &mut wakes);
+        drop(inner);
+        wakes.wake_all();
+        polled
+    }
+
+    fn poll_locked(
+        &self,
+        inner: &mut Inner<S>,
+        place: &mut Option<Ticket>,
+        want: S::Want,
+        party: Party,
+        wakes: &mut Wakes,
+    ) -> Poll<Result<S::Grant, S::Refusal>> {
+        let Inner { source, list } = inner;
+        let taker = Taker { by: party.by, place: party.place };
+        if let Some(refusal) = source.refusal(&self.fast, want) {
+            wakes.drop(party.into_wakers());
+            if let Some(ticket) = place.take() {
+                self.give_up(inner, ticket, wakes);
+            }
+            return Poll::Ready(Err(refusal));
+        }
+        let known = match place.take() {
+            Some(ticket) => list.poll(ticket, party).map(ticket),
+            None => Known::Not(party),
+        };
+        let ticket = match known {
+            Known::Taken(want, wakers) => {
+                wakes.drop(wakers);
+                let number = list.fresh_number();
+                return Poll::Ready(Ok(source.take(&self.fast, want, taker, number)));
+            }
+            Known::Waiting(ticket, wakers) => {
+                wakes.drop(wakers);
+                ticket
+            }
+            Known::Not(party) => {
+                if list.row_is_empty() && source.set_aside(&self.fast, want) {
+                    wakes.drop(party.into_wakers());
+                    let number = list.fresh_number();
+                    return Poll::Ready(Ok(source.take(&self.fast, want, taker, number)));
+                }
+                list.enqueue(want, party)
+            }
+        };
+        // It may have dozed over what came to be there.
+        self.settle(inner, Some(ticket), wakes);
+        let Inner { source, list } = inner;
+        if let Some(want) = list.take_up(ticket) {
+            let number = list.fresh_number();
+            return Poll::Ready(Ok(source.take(&self.fast, want, taker, number)));
+        }
+        *place = Some(ticket);
+        Poll::Pending
+    }
+
+    /// Whoever had the seat does not wait any more.
+    pub(crate) fn leave(&self, ticket: Ticket) {
+        let mut wakes = Wakes::default();
+        let mut inner = self.inner.lock();
+        self.give_up(&mut inner, ticket, &mut wakes);
+        drop(inner);
+        wakes.wake_all();
+    }
+
+    /// Changes the thing; what comes to be there is offered.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut S, &S::Fast) -> R) -> R {
+        let mut wakes = Wakes::default();
+        let mut inner = self.inner.lock();
+        let result = change(&mut inner.source, &self.fast);
+        self.settle(&mut inner, None, &mut wakes);
+        drop(inner);
+        wakes.wake_all();
+        result
+    }
+
+    /// As [`Line::change`], for a change that needs to know how many wait who were made no offer, dozing or not.
+    pub(crate) fn change_for<R>(&self, change: impl FnOnce(&mut S, &S::Fast, usize) -> R) -> R {
+        let mut wakes = Wakes::default();
+        let mut inner = self.inner.lock();
+        let Inner { source, list } = &mut *inner;
+        let result = change(source, &self.fast, list.len() - list.offers() as usize);
+        self.settle(&mut inner, None, &mut wakes);
+        drop(inner);
+        wakes.wake_all();
+        result
+    }
+
+    /// Changes the thing so that nobody gets it any more, and wakes all who wait, who find that out when they are polled.
+    pub(crate) fn close<R>(&self, change: impl FnOnce(&mut S, &S::Fast) -> R) -> R {
+        let mut wakes = Wakes::default();
+        let mut inner = self.inner.lock();
+        let result = change(&mut inner.source, &self.fast);
+        inner.list.wake_all(&mut wakes);
+        self.settle(&mut inner, None, &mut wakes);
+        drop(inner);
+        wakes.wake_all();
+        result
+    }
+
+    /// Looks at the thing.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&S) -> R) -> R {
+        look(&self.inner.lock().source)
+    }
+
+    /// Those who wait, in order.
+    pub(crate) fn waiters(&self) -> Vec<Waiter> {
+        self.inner.lock().list.waiters()
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.inner.lock().list.len()
+    }
+
+    /// The owner of the line is gone, and with him all who could wait, but for futures that were leaked.
+    pub(crate) fn renew(&self) {
+        let mut wakes = Wakes::default();
+        let mut inner = self.inner.lock();
+        let Inner { source, list } = &mut *inner;
+        list.clear(&mut wakes);
+        source.renew(&self.fast);
+        source.row_is_empty(&self.fast);
+        self.note_offers(list);
+        drop(inner);
+        wakes.wake_all();
+    }
+
+    fn give_up(&self, inner: &mut Inner<S>, ticket: Ticket, wakes: &mut Wakes) {
+        let Inner { source, list } = inner;
+        if let Some(Left { offered, wakers }) = list.leave(ticket) {
+            wakes.drop(wakers);
+            if let Some(want) = offered {
+                source.put_back(&self.fast, want);
+            }
+            self.settle(inner, None, wakes);
+        }
+    }
+
+    /// Keeps invariant 1 after any change.
+    fn settle(&self, inner: &mut Inner<S>, own: Option<Ticket>, wakes: &mut Wakes) {
+        let Inner { source, list } = inner;
+        list.offer(own, |want| source.set_aside(&self.fast, want), wakes);
+        if list.row_is_empty() {
+            source.row_is_empty(&self.fast);
+        }
+        self.note_offers(list);
+    }
+
+    fn note_offers(&self, list: &WaitList<S::Want>) {
+        // ORDER: Relaxed: written under the lock. A lane that must see its offer was woken after this.
+        if self.offers.load(Ordering::Relaxed) != list.offers() {
+            self.offers.store(list.offers(), Ordering::Relaxed);
+        }
+    }
+}
+
+impl<S: Source> Waits for Line<S>
+where
+    Line<S>: Sync,
+{
+    fn pass_over(&self, ticket: Ticket, by: By) -> bool {
+        // ORDER: Relaxed: an offer wakes the lane after it was written here, and the worker that gives the lane a turn for it
+        // is ordered behind that by the lane's word. One that is missed is found at the end of that turn.
+        if self.offers.load(Ordering::Relaxed) == 0 {
+            return true;
+        }
+        let mut wakes = Wakes::default();
+        let mut inner = self.inner.lock();
+        let Inner { source, list } = &mut *inner;
+        let passed = list.pass_over(ticket, by);
+        if let Some(Some(want)) = passed {
+            source.put_back(&self.fast, want);
+            self.settle(&mut inner, None, &mut wakes);
+        }
+        drop(inner);
+        wakes.wake_all();
+        passed.is_some()
+    }
+
+    fn leave_dead(&self, ticket: Ticket, by: By) -> bool {
+        let mut wakes = Wakes::default();
+        let mut inner = self.inner.lock();
+        let stood = inner.list.is_seat_of(ticket, by);
+        if stood {
+            self.give_up(&mut inner, ticket, &mut wakes);
+        }
+        drop(inner);
+        wakes.wake_all();
+        stood
+    }
+
+    fn is_seat_of(&self, ticket: Ticket, by: By) -> bool {
+        self.inner.lock().list.is_seat_of(ticket, by)
+    }
+}
+
+/// What was found of a seat.
+enum Known<W> {
+    Taken(W, super::Wakers),
+    Waiting(Ticket, super::Wakers),
+    Not(Party),
+}
+
+impl<W> Looked<W> {
+    fn map(self, ticket: Ticket) -> Known<W> {
+        match self {
+            Looked::Taken(want, wakers) => Known::Taken(want, wakers),
+            Looked::Waiting(wakers) => Known::Waiting(ticket, wakers),
+            Looked::Gone(party) => Known::Not(party),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;
