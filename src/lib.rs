@@ -50,7 +50,7 @@ pub use actors::{
     NotInLane, NotInRuntime, Outcome, Received, Recipient, Recv, Reply, Role, Runtime, SendError, Sending,
     ShutdownReport, Spawn, SpawnError, StaleId, StartError, Starting, StopError, Stuck, ask_all, current, demonitor,
     exit, interval, is_alive, join, kill, link, monitor, parent, sleep, sleep_until, spawn, spawn_blocking, start,
-    stop, time, timeout, trap_exits, unlink, whereis, yield_now,
+    stop, sync, time, timeout, trap_exits, unlink, whereis, yield_now,
 };
 pub use {actors, net, runtime, supervisor};
 

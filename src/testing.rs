@@ -67,7 +67,7 @@
 //!
 //! | of whom | when | what |
 //! | --- | --- | --- |
-//! | each lane that ends | at once, before any other lane runs (on one worker) | it counts as dead and takes no more signals; no timer, descriptor, name or waiting sender is left to it; the OS has closed its sockets; no destructor panicked and no release failed |
+//! | each lane that ends | at once, before any other lane runs (on one worker) | it counts as dead and takes no more signals; no timer, descriptor, name, green lock, place in line or waiting sender is left to it; the OS has closed its sockets; no destructor panicked and no release failed |
 //! | each victim | soon after, by a lane that watches it | no lane is linked with it, watched by it or watching it any more |
 //! | each victim | at the end of the scenario | whoever watched it heard of it exactly once, with the true reason and receipt |
 //! | the runtime | once all lanes have ended | none was late; what was opened is closed, what was spawned has ended, no timer or name is left, and the receipts add up to what the metrics say |

@@ -43,6 +43,7 @@ pub use runtime::lane::{
     parent, stop, trap_exits, unlink,
 };
 pub use runtime::mailbox::{NotAMailbox, Received};
+pub use runtime::sync;
 pub use runtime::time::{self, Elapsed, interval, sleep, sleep_until, timeout};
 pub use runtime::{
     BuildError, Builder, Down, Exit, ExitReason, ExitReceipt, Handle, Id, IntoExit, Metrics, MonitorRef, NameTaken,

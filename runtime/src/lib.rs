@@ -16,8 +16,8 @@
 //!
 //! # Where unsafe code is
 //!
-//! In `region`, `slot`, `context`, `mailbox/node`, `lane/frame`, `lane/memory`, `lane/pooled`, `lane/waker` and `reply/cell` alone. Each says
-//! at its head which invariants its blocks rely on.
+//! In `region`, `slot`, `context`, `mailbox/node`, `lane/frame`, `lane/memory`, `lane/pooled`, `lane/waker`, `reply/cell` and
+//! `sync/guarded` alone. Each says at its head which invariants its blocks rely on.
 
 #[cfg(not(loom))]
 mod blocking;
@@ -93,6 +93,12 @@ mod slot {
 #[cfg(loom)]
 mod env {
     pub(crate) use crate::shim::Unparker;
+}
+#[cfg(loom)]
+#[allow(dead_code, reason = "models do not call all of it")]
+mod sync {
+    pub(crate) mod exclusive;
+    pub(crate) mod holder;
 }
 #[cfg(loom)]
 mod panic {

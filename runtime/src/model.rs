@@ -23,6 +23,7 @@ mod parker;
 mod pulse;
 mod reply;
 mod slot;
+mod wait_list;
 mod word;
 
 /// Runs a model in all its interleavings and says how many there were.

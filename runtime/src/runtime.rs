@@ -34,6 +34,7 @@ use crate::sched::queue::queues;
 use crate::sched::watchdog::{Stuck, Watchdog};
 use crate::sched::{Scheduler, worker};
 use crate::slot::{self, SlotRef, Table};
+use crate::sync;
 use crate::time::timers::Timers;
 
 /// The code runs in no runtime: neither in a lane nor inside [`Runtime::block_on`] or [`Handle::enter`].
@@ -348,8 +349,13 @@ impl Handle {
     }
 
     /// What a lane, living or dead, still has in the tables of the runtime.
+    ///
+    /// A green lock whose guard was leaked counts while its lane lives. To find locks takes a look at all there are.
     pub fn held_by(&self, id: Id) -> Held {
+        let (locks, wait_entries) = sync::had_by(id);
         Held {
+            locks,
+            wait_entries,
             timers: self.0.timers.owned_by(id.key()),
             descriptors: self.0.descriptors.owned_by(id).len(),
             names: self.0.names.of(id).len(),
@@ -416,6 +422,10 @@ pub struct Held {
     pub descriptors: usize,
     /// Names.
     pub names: usize,
+    /// Green locks, and permits by the times they were taken.
+    pub locks: usize,
+    /// Places in line for green locks.
+    pub wait_entries: usize,
     /// Senders that wait for room in its mailbox.
     pub senders: usize,
 }

@@ -76,12 +76,37 @@ impl<T> Slab<T> {
         self.free = at;
         self.count -= 1;
         if self.count == 0 && self.entries.len() > 1 {
-            // Looking at all values costs no more than there are, but for a while after there were more.
-            self.entries.clear();
-            self.entries.shrink_to(64);
-            self.free = NONE;
+            self.begin_anew();
         }
         Some(value)
+    }
+
+    /// As [`Slab::remove_if`], for values of which nothing is to be done: true if it was there.
+    #[inline]
+    pub(crate) fn forget_if(&mut self, at: u32, is_meant: impl FnOnce(&T) -> bool) -> bool
+    where
+        T: Copy,
+    {
+        let Some(entry) = self.entries.get_mut(at as usize) else { return false };
+        match entry {
+            Entry::Full(value) if is_meant(value) => {}
+            _ => return false,
+        }
+        *entry = Entry::Free(self.free);
+        self.free = at;
+        self.count -= 1;
+        if self.count == 0 && self.entries.len() > 1 {
+            self.begin_anew();
+        }
+        true
+    }
+
+    /// Looking at all values costs no more than there are, but for a while after there were more.
+    #[cold]
+    fn begin_anew(&mut self) {
+        self.entries.clear();
+        self.entries.shrink_to(64);
+        self.free = NONE;
     }
 
     #[inline]
@@ -100,6 +125,12 @@ impl<T> Slab<T> {
         self.free == NONE && self.entries.len() == self.entries.capacity()
     }
 
+    /// How many fit in before it grows.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.entries.capacity()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.entries.iter().enumerate().filter_map(|(at, entry)| match entry {
             Entry::Full(value) => Some((at as u32, value)),
@@ -113,6 +144,16 @@ impl<T> Slab<T> {
             Entry::Full(value) => Some((at as u32, value)),
             Entry::Free(_) => None,
         })
+    }
+
+    /// Takes out all that `stays` says no to, before more memory is taken; and takes more where that gained little, so that
+    /// this is not done again soon.
+    #[cold]
+    pub(crate) fn make_room(&mut self, stays: impl FnMut(&T) -> bool) {
+        self.retain(stays);
+        if self.len() * 2 > self.entries.len() {
+            self.entries.reserve(self.entries.len());
+        }
     }
 
     /// Takes out all that `stays` says no to.
@@ -137,6 +178,20 @@ mod tests {
         assert_eq!((slab.remove_if(1, |_| true), slab.at(1), slab.len()), (None, None, 2));
         assert_eq!(slab.insert('d'), 1);
         assert_eq!(slab.iter().map(|(at, value)| (at, *value)).collect::<Vec<_>>(), [(0, 'a'), (1, 'd'), (2, 'c')]);
+    }
+
+    #[test]
+    fn room_is_made_by_what_may_go_or_by_more_memory() {
+        let mut slab = Slab::default();
+        let mut rounds = 0;
+        for value in 0..10_000 {
+            if slab.is_full() {
+                rounds += 1;
+                slab.make_room(|old| old % 2 == 0 || *old + 100 > value);
+            }
+            slab.insert(value);
+        }
+        assert!(slab.len() > 5000 && rounds < 30, "{rounds} rounds for {} values", slab.len());
     }
 
     #[test]

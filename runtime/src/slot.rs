@@ -62,7 +62,7 @@ pub(crate) struct Slot {
     collects: AtomicBool,
     /// The bits of the parent's id, 0 for none.
     parent: AtomicU64,
-    spawned_at: AtomicPtr<Location<'static>>,
+    spawned_at: AtomicPlace,
     own: OwnCell,
 }
 
@@ -104,6 +104,24 @@ impl AtomicSlot {
     #[inline]
     pub(crate) fn store(&self, slot: Option<SlotRef>, order: Ordering) {
         self.0.store(slot.map_or(ptr::null_mut(), |slot| ptr::from_ref(slot).cast_mut()), order);
+    }
+}
+
+/// A place in the source that several threads look at.
+#[derive(Debug, Default)]
+pub(crate) struct AtomicPlace(AtomicPtr<Location<'static>>);
+
+impl AtomicPlace {
+    #[inline]
+    pub(crate) fn load(&self, order: Ordering) -> Option<&'static Location<'static>> {
+        let place = NonNull::new(self.0.load(order))?;
+        // SAFETY: only `&'static` places are stored.
+        Some(unsafe { place.as_ref() })
+    }
+
+    #[inline]
+    pub(crate) fn store(&self, place: &'static Location<'static>, order: Ordering) {
+        self.0.store(ptr::from_ref(place).cast_mut(), order);
     }
 }
 
@@ -178,9 +196,7 @@ impl Slot {
 
     /// Where the tenant was spawned.
     pub(crate) fn spawned_at(&self) -> Option<&'static Location<'static>> {
-        let place = NonNull::new(self.spawned_at.load(Ordering::Acquire))?;
-        // SAFETY: only `&'static` places are stored.
-        Some(unsafe { place.as_ref() })
+        self.spawned_at.load(Ordering::Acquire)
     }
 
     /// Has the processor fetch the slot, which is about to be needed.
@@ -257,7 +273,7 @@ impl Vacant {
         slot.bound.store(bound, Ordering::Relaxed);
         slot.collects.store(false, Ordering::Relaxed);
         slot.parent.store(parent.map_or(0, Id::to_bits), Ordering::Release);
-        slot.spawned_at.store(ptr::from_ref(spawned_at).cast_mut(), Ordering::Release);
+        slot.spawned_at.store(spawned_at, Ordering::Release);
         // The lane counts as scheduled from now on, so nobody else queues it.
         slot.word.open(generation.get());
         Some(Unborn { slot, id, abandon })

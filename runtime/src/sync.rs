@@ -10,38 +10,61 @@
 //!
 //! What a lane holds when it dies is given back, whatever became of the guards.
 
-use std::panic::Location;
 use std::sync::Arc;
 
 use crate::id::Id;
 use crate::slot;
 use crate::wait_list::By;
-use crate::wait_list::line::Taker;
+use crate::wait_list::line::{Line, Source, Taker};
 
+mod error;
+pub(crate) mod exclusive;
+mod guarded;
 pub(crate) mod hold;
+pub(crate) mod holder;
+mod mutex;
+mod owner;
 mod pool;
+mod rollback;
+mod rwlock;
 pub(crate) mod seat;
 mod semaphore;
+mod sharing;
+#[cfg(test)]
+mod testing;
 
+pub use error::{Abandoned, LockError, OwnerDied, TryLockError};
+pub use holder::{Holder, Waiter};
+pub use mutex::{Lock, LockOwned, Mutex, MutexGuard, OwnedMutexGuard};
+pub use rollback::Rollback;
+pub use rwlock::{
+    OwnedRwLockReadGuard, OwnedRwLockWriteGuard, Read, ReadOwned, RwLock, RwLockReadGuard, RwLockWriteGuard, Write,
+    WriteOwned,
+};
 pub use semaphore::{Acquire, AcquireOwned, Closed, OwnedSemaphorePermit, Semaphore, SemaphorePermit, TryAcquireError};
-
-/// One who holds a lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Holder {
-    /// The lane; `None` where the lock was taken outside of lanes.
-    pub lane: Option<Id>,
-    /// The first of the names that the lane has now.
-    pub name: Option<Arc<str>>,
-    /// Where it was taken.
-    pub taken_at: &'static Location<'static>,
-}
 
 impl Holder {
     fn of(taker: Taker) -> Holder {
         let lane = lane_of(taker.by);
         Holder { lane, name: lane.and_then(name_of), taken_at: taker.place }
     }
+}
+
+/// Those who wait in a line, in order, as others are told of them.
+fn waiters<S: Source>(line: &Line<S>) -> Vec<Waiter> {
+    let waiter = |by: By, waits_at| {
+        let lane = lane_of(by);
+        Waiter { lane, name: lane.and_then(name_of), waits_at }
+    };
+    line.waiters().into_iter().map(|seat| waiter(seat.by, seat.place)).collect()
+}
+
+/// How many locks of all kinds a lane has, and in how many lines it waits.
+pub(crate) fn had_by(lane: Id) -> (usize, usize) {
+    let by = By::Lane(lane);
+    let kinds =
+        [pool::had_by::<owner::Core>(by), pool::had_by::<sharing::Core>(by), pool::had_by::<semaphore::Core>(by)];
+    kinds.into_iter().fold((0, 0), |(locks, waits), (more_locks, more_waits)| (locks + more_locks, waits + more_waits))
 }
 
 /// The lane among those who wait or hold.

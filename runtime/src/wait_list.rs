@@ -1,7 +1,7 @@
 //! First come, first served: who waits for one thing, in order, and to whom it is offered.
 //!
-//! Owns: [`WaitList`], the seats of those who wait. Knows nothing of what they wait for, nor of lanes. [`line`] puts it,
-//! with the thing itself, behind a lock: that is what green locks and their kin use.
+//! Owns: [`WaitList`], the seats of those who wait. Knows nothing of what they wait for, nor of lanes. [`line`](mod@line)
+//! puts it, with the thing itself, behind a lock: that is what green locks and their kin use.
 //!
 //! What becomes free is not given but *offered* to the first in the row, who is woken. He takes it when he is polled. A
 //! lane that ends a turn without having polled the future that it was offered to may never poll it again, while it waits
@@ -9,7 +9,7 @@
 //!
 //! | seat | in the row | what is set aside for it | becomes |
 //! | --- | --- | --- | --- |
-//! | waiting | yes | nothing | offered, by its turn |
+//! | waiting | yes | nothing | offered, by its turn; dozing, where all are woken |
 //! | offered | no | what it wants | gone with what it wants, when polled; dozing, when passed over |
 //! | dozing | no | nothing | waiting, at its old place, when polled |
 //!
@@ -22,6 +22,7 @@ use std::panic::Location;
 use std::task::Waker;
 
 use crate::id::Id;
+use crate::panic::contain;
 use crate::slab::Slab;
 
 pub(crate) mod line;
@@ -92,8 +93,10 @@ pub(crate) struct Wakers(Option<Waker>, Option<Waker>);
 pub(crate) enum Looked<W> {
     /// It had an offer; it is gone, and what it wants is its owner's.
     Taken(W, Wakers),
-    /// It waits, perhaps again; its last wakers.
+    /// It waits; its last wakers.
     Waiting(Wakers),
+    /// It had dozed, and waits again.
+    Woken,
     /// There is no such seat: its lane has died, or its thread has left.
     Gone(Party),
 }
@@ -104,6 +107,16 @@ pub(crate) struct Left<W> {
     /// What was set aside for it.
     pub(crate) offered: Option<W>,
     pub(crate) wakers: Wakers,
+}
+
+/// Who is next in the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Nobody,
+    /// One, and nobody behind him.
+    Last,
+    /// One of several.
+    First,
 }
 
 /// One who waits, as others are told of him.
@@ -141,6 +154,15 @@ impl<W: Copy> WaitList<W> {
         self.first == NONE
     }
 
+    /// Who is next in the row.
+    pub(crate) fn next(&self) -> Next {
+        match self.first {
+            NONE => Next::Nobody,
+            first if first == self.last => Next::Last,
+            _ => Next::First,
+        }
+    }
+
     /// Offers that stand.
     #[inline]
     pub(crate) fn offers(&self) -> u32 {
@@ -150,6 +172,11 @@ impl<W: Copy> WaitList<W> {
     /// All who have a seat.
     pub(crate) fn len(&self) -> usize {
         self.seats.len()
+    }
+
+    /// How many seats are his.
+    pub(crate) fn waiting_by(&self, by: By) -> usize {
+        self.seats.iter().filter(|(_, seat)| seat.party.by == by).count()
     }
 
     /// All who have a seat, in order.
@@ -178,7 +205,8 @@ impl<W: Copy> WaitList<W> {
             },
             State::Waiting => Looked::Waiting(std::mem::replace(&mut seat.party, party.into()).wakers),
             State::Dozing => {
-                let old = std::mem::replace(&mut seat.party, party.into()).wakers;
+                // Invariant 3: of its last wakers none is left.
+                seat.party = party.into();
                 seat.state = State::Waiting;
                 // Where it was: behind the last that came before it. It is old, as a rule.
                 let (mut before, mut after) = (NONE, self.first);
@@ -191,7 +219,7 @@ impl<W: Copy> WaitList<W> {
                     (seat.before, seat.after) = (before, after);
                 }
                 self.link(ticket.at);
-                Looked::Waiting(old)
+                Looked::Woken
             }
         }
     }
@@ -246,12 +274,12 @@ impl<W: Copy> WaitList<W> {
         Some(Left { offered: was_offered.then_some(want), wakers })
     }
 
-    /// Wakes all who wait; they keep their seats until they are polled.
+    /// Wakes all who wait. They doze until they are polled: who does not look is in nobody's way.
     pub(crate) fn wake_all(&mut self, wakes: &mut Wakes) {
-        let mut at = self.first;
-        while let Some(seat) = self.seats.at_mut(at) {
-            at = seat.after;
+        while let Some(seat) = self.seats.at_mut(self.first) {
+            seat.state = State::Dozing;
             wakes.wake(std::mem::take(&mut seat.party.wakers));
+            self.unlink(self.first);
         }
     }
 
@@ -321,38 +349,58 @@ impl From<Party> for Seated {
 #[derive(Debug, Default)]
 #[must_use]
 pub(crate) struct Wakes {
-    /// Most often there is one.
-    first: Wakers,
-    rest: Vec<Wakers>,
-    dropped: Vec<Wakers>,
+    /// Most often there is one to be woken, and one to be dropped.
+    first: Option<Waker>,
+    rest: Vec<Waker>,
+    dropped: Option<Waker>,
+    dropped_rest: Vec<Waker>,
 }
 
 impl Wakes {
     pub(crate) fn wake(&mut self, wakers: Wakers) {
-        if self.first.0.is_none() && self.first.1.is_none() {
-            self.first = wakers;
-        } else {
-            self.rest.push(wakers);
-        }
+        let Wakers(waker, also) = wakers;
+        put(waker, &mut self.first, &mut self.rest);
+        put(also, &mut self.first, &mut self.rest);
     }
 
     pub(crate) fn drop(&mut self, wakers: Wakers) {
-        if wakers.0.is_some() || wakers.1.is_some() {
-            self.dropped.push(wakers);
-        }
+        let Wakers(waker, also) = wakers;
+        put(waker, &mut self.dropped, &mut self.dropped_rest);
+        put(also, &mut self.dropped, &mut self.dropped_rest);
     }
 
     /// Wakes them. To be called with no lock held and nothing borrowed: wakers may be anybody's code.
+    #[inline]
     pub(crate) fn wake_all(self) {
-        let Wakes { first, rest, dropped } = self;
-        for Wakers(waker, also) in std::iter::once(first).chain(rest) {
-            for waker in waker.into_iter().chain(also) {
-                crate::panic::contain(|| waker.wake());
-            }
+        let Wakes { first, rest, dropped, dropped_rest } = self;
+        if let Some(waker) = first {
+            contain(|| waker.wake());
         }
-        for wakers in dropped {
-            crate::panic::contain(|| drop(wakers));
+        if let Some(waker) = dropped {
+            contain(|| drop(waker));
         }
+        if rest.capacity() + dropped_rest.capacity() != 0 {
+            wake_many(rest, dropped_rest);
+        }
+    }
+}
+
+#[inline]
+fn put(waker: Option<Waker>, first: &mut Option<Waker>, rest: &mut Vec<Waker>) {
+    match waker {
+        None => {}
+        waker if first.is_none() => *first = waker,
+        waker => rest.extend(waker),
+    }
+}
+
+#[cold]
+fn wake_many(woken: Vec<Waker>, dropped: Vec<Waker>) {
+    for waker in woken {
+        contain(|| waker.wake());
+    }
+    for waker in dropped {
+        contain(|| drop(waker));
     }
 }
 

@@ -37,6 +37,10 @@ pub struct Totals {
     pub descriptors: u64,
     /// Names given up.
     pub names: u64,
+    /// Green locks and permits given back or left to others.
+    pub locks: u64,
+    /// Places in line for green locks given up.
+    pub wait_entries: u64,
     /// Links cut.
     pub links: u64,
     /// Watchers told.
@@ -57,6 +61,8 @@ impl Totals {
             timers: receipt.timers,
             descriptors: receipt.descriptors,
             names: receipt.names,
+            locks: receipt.locks,
+            wait_entries: receipt.wait_entries,
             links: receipt.links,
             watchers: receipt.watchers,
             monitors: receipt.monitors,
@@ -71,6 +77,8 @@ impl Totals {
         self.timers += more.timers;
         self.descriptors += more.descriptors;
         self.names += more.names;
+        self.locks += more.locks;
+        self.wait_entries += more.wait_entries;
         self.links += more.links;
         self.watchers += more.watchers;
         self.monitors += more.monitors;
@@ -81,8 +89,10 @@ impl Totals {
 
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Totals { lanes, bytes, timers, descriptors, names, links, watchers, monitors, .. } = self;
+        let Totals { lanes, bytes, timers, descriptors, names, locks, wait_entries, links, watchers, monitors, .. } =
+            self;
         write!(f, "{lanes} lanes, {bytes} bytes, {timers} timers, {descriptors} descriptors, {names} names, ")?;
+        write!(f, "{locks} locks, {wait_entries} places in line, ")?;
         write!(f, "{links} links, {watchers} watchers, {monitors} monitors, ")?;
         write!(f, "{} messages, {} waiting senders", self.messages_dropped, self.senders_refused)
     }

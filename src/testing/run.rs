@@ -196,6 +196,7 @@ impl Seen {
         // Of what is open or stands, the runtime itself closes all at its end, so these are counted before that.
         let last = self.last.clone().unwrap_or_default();
         let Totals { lanes, timers, descriptors, names, messages_dropped, senders_refused, bytes, .. } = self.totals;
+        let Totals { locks, wait_entries, .. } = self.totals;
         let Metrics { spawned, ended, descriptors_opened, descriptors_closed, .. } = end.metrics;
         let counts = [
             ("lanes alive", end.metrics.alive, 0),
@@ -209,6 +210,8 @@ impl Seen {
             ("timers in receipts", timers, end.metrics.timers_released),
             ("descriptors in receipts", descriptors, end.metrics.descriptors_released),
             ("names in receipts", names, end.metrics.names_released),
+            ("locks in receipts", locks, end.metrics.locks_released),
+            ("places in line in receipts", wait_entries, end.metrics.wait_entries_released),
             ("messages in receipts", messages_dropped, end.metrics.messages_dropped),
             ("refused senders in receipts", senders_refused, end.metrics.senders_refused),
         ];

@@ -63,13 +63,13 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
         receipt.destructor_panics += guarded(|| drop(extra));
     }
 
-    // 3.
+    // 3. Locks first: who finds one left is told the names of the dead.
+    if let Some(index) = index {
+        index.into_inner().release(By::Lane(id));
+    }
     let names = more.as_ref().map_or(&[][..], |more| &more.names);
     if flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_NAMES) != 0 {
         release(local, slot, id, flags, names, &mut receipt);
-    }
-    if let Some(index) = index {
-        index.into_inner().release(By::Lane(id));
     }
 
     // 4.

@@ -7,8 +7,8 @@
 //! # Invariants
 //! 1. Whatever an entry names is never freed, and an entry is believed only after its number was compared: a guard or a
 //!    future may have moved to another lane, and ended there, without a word to this index.
-//! 2. An index has at most twice as many entries as were true when it last grew, and some more: entries that are not true
-//!    any more are taken out before it grows.
+//! 2. Entries that are not true any more are taken out before an index grows, so that it stays within a few times what was
+//!    true at once.
 //! 3. What `held` of a lane does at its death, and what a wait does when it is passed over or left, wakes others: nothing
 //!    is borrowed then.
 
@@ -76,21 +76,20 @@ impl Index {
     #[inline]
     pub(crate) fn note_hold(&mut self, by: By, lock: &'static dyn Held, grant: Ticket) -> u32 {
         if self.holds.is_full() {
-            self.prune_holds(by);
+            self.holds.make_room(|hold| hold.lock.is_held_by(hold.grant, by));
         }
         self.holds.insert(Hold { lock, grant })
-    }
-
-    /// Invariant 2.
-    #[cold]
-    fn prune_holds(&mut self, by: By) {
-        self.holds.retain(|hold| hold.lock.is_held_by(hold.grant, by));
     }
 
     /// The lock is given back.
     #[inline]
     pub(crate) fn forget_hold(&mut self, at: u32, lock: &dyn Held, grant: Ticket) -> bool {
-        self.holds.remove_if(at, |hold| ptr::addr_eq(hold.lock, lock) && hold.grant == grant).is_some()
+        self.holds.forget_if(at, |hold| ptr::addr_eq(hold.lock, lock) && hold.grant == grant)
+    }
+
+    /// Whether a turn that is over has not polled all that waits.
+    pub(crate) fn has_unpolled(&self, turn: u64) -> bool {
+        self.waits.iter().any(|(_, wait)| wait.polled_in != turn)
     }
 
     /// How many of the locks and waits noted are still the lane's.
@@ -136,13 +135,17 @@ pub(crate) fn who_runs() -> By {
 
 /// Notes, with the lane or thread that polls here, a place in a line: where.
 pub(crate) fn note_wait(by: By, line: &'static dyn Waits, ticket: Ticket) -> u32 {
-    with_waits(|waits, turn| {
+    let note = |waits: &mut Slab<Wait>, turn| {
         if waits.is_full() {
-            waits.retain(|wait| wait.line.is_seat_of(wait.ticket, by));
+            waits.make_room(|wait| wait.line.is_seat_of(wait.ticket, by));
         }
         waits.insert(Wait { line, ticket, polled_in: turn })
-    })
-    .unwrap_or(u32::MAX)
+    };
+    let of_lane = context::with_current(|local, _, own| {
+        own.flags |= WAITS;
+        note(&mut own.index().waits, local.turn.number())
+    });
+    of_lane.or_else(|| with_root(|root| note(&mut root.waits, root.turn))).unwrap_or(u32::MAX)
 }
 
 /// The future of a wait was polled in this turn, and waits on.
@@ -156,19 +159,18 @@ pub(crate) fn note_polled(at: u32, line: &dyn Waits, ticket: Ticket) {
 
 /// The wait is over. To be called where it was noted, or nothing happens, which does not matter.
 pub(crate) fn forget_wait(at: u32, line: &dyn Waits, ticket: Ticket) {
-    with_waits(|waits, _| waits.remove_if(at, |wait| is_wait(wait, line, ticket)));
+    with_waits(|waits, _| waits.forget_if(at, |wait| is_wait(wait, line, ticket)));
 }
 
 fn is_wait(wait: &Wait, line: &dyn Waits, ticket: Ticket) -> bool {
     ptr::addr_eq(wait.line, line) && wait.ticket == ticket
 }
 
+/// Runs `f` with the waits of the lane or thread that runs here, and the number of its turn.
 fn with_waits<R>(f: impl FnOnce(&mut Slab<Wait>, u64) -> R) -> Option<R> {
     let mut f = Some(f);
-    let of_lane = context::with_current(|local, _, own| {
-        own.flags |= WAITS;
-        f.take().map(|f| f(&mut own.index().waits, local.turn.number()))
-    });
+    let of_lane =
+        context::with_current(|local, _, own| f.take().map(|f| f(&mut own.index().waits, local.turn.number())));
     match of_lane {
         Some(result) => result,
         None => with_root(|root| f.take().map(|f| f(&mut root.waits, root.turn))).flatten(),
@@ -183,13 +185,7 @@ fn unpolled(waits: &Slab<Wait>, turn: u64) -> Vec<(u32, Wait)> {
 /// Passes on what was offered to a lane whose turn is over, and not polled in it.
 #[cold]
 pub(crate) fn end_turn(local: &Local, slot: SlotRef) {
-    let unpolled = context::with_own(local, slot, |own| {
-        let waits = own.index.as_ref().map(|index| &index.waits).filter(|waits| !waits.is_empty());
-        if waits.is_none() {
-            own.flags &= !WAITS;
-        }
-        waits.map_or_else(Vec::new, |waits| unpolled(waits, local.turn.number()))
-    });
+    let unpolled = context::with_own(local, slot, |own| unpolled(&own.index().waits, local.turn.number()));
     let Some(by) = slot.tenant().map(By::Lane).filter(|_| !unpolled.is_empty()) else { return };
     let gone: Vec<(u32, Wait)> =
         unpolled.into_iter().filter(|(_, wait)| !wait.line.pass_over(wait.ticket, by)).collect();
@@ -200,7 +196,7 @@ pub(crate) fn end_turn(local: &Local, slot: SlotRef) {
 
 fn forget_all(waits: &mut Slab<Wait>, gone: &[(u32, Wait)]) {
     for (at, gone) in gone {
-        waits.remove_if(*at, |wait| is_wait(wait, gone.line, gone.ticket));
+        waits.forget_if(*at, |wait| is_wait(wait, gone.line, gone.ticket));
     }
 }
 

@@ -441,17 +441,11 @@ impl Local {
         self.current.set(Some(slot));
         self.turn.begin();
         match self.turn_of(slot, on) {
-            Goes::On { wants_mail, waits } => {
+            Goes::On { wants_mail } => self.goes_on(slot, wants_mail),
+            Goes::PassesOn { wants_mail } => {
                 self.current.set(None);
-                if waits {
-                    index::end_turn(self, slot);
-                }
-                self.running.set(None);
-                // From here on the lane may run elsewhere.
-                match slot.word.transition_to_idle(wants_mail) {
-                    OnIdle::Parked => {}
-                    OnIdle::Schedule => self.push_back(slot),
-                }
+                index::end_turn(self, slot);
+                self.goes_on(slot, wants_mail);
             }
             Goes::Ends(reason) => {
                 death::end(self, slot, reason);
@@ -516,20 +510,26 @@ impl Local {
                 }
                 Err(reason) => return Goes::Ends(reason),
             }
-            let mut waits = false;
             if own.flags & (DOOMED | COUNTS_AWAITS | WAITS) != 0 {
-                if let Some(reason) = due(own) {
-                    return Goes::Ends(reason);
-                }
-                waits = own.has(WAITS);
+                return end_of_turn(self, slot, own);
             }
             if slot.word.is_killed() {
                 return Goes::Ends(ExitReason::Killed);
             }
-            let wants_mail = own.has(WANTS_MAIL);
-            own.flags &= !WANTS_MAIL;
-            Goes::On { wants_mail, waits }
+            Goes::On { wants_mail: takes_wants_mail(own) }
         })
+    }
+
+    /// The lane's turn is over, and the lane is not.
+    #[inline(always)]
+    fn goes_on(&self, slot: SlotRef, wants_mail: bool) {
+        self.current.set(None);
+        self.running.set(None);
+        // From here on the lane may run elsewhere.
+        match slot.word.transition_to_idle(wants_mail) {
+            OnIdle::Parked => {}
+            OnIdle::Schedule => self.push_back(slot),
+        }
     }
 
     /// Wakes those who must not be woken, and tells those who cannot be told, before the turn is over.
@@ -572,14 +572,15 @@ enum Goes {
     On {
         /// A push is to schedule it.
         wants_mail: bool,
-        /// It waits for locks, and may not have polled what was offered to it.
-        waits: bool,
+    },
+    /// The same, and it waits for locks by futures that it has not polled: what was offered to those passes on.
+    PassesOn {
+        wants_mail: bool,
     },
     Ends(ExitReason),
 }
 
 /// Why the lane whose poll is over must end: a signal took effect, or it has reached its last await.
-#[cold]
 fn due(own: &mut Own) -> Option<ExitReason> {
     if own.has(DOOMED) {
         return own.more().doomed.take();
@@ -590,6 +591,37 @@ fn due(own: &mut Own) -> Option<ExitReason> {
     let more = own.more();
     more.awaits_left = more.awaits_left.saturating_sub(1);
     (more.awaits_left == 0).then_some(ExitReason::Killed)
+}
+
+/// What a lane does after a turn where something out of the ordinary is to be looked at.
+#[cold]
+fn end_of_turn(local: &Local, slot: SlotRef, own: &mut Own) -> Goes {
+    if let Some(reason) = due(own) {
+        return Goes::Ends(reason);
+    }
+    if slot.word.is_killed() {
+        return Goes::Ends(ExitReason::Killed);
+    }
+    let has_unpolled = own.has(WAITS) && has_unpolled(own, local.turn.number());
+    let wants_mail = takes_wants_mail(own);
+    if has_unpolled { Goes::PassesOn { wants_mail } } else { Goes::On { wants_mail } }
+}
+
+#[inline]
+fn takes_wants_mail(own: &mut Own) -> bool {
+    let wants_mail = own.has(WANTS_MAIL);
+    own.flags &= !WANTS_MAIL;
+    wants_mail
+}
+
+/// Whether the lane waits for locks by futures that it has not polled in the turn that is over.
+fn has_unpolled(own: &mut Own, turn: u64) -> bool {
+    let index = own.index();
+    if index.waits.is_empty() {
+        own.flags &= !WAITS;
+        return false;
+    }
+    index.has_unpolled(turn)
 }
 
 /// The lane that this worker runs, for the panic hook.

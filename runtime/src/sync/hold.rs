@@ -3,7 +3,9 @@
 //! Owns: [`Hold`], for locks whose holders stand in a table under the lock of their line.
 
 use std::fmt;
+use std::ptr;
 
+use super::guarded::Opens;
 use crate::context;
 use crate::lane::index::Held;
 use crate::wait_list::{By, Ticket};
@@ -46,6 +48,12 @@ impl<C: Holdable> Drop for Hold<C> {
             own.index.as_mut().map(|index| index.forget_hold(self.at, self.core, self.grant))
         });
         self.core.give_back(self.grant);
+    }
+}
+
+impl<C: Holdable> Opens for Hold<C> {
+    fn of(&self) -> *const () {
+        ptr::from_ref(self.core).cast()
     }
 }
 

@@ -11,6 +11,8 @@ use std::sync::OnceLock;
 
 use parking_lot::Mutex;
 
+use crate::wait_list::By;
+
 /// What is made at a time.
 const BATCH: usize = 16;
 
@@ -21,25 +23,51 @@ pub(crate) trait Pooled: Default + Sync + 'static {
 
     /// Its owner is gone: all that he and others noted of it by number is void.
     fn renew(&'static self);
+
+    /// How many holds of it are a lane's, those aside that its death left behind, and how many places in its line.
+    fn had_by(&self, by: By) -> (usize, usize);
 }
 
-/// The free ones of a kind.
-pub(crate) struct Pool<C: 'static>(Mutex<Vec<&'static C>>);
+/// All of a kind.
+pub(crate) struct Pool<C: 'static>(Mutex<Batches<C>>);
+
+struct Batches<C: 'static> {
+    free: Vec<&'static C>,
+    all: Vec<&'static [C]>,
+}
 
 impl<C: Pooled> Pool<C> {
     pub(crate) const fn new() -> Pool<C> {
-        Pool(Mutex::new(Vec::new()))
+        Pool(Mutex::new(Batches { free: Vec::new(), all: Vec::new() }))
     }
 
     fn take(&self) -> &'static C {
-        if let Some(free) = self.0.lock().pop() {
+        let mut batches = self.0.lock();
+        if let Some(free) = batches.free.pop() {
             return free;
         }
         let batch: &'static [C] = Box::leak((0..BATCH).map(|_| C::default()).collect());
         let (first, others) = batch.split_first().expect("a batch is not empty");
-        self.0.lock().extend(others);
+        batches.all.push(batch);
+        batches.free.extend(others);
         first
     }
+
+    fn give_back(&self, core: &'static C) {
+        self.0.lock().free.push(core);
+    }
+
+    /// How much of all there is a lane has, and in how many lines it waits.
+    fn had_by(&self, by: By) -> (usize, usize) {
+        let all = self.0.lock().all.clone();
+        let had = all.into_iter().flatten().map(|core| core.had_by(by));
+        had.fold((0, 0), |(locks, waits), (more_locks, more_waits)| (locks + more_locks, waits + more_waits))
+    }
+}
+
+/// How much of all that there is of some kind a lane has, and in how many lines it waits.
+pub(crate) fn had_by<C: Pooled>(by: By) -> (usize, usize) {
+    C::pool().had_by(by)
 }
 
 /// One that is its owner's until he is dropped; taken from the pool when it is first wanted.
@@ -74,7 +102,7 @@ impl<C: Pooled> Drop for Lasting<C> {
     fn drop(&mut self) {
         if let Some(core) = self.0.take() {
             core.renew();
-            C::pool().0.lock().push(core);
+            C::pool().give_back(core);
         }
     }
 }

@@ -18,10 +18,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use super::Holder;
 use super::hold::{Hold, Holdable};
 use super::pool::{Lasting, Pool, Pooled};
 use super::seat::Seat;
+use super::{Holder, Waiter, waiters};
 use crate::lane::index::{self, Held};
 use crate::sched::turn::poll_share;
 use crate::slab::Slab;
@@ -103,6 +103,11 @@ impl Pooled for Core {
 
     fn renew(&'static self) {
         self.line.renew();
+    }
+
+    fn had_by(&self, by: By) -> (usize, usize) {
+        let held = |permits: &Permits| permits.held.iter().filter(|(_, record)| record.taker.by == by).count();
+        (self.line.look(held), self.line.waiting_by(by))
     }
 }
 
@@ -316,6 +321,11 @@ impl Semaphore {
         let takers = |permits: &Permits| permits.held.iter().map(|(_, record)| record.taker).collect::<Vec<_>>();
         let takers = self.core.get().map_or_else(Vec::new, |core| core.line.look(takers));
         takers.into_iter().map(Holder::of).collect()
+    }
+
+    /// Who waits, in order, for people who look into it.
+    pub fn waiters(&self) -> Vec<Waiter> {
+        self.core.get().map_or_else(Vec::new, |core| waiters(&core.line))
     }
 
     /// How many wait.

@@ -13,7 +13,7 @@ use std::fmt;
 use std::panic::Location;
 use std::task::Poll;
 
-use super::{By, Left, Looked, Party, Ticket, WaitList, Waiter, Wakes};
+use super::{By, Left, Looked, Next, Party, Ticket, WaitList, Waiter, Wakes};
 use crate::shim::{AtomicU32, Mutex, Ordering};
 
 /// What is waited for.
@@ -129,7 +129,6 @@ impl<S: Source> Line<S> {
         let mut wakes = Wakes::default();
         let mut inner = self.inner.lock();
         let polled = self.poll_locked(&mut inner, ticket, want, party, &mut wakes);
-        self.settle(&mut inner, None, &mut wakes);
         drop(inner);
         wakes.wake_all();
         polled
@@ -152,38 +151,44 @@ impl<S: Source> Line<S> {
             }
             return Poll::Ready(Err(refusal));
         }
-        let known = match place.take() {
-            Some(ticket) => list.poll(ticket, party).map(ticket),
-            None => Known::Not(party),
+        let looked = match *place {
+            Some(ticket) => list.poll(ticket, party),
+            None => Looked::Gone(party),
         };
-        let ticket = match known {
-            Known::Taken(want, wakers) => {
+        match looked {
+            Looked::Taken(want, wakers) => {
+                *place = None;
                 wakes.drop(wakers);
+                self.note_offers(list);
                 let number = list.fresh_number();
-                return Poll::Ready(Ok(source.take(&self.fast, want, taker, number)));
+                Poll::Ready(Ok(source.take(&self.fast, want, taker, number)))
             }
-            Known::Waiting(ticket, wakers) => {
+            Looked::Waiting(wakers) => {
                 wakes.drop(wakers);
-                ticket
+                Poll::Pending
             }
-            Known::Not(party) => {
+            Looked::Gone(party) => {
+                // Where somebody waits, what he wants is not there; what we want may be, but he is first.
                 if list.row_is_empty() && source.set_aside(&self.fast, want) {
+                    *place = None;
                     wakes.drop(party.into_wakers());
                     let number = list.fresh_number();
                     return Poll::Ready(Ok(source.take(&self.fast, want, taker, number)));
                 }
-                list.enqueue(want, party)
+                *place = Some(list.enqueue(want, party));
+                Poll::Pending
             }
-        };
-        // It may have dozed over what came to be there.
-        self.settle(inner, Some(ticket), wakes);
-        let Inner { source, list } = inner;
-        if let Some(want) = list.take_up(ticket) {
-            let number = list.fresh_number();
-            return Poll::Ready(Ok(source.take(&self.fast, want, taker, number)));
+            // It may have dozed over what came to be there.
+            Looked::Woken => {
+                self.settle(inner, *place, wakes);
+                let Inner { source, list } = inner;
+                let Some(want) = place.and_then(|ticket| list.take_up(ticket)) else { return Poll::Pending };
+                *place = None;
+                self.note_offers(list);
+                let number = list.fresh_number();
+                Poll::Ready(Ok(source.take(&self.fast, want, taker, number)))
+            }
         }
-        *place = Some(ticket);
-        Poll::Pending
     }
 
     /// Whoever had the seat does not wait any more.
@@ -206,7 +211,21 @@ impl<S: Source> Line<S> {
         result
     }
 
+    /// Who has the whole of the thing gives it back: to the first in the row, where there is one, in one step.
+    pub(crate) fn hand_over(&self, pass: impl FnOnce(&mut S, &S::Fast, Next)) {
+        let mut wakes = Wakes::default();
+        let mut inner = self.inner.lock();
+        let Inner { source, list } = &mut *inner;
+        pass(source, &self.fast, list.next());
+        let mut is_passed = false;
+        list.offer(None, |_| !std::mem::replace(&mut is_passed, true), &mut wakes);
+        self.note_offers(list);
+        drop(inner);
+        wakes.wake_all();
+    }
+
     /// As [`Line::change`], for a change that needs to know how many wait who were made no offer, dozing or not.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for what notifies those who wait, which mutexes do not"))]
     pub(crate) fn change_for<R>(&self, change: impl FnOnce(&mut S, &S::Fast, usize) -> R) -> R {
         let mut wakes = Wakes::default();
         let mut inner = self.inner.lock();
@@ -218,7 +237,8 @@ impl<S: Source> Line<S> {
         result
     }
 
-    /// Changes the thing so that nobody gets it any more, and wakes all who wait, who find that out when they are polled.
+    /// Changes the thing so that some or all do not get it any more, and wakes all who wait, who find that out when they are
+    /// polled.
     pub(crate) fn close<R>(&self, change: impl FnOnce(&mut S, &S::Fast) -> R) -> R {
         let mut wakes = Wakes::default();
         let mut inner = self.inner.lock();
@@ -230,6 +250,11 @@ impl<S: Source> Line<S> {
         result
     }
 
+    /// Wakes all who wait, to find out when they are polled that they do not get it any more.
+    pub(crate) fn wake_all(&self) {
+        self.close(|_, _| ());
+    }
+
     /// Looks at the thing.
     pub(crate) fn look<R>(&self, look: impl FnOnce(&S) -> R) -> R {
         look(&self.inner.lock().source)
@@ -238,6 +263,11 @@ impl<S: Source> Line<S> {
     /// Those who wait, in order.
     pub(crate) fn waiters(&self) -> Vec<Waiter> {
         self.inner.lock().list.waiters()
+    }
+
+    /// How many places in the line are a lane's.
+    pub(crate) fn waiting_by(&self, by: By) -> usize {
+        self.inner.lock().list.waiting_by(by)
     }
 
     /// How many wait.
@@ -324,23 +354,6 @@ where
 
     fn is_seat_of(&self, ticket: Ticket, by: By) -> bool {
         self.inner.lock().list.is_seat_of(ticket, by)
-    }
-}
-
-/// What was found of a seat.
-enum Known<W> {
-    Taken(W, super::Wakers),
-    Waiting(Ticket, super::Wakers),
-    Not(Party),
-}
-
-impl<W> Looked<W> {
-    fn map(self, ticket: Ticket) -> Known<W> {
-        match self {
-            Looked::Taken(want, wakers) => Known::Taken(want, wakers),
-            Looked::Waiting(wakers) => Known::Waiting(ticket, wakers),
-            Looked::Gone(party) => Known::Not(party),
-        }
     }
 }
 

@@ -82,7 +82,7 @@ fn who_is_passed_over_has_his_old_place_once_he_is_polled_again() {
     // The second comes back first, and yet stands behind the first and before the others.
     for key in [2, 1] {
         let (again, _) = party(lane(key));
-        assert!(matches!(list.poll(tickets[key as usize - 1], again), Looked::Waiting(_)));
+        assert!(matches!(list.poll(tickets[key as usize - 1], again), Looked::Woken));
     }
     let mut order = Vec::new();
     for _ in 0..4 {

@@ -1,54 +1,10 @@
 //! Lanes that take permits, wait for them, and die.
 
-use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 
 use super::*;
-use crate::lane::{self, Spawn};
-use crate::mailbox::Inbox;
-use crate::{Id, Runtime, yield_now};
-
-/// A lane, and whether it came to the end of its code.
-struct Spawned {
-    id: Id,
-    done: Arc<AtomicBool>,
-}
-
-impl Spawned {
-    async fn finish(&self) {
-        lane::join(self.id).await;
-        assert!(self.done.load(Ordering::Relaxed), "the lane ended too early");
-    }
-
-    async fn kill(&self) {
-        lane::kill(self.id);
-        lane::join(self.id).await;
-        assert!(!self.done.load(Ordering::Relaxed), "the lane was done before");
-    }
-}
-
-fn spawn<F: Future<Output = ()> + Send + 'static>(make: impl FnOnce() -> F) -> Spawned {
-    let done = Arc::new(AtomicBool::new(false));
-    let (work, is_done) = (make(), done.clone());
-    let work = async move {
-        work.await;
-        is_done.store(true, Ordering::Relaxed);
-    };
-    Spawned { id: Spawn::new().spawn(|_: Inbox<()>| work).unwrap().mailbox.id(), done }
-}
-
-fn runtime() -> Runtime {
-    Runtime::builder().workers(1).virtual_time(1).build().unwrap()
-}
-
-async fn until(mut fact: impl FnMut() -> bool) {
-    while !fact() {
-        yield_now().await;
-    }
-}
+use crate::sync::testing::{ended, poll_once, runtime, spawn, until};
 
 #[test]
 fn a_permit_that_was_leaked_comes_back_at_the_death_of_its_lane() {
@@ -57,7 +13,7 @@ fn a_permit_that_was_leaked_comes_back_at_the_death_of_its_lane() {
     let runtime = runtime();
     runtime.block_on(async move {
         let theirs = ours.clone();
-        let holder = spawn(|| async move {
+        let holder = spawn(async move {
             std::mem::forget(theirs.acquire_many(2).await.unwrap());
             let _dropped = theirs.acquire().await.unwrap();
             std::future::pending::<()>().await;
@@ -67,7 +23,7 @@ fn a_permit_that_was_leaked_comes_back_at_the_death_of_its_lane() {
         holder.kill().await;
         assert_eq!((ours.available_permits(), ours.holders()), (3, vec![]));
     });
-    assert_eq!(runtime.handle().metrics().locks_released, 2);
+    assert_eq!(ended(runtime).locks_released, 2);
 }
 
 #[test]
@@ -78,9 +34,9 @@ fn a_lane_that_dies_in_line_leaves_it_also_where_its_future_was_leaked() {
     runtime.block_on(async move {
         let held = ours.acquire().await.unwrap();
         let theirs = ours.clone();
-        let waiter = spawn(|| async move {
+        let waiter = spawn(async move {
             let mut leaked = Box::pin(theirs.clone().acquire_owned());
-            poll_fn(|cx| Poll::Ready(leaked.as_mut().poll(cx).is_pending())).await;
+            assert!(poll_once(leaked.as_mut()).await.is_none());
             std::mem::forget(leaked);
             let _never = theirs.acquire().await;
         });
@@ -90,7 +46,7 @@ fn a_lane_that_dies_in_line_leaves_it_also_where_its_future_was_leaked() {
         drop(held);
         assert_eq!(ours.available_permits(), 1);
     });
-    assert_eq!(runtime.handle().metrics().wait_entries_released, 2);
+    assert_eq!(ended(runtime).wait_entries_released, 2);
 }
 
 #[test]
@@ -99,9 +55,9 @@ fn a_future_that_its_lane_does_not_poll_is_passed_over() {
         let semaphore = Arc::new(Semaphore::new(1));
         let held = semaphore.acquire().await.unwrap();
         let theirs = semaphore.clone();
-        let lane = spawn(|| async move {
+        let lane = spawn(async move {
             let mut first = pin!(theirs.acquire());
-            assert!(poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx).is_pending())).await);
+            assert!(poll_once(first.as_mut()).await.is_none());
             // The first stays alive, and nobody polls it.
             drop(theirs.acquire().await.unwrap());
             drop(first.await.unwrap());
@@ -118,13 +74,13 @@ fn a_future_that_block_on_does_not_poll_is_passed_over() {
     runtime().block_on(async {
         let semaphore = Arc::new(Semaphore::new(1));
         let theirs = semaphore.clone();
-        let held = spawn(|| async move {
+        let held = spawn(async move {
             let _held = theirs.acquire().await.unwrap();
             until(|| theirs.waiting() == 2).await;
         });
         until(|| semaphore.available_permits() == 0).await;
         let mut first = pin!(semaphore.acquire());
-        assert!(poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx).is_pending())).await);
+        assert!(poll_once(first.as_mut()).await.is_none());
         drop(semaphore.acquire().await.unwrap());
         drop(first.await.unwrap());
         held.finish().await;
@@ -137,7 +93,7 @@ fn a_semaphore_that_is_closed_refuses_those_in_line_and_keeps_what_is_held() {
         let semaphore = Arc::new(Semaphore::new(1));
         let held = semaphore.acquire().await.unwrap();
         let theirs = semaphore.clone();
-        let waiter = spawn(|| async move { assert!(theirs.acquire().await.is_err()) });
+        let waiter = spawn(async move { assert!(theirs.acquire().await.is_err()) });
         until(|| semaphore.waiting() == 1).await;
         semaphore.close();
         waiter.finish().await;

@@ -144,6 +144,39 @@ fn a_line_that_is_closed_refuses_all_who_wait_also_those_with_an_offer() {
 }
 
 #[test]
+fn who_is_woken_with_all_others_and_does_not_look_is_in_nobodys_way() {
+    let line = Line::<Stock>::default();
+    let (mut first, mut second) = (Waiter::new(1), Waiter::new(2));
+    assert!(first.poll(&line).is_pending() && second.poll(&line).is_pending());
+    line.wake_all();
+    assert!(first.is_woken() && second.is_woken());
+    // The second looks and waits again, the first does not.
+    assert!(second.poll(&line).is_pending());
+    add(&line, 1);
+    assert!(second.is_woken() && second.poll(&line) == Poll::Ready(Ok(1)));
+    add(&line, 1);
+    assert_eq!(first.poll(&line), Poll::Ready(Ok(1)));
+}
+
+#[test]
+fn a_change_may_go_by_how_many_wait_who_were_offered_nothing() {
+    let line = Line::<Stock>::default();
+    let mut waiters: Vec<Waiter> = (1..=3).map(Waiter::new).collect();
+    assert!(waiters.iter_mut().all(|waiter| waiter.poll(&line).is_pending()));
+    add(&line, 1);
+    // As a notice for one that is kept where nobody would get it.
+    let waiting = |line: &Line<Stock>| {
+        line.change_for(|stock, (), waiting| {
+            stock.left += u32::from(waiting > 0);
+            waiting
+        })
+    };
+    assert_eq!((waiting(&line), waiting(&line), waiting(&line)), (2, 1, 0));
+    assert!(waiters.iter_mut().all(|waiter| waiter.poll(&line) == Poll::Ready(Ok(1))));
+    assert_eq!((line.look(|stock| stock.left), line.waiting()), (0, 0));
+}
+
+#[test]
 fn a_ticket_of_a_line_that_was_renewed_is_good_for_nothing() {
     let line = Line::<Stock>::default();
     let mut leaked = Waiter::new(1);

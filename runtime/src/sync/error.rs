@@ -1,0 +1,204 @@
+//! What a lock says when the last who had it died.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use super::holder::Holder;
+use super::{owner, sharing};
+
+/// Why a lock was not simply got.
+///
+/// A program that need not care for what a dead lane left behind goes on with [`LockError::recover`], which fails only
+/// where there is nothing to go on with:
+///
+/// ```
+/// use laneway_runtime::sync::{LockError, Mutex};
+///
+/// async fn increment(counter: &Mutex<u64>) -> Result<u64, LockError<()>> {
+///     let mut counter = counter.lock().await.or_else(LockError::recover)?;
+///     *counter += 1;
+///     Ok(*counter)
+/// }
+///
+/// let runtime = laneway_runtime::Runtime::builder().workers(1).build()?;
+/// assert_eq!(runtime.block_on(increment(&Mutex::new(41)))?, 42);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[non_exhaustive]
+pub enum LockError<G> {
+    /// The last who had the lock died with it. It is got all the same, with what he left, which may be in the middle of a
+    /// change.
+    OwnerDied(OwnerDied<G>),
+    /// Whoever had the lock has died, and his guard was leaked or moved to another lane: as it may be in use, nobody gets
+    /// the lock before that guard is dropped.
+    Abandoned(Abandoned),
+}
+
+/// A lock whose last holder died, got with what he left.
+///
+/// Dropped, it gives the lock back marked as it was; so the next one gets the same word.
+pub struct OwnerDied<G> {
+    guard: G,
+    holder: Arc<Holder>,
+    mark: Option<Mark>,
+}
+
+/// The lock of a mark.
+#[derive(Clone, Copy)]
+pub(super) enum Mark {
+    Mutex(&'static owner::Core),
+    RwLock(&'static sharing::Core),
+}
+
+/// Whoever had the lock has died, and his guard was leaked or moved: the lock was not got.
+#[derive(Clone, Debug)]
+pub struct Abandoned {
+    holder: Arc<Holder>,
+}
+
+impl<G> OwnerDied<G> {
+    pub(super) fn new(guard: G, holder: Arc<Holder>, mark: Mark) -> OwnerDied<G> {
+        OwnerDied { guard, holder, mark: Some(mark) }
+    }
+
+    /// Who died, and where he had taken the lock.
+    pub fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    /// What was left is right, or will be before the guard is dropped: whoever comes next is told nothing.
+    pub fn recover(self) -> G {
+        match self.mark {
+            Some(Mark::Mutex(core)) => core.recover(),
+            Some(Mark::RwLock(core)) => core.recover(),
+            None => {}
+        }
+        self.guard
+    }
+
+    /// Goes on with the lock marked: whoever comes next gets the same word.
+    pub fn into_inner(self) -> G {
+        self.guard
+    }
+
+    /// The guard.
+    pub fn get_ref(&self) -> &G {
+        &self.guard
+    }
+
+    /// The guard, to put right what was left.
+    pub fn get_mut(&mut self) -> &mut G {
+        &mut self.guard
+    }
+}
+
+impl Abandoned {
+    pub(super) fn new(holder: Arc<Holder>) -> Abandoned {
+        Abandoned { holder }
+    }
+
+    /// Who died, and where he had taken the lock.
+    pub fn holder(&self) -> &Holder {
+        &self.holder
+    }
+}
+
+impl<G> LockError<G> {
+    /// Goes on with what was left, as with [`OwnerDied::recover`].
+    ///
+    /// # Errors
+    /// The lock was not got.
+    pub fn recover(self) -> Result<G, LockError<()>> {
+        match self {
+            LockError::OwnerDied(died) => Ok(died.recover()),
+            LockError::Abandoned(abandoned) => Err(LockError::Abandoned(abandoned)),
+        }
+    }
+
+    /// The error alone, which outlives the lock; what was got is given back, marked.
+    pub fn without_guard(self) -> LockError<()> {
+        match self {
+            LockError::OwnerDied(OwnerDied { holder, .. }) => {
+                LockError::OwnerDied(OwnerDied { guard: (), holder, mark: None })
+            }
+            LockError::Abandoned(abandoned) => LockError::Abandoned(abandoned),
+        }
+    }
+
+    /// Who died, and where he had taken the lock.
+    pub fn holder(&self) -> &Holder {
+        match self {
+            LockError::OwnerDied(died) => died.holder(),
+            LockError::Abandoned(abandoned) => abandoned.holder(),
+        }
+    }
+}
+
+/// Why a lock was not got at once.
+#[non_exhaustive]
+pub enum TryLockError<G> {
+    /// Somebody has it, or is first in line.
+    Locked,
+    /// Whoever had it has died.
+    Failed(LockError<G>),
+}
+
+impl<G> fmt::Debug for OwnerDied<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnerDied").field("holder", &self.holder).finish_non_exhaustive()
+    }
+}
+
+impl<G> fmt::Display for OwnerDied<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the last holder died with the lock: {}", self.holder)
+    }
+}
+
+impl fmt::Display for Abandoned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the lock's guard may be in use, though its holder died: {}", self.holder)
+    }
+}
+
+impl<G> fmt::Debug for LockError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LockError::OwnerDied(died) => died.fmt(f),
+            LockError::Abandoned(abandoned) => fmt::Debug::fmt(abandoned, f),
+        }
+    }
+}
+
+impl<G> fmt::Display for LockError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LockError::OwnerDied(died) => died.fmt(f),
+            LockError::Abandoned(abandoned) => abandoned.fmt(f),
+        }
+    }
+}
+
+impl<G> fmt::Debug for TryLockError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TryLockError::Locked => f.write_str("Locked"),
+            TryLockError::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<G> fmt::Display for TryLockError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TryLockError::Locked => f.write_str("somebody has the lock, or is first in line for it"),
+            TryLockError::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<G> Error for OwnerDied<G> {}
+impl Error for Abandoned {}
+impl<G> Error for LockError<G> {}
+impl<G> Error for TryLockError<G> {}

@@ -1,0 +1,239 @@
+//! What one at a time may have: the word of a mutex, and how it is offered to those in line.
+//!
+//! Owns: [`LockWord`] and [`Exclusive`], its source for a line. Knows nothing of data, guards or lanes.
+//!
+//! # The word
+//!
+//! | bits | is |
+//! | --- | --- |
+//! | 0 | locked: held, or set aside for somebody in line |
+//! | 1 | queued: somebody waits in the row, so that who unlocks must look there, and who comes must not try |
+//! | 2 | marked: a holder died, and nobody has put right what he left |
+//! | 3 | abandoned: its holder has died, and the guard may be alive. Only with locked |
+//! | 8.. | the number of the last locking, of which there is never another with the same |
+//!
+//! | from | to | by |
+//! | --- | --- | --- |
+//! | no bit | locked, next number | who comes: one compare-and-swap |
+//! | locked, neither queued nor abandoned | not locked | who unlocks: one compare-and-swap |
+//! | all else | | whoever has the lock of the line |
+//!
+//! # Invariants
+//! 1. There is one locking at a time: from the swap that set the bit to the one that clears it. Only who made the first, or
+//!    to whom it was passed on by the line, makes the second.
+//! 2. Queued and abandoned change under the lock of the line only, and with either nothing changes without that lock. So
+//!    who has it and sees queued sees all that becomes of the word.
+
+use std::sync::Arc;
+
+use super::holder::Holder;
+use crate::shim::{AtomicU64, Ordering};
+use crate::wait_list::Next;
+use crate::wait_list::line::{Line, Source, Taker};
+
+const LOCKED: u64 = 1;
+const QUEUED: u64 = 2;
+const MARKED: u64 = 4;
+const ABANDONED: u64 = 8;
+const BITS: u64 = 0xff;
+const ONE: u64 = 0x100;
+
+/// The word of a mutex.
+#[derive(Debug)]
+pub(crate) struct LockWord(AtomicU64);
+
+impl Default for LockWord {
+    fn default() -> LockWord {
+        LockWord(AtomicU64::new(0))
+    }
+}
+
+impl LockWord {
+    /// Locks, where nobody is in the way and nothing is to be said of an earlier holder: the number of the locking.
+    #[inline]
+    pub(crate) fn try_lock(&self) -> Option<u64> {
+        let mut word = self.0.load(Ordering::Relaxed);
+        while word & BITS == 0 {
+            // ORDER: Acquire pairs with the Release of whoever unlocked: we see what he did to the data.
+            match self.0.compare_exchange_weak(word, word + (ONE | LOCKED), Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Some((word + ONE) / ONE),
+                Err(now) => word = now,
+            }
+        }
+        None
+    }
+
+    /// Unlocks; false where that must be done under the lock of the line.
+    #[inline]
+    pub(crate) fn try_unlock(&self) -> bool {
+        let mut word = self.0.load(Ordering::Relaxed);
+        while word & (QUEUED | ABANDONED) == 0 {
+            // ORDER: Release, see `try_lock`.
+            match self.0.compare_exchange_weak(word, word & !LOCKED, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// Whether a locking stands.
+    pub(crate) fn is_locked_as(&self, number: u64) -> bool {
+        // ORDER: Acquire: who finds it standing sees who holds it; see `owner.rs`.
+        let word = self.0.load(Ordering::Acquire);
+        word & LOCKED != 0 && word / ONE == number
+    }
+
+    /// The number of the locking that stands, for whoever has it.
+    #[inline]
+    pub(crate) fn number(&self) -> u64 {
+        self.0.load(Ordering::Relaxed) / ONE
+    }
+
+    /// The number of the locking that stands.
+    pub(crate) fn locking(&self) -> Option<u64> {
+        // ORDER: Acquire, as above.
+        let word = self.0.load(Ordering::Acquire);
+        (word & LOCKED != 0).then_some(word / ONE)
+    }
+
+    /// Whether an earlier holder has died, and nobody has put right what he left; or whoever holds it now.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & (MARKED | ABANDONED) != 0
+    }
+
+    /// Whether its holder has died and his guard has not been dropped.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & ABANDONED != 0
+    }
+
+    /// Changes the word, with the lock of the line held: what it was, where it was to be changed.
+    fn change(&self, change: impl Fn(u64) -> Option<u64>) -> Option<u64> {
+        let mut word = self.0.load(Ordering::Relaxed);
+        loop {
+            let new = change(word)?;
+            // ORDER: AcqRel: of what is locked here on behalf of another, and unlocked on behalf of its holder, the data
+            // goes from thread to thread.
+            match self.0.compare_exchange_weak(word, new, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(old) => return Some(old),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Locks for somebody in line, or sees to it that whoever unlocks looks there.
+    fn lock_or_queue(&self) -> bool {
+        let was = self.change(|word| match word & (LOCKED | QUEUED) {
+            0 | QUEUED => Some(word + (ONE | LOCKED)),
+            LOCKED => Some(word | QUEUED),
+            _ => None,
+        });
+        was.is_some_and(|word| word & LOCKED == 0)
+    }
+
+    /// Unlocks, or locks at once for whoever is `next` in line. One that was abandoned is marked by that, unless it is
+    /// `clean`.
+    fn pass(&self, next: Next, mark: bool, clean: bool) {
+        self.change(|word| {
+            let marked = if (mark || word & ABANDONED != 0) && !clean { MARKED } else { 0 };
+            let word = word & !ABANDONED | marked;
+            Some(match next {
+                Next::Nobody => word & !LOCKED,
+                Next::Last => (word & !QUEUED) + ONE,
+                Next::First => word + ONE,
+            })
+        });
+    }
+
+    /// The holder has died, and the guard may be alive: false where the locking is over.
+    fn abandon(&self, number: u64) -> bool {
+        let stands = |word: u64| word & (LOCKED | ABANDONED) == LOCKED && word / ONE == number;
+        self.change(|word| stands(word).then_some(word | ABANDONED)).is_some()
+    }
+}
+
+/// The source of a mutex: itself, once.
+#[derive(Debug, Default)]
+pub(crate) struct Exclusive {
+    /// The holder that died last. It matters while the word is marked or abandoned.
+    died: Option<Arc<Holder>>,
+}
+
+/// A locking that was given to somebody in line, or to one who came when somebody had died.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub(crate) number: u64,
+    /// Who left it marked.
+    pub(crate) died: Option<Arc<Holder>>,
+}
+
+/// The holder has died, and his guard may be alive: nobody gets the lock.
+#[derive(Debug)]
+pub(crate) struct LeftBehind(pub(crate) Arc<Holder>);
+
+/// Unlocks under the lock of the line; marked where the holder `died`, or had been declared dead, unless what is guarded is
+/// `clean` all the same.
+pub(crate) fn unlock(line: &Line<Exclusive>, died: Option<Holder>, clean: bool) {
+    line.hand_over(|exclusive, word, next| {
+        word.pass(next, died.is_some(), clean);
+        if let Some(died) = died {
+            exclusive.died = Some(Arc::new(died));
+        }
+    });
+}
+
+impl Exclusive {
+    /// The holder has died, and the guard may be alive: false where the locking is over.
+    pub(crate) fn abandon(&mut self, word: &LockWord, number: u64, holder: Holder) -> bool {
+        let stood = word.abandon(number);
+        if stood {
+            self.died = Some(Arc::new(holder));
+        }
+        stood
+    }
+
+    /// What an earlier holder left is put right.
+    pub(crate) fn recover(&mut self, word: &LockWord) {
+        word.change(|word| Some(word & !MARKED));
+        self.died = None;
+    }
+
+    /// Who has died last and left the lock marked or abandoned.
+    pub(crate) fn died(&self) -> Option<Arc<Holder>> {
+        self.died.clone()
+    }
+}
+
+impl Source for Exclusive {
+    type Fast = LockWord;
+    type Want = ();
+    type Grant = Granted;
+    type Refusal = LeftBehind;
+
+    fn refusal(&self, word: &LockWord, (): ()) -> Option<LeftBehind> {
+        if word.is_abandoned() { self.died.clone().map(LeftBehind) } else { None }
+    }
+
+    fn set_aside(&mut self, word: &LockWord, (): ()) -> bool {
+        word.lock_or_queue()
+    }
+
+    fn put_back(&mut self, word: &LockWord, (): ()) {
+        word.pass(Next::Nobody, false, false);
+    }
+
+    fn take(&mut self, word: &LockWord, (): (), _: Taker, _: u64) -> Granted {
+        let now = word.0.load(Ordering::Relaxed);
+        Granted { number: now / ONE, died: self.died.clone().filter(|_| now & MARKED != 0) }
+    }
+
+    fn row_is_empty(&mut self, word: &LockWord) {
+        word.change(|word| (word & QUEUED != 0).then_some(word & !QUEUED));
+    }
+
+    fn renew(&mut self, word: &LockWord) {
+        // Under the next number, so that a locking that was leaked is over.
+        word.change(|word| Some((word & !BITS) + ONE));
+        self.died = None;
+    }
+}

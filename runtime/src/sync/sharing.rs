@@ -1,0 +1,282 @@
+//! What many may have to read or one to write: the state of a read-write lock, and what its guards hold.
+//!
+//! Owns: [`Sharing`], the source for a line; [`Core`], the lasting part of a lock; [`Share`] and [`Sole`], the holds of
+//! those who read and of the one who writes.
+//!
+//! # Invariants
+//! 1. `readers` counts the shares that are held or set aside, `writing` says that the whole is. Never both.
+//! 2. A record stands for each share, and for the whole, from when it was taken to when its guard is dropped. Only that ends
+//!    it: the death of a lane marks its record as lost, since the guard may be in use.
+
+use std::panic::Location;
+use std::ptr;
+use std::sync::Arc;
+
+use super::guarded::{Excludes, Opens};
+use super::hold::{Hold, Holdable};
+use super::holder::Holder;
+use super::owner::in_trouble;
+use super::pool::{Pool, Pooled};
+use crate::lane::index::Held;
+use crate::slab::Slab;
+use crate::wait_list::line::{Line, Source, Taker};
+use crate::wait_list::{By, Ticket};
+
+/// In which way the lock is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    Read,
+    Write,
+}
+
+/// The state of a read-write lock.
+#[derive(Debug, Default)]
+pub(crate) struct Sharing {
+    readers: usize,
+    writing: bool,
+    records: Slab<Record>,
+    /// Records that are lost: of readers, and of the one who writes.
+    lost_readers: usize,
+    lost_writer: bool,
+    /// A writer has died, and nobody has put right what he left.
+    marked: bool,
+    /// The last who died and was not done. It matters while something is marked or lost.
+    died: Option<Arc<Holder>>,
+}
+
+/// One who holds.
+#[derive(Debug)]
+struct Record {
+    number: u64,
+    taker: Taker,
+    want: Want,
+    is_lost: bool,
+}
+
+/// What was granted.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    grant: Ticket,
+    /// Who left it marked.
+    pub(crate) died: Option<Arc<Holder>>,
+}
+
+impl Sharing {
+    fn record(&self, grant: Ticket) -> Option<&Record> {
+        self.records.at(grant.at).filter(|record| record.number == grant.number)
+    }
+
+    /// The guard is dropped; by a `death` where it says so.
+    fn end(&mut self, grant: Ticket, death: Option<Holder>) {
+        let Some(Record { want, is_lost, .. }) =
+            self.records.remove_if(grant.at, |record| record.number == grant.number)
+        else {
+            return;
+        };
+        match want {
+            Want::Read => {
+                self.readers -= 1;
+                self.lost_readers -= usize::from(is_lost);
+            }
+            Want::Write => {
+                self.writing = false;
+                self.lost_writer = false;
+                self.marked |= is_lost || death.is_some();
+                if let Some(death) = death {
+                    self.died = Some(Arc::new(death));
+                }
+            }
+        }
+    }
+
+    /// The holder has died, and the guard may be in use: false where it is not.
+    fn lose(&mut self, grant: Ticket, by: By, holder: Holder) -> bool {
+        let stands = |record: &&mut Record| record.number == grant.number && record.taker.by == by && !record.is_lost;
+        let Some(record) = self.records.at_mut(grant.at).filter(stands) else { return false };
+        record.is_lost = true;
+        match record.want {
+            Want::Read => self.lost_readers += 1,
+            Want::Write => self.lost_writer = true,
+        }
+        self.died = Some(Arc::new(holder));
+        true
+    }
+}
+
+impl Source for Sharing {
+    type Fast = ();
+    type Want = Want;
+    type Grant = Granted;
+    type Refusal = Arc<Holder>;
+
+    fn refusal(&self, (): &(), want: Want) -> Option<Arc<Holder>> {
+        let is_lost = self.lost_writer || want == Want::Write && self.lost_readers != 0;
+        self.died.clone().filter(|_| is_lost)
+    }
+
+    fn set_aside(&mut self, (): &(), want: Want) -> bool {
+        match want {
+            Want::Read if !self.writing => self.readers += 1,
+            Want::Write if !self.writing && self.readers == 0 => self.writing = true,
+            _ => return false,
+        }
+        true
+    }
+
+    fn put_back(&mut self, (): &(), want: Want) {
+        match want {
+            Want::Read => self.readers -= 1,
+            Want::Write => self.writing = false,
+        }
+    }
+
+    fn take(&mut self, (): &(), want: Want, taker: Taker, number: u64) -> Granted {
+        let at = self.records.insert(Record { number, taker, want, is_lost: false });
+        Granted { grant: Ticket { at, number }, died: self.died.clone().filter(|_| self.marked) }
+    }
+
+    fn renew(&mut self, (): &()) {
+        *self = Sharing::default();
+    }
+}
+
+/// The lasting part of a read-write lock.
+#[derive(Debug, Default)]
+pub(crate) struct Core {
+    pub(crate) line: Line<Sharing>,
+}
+
+static POOL: Pool<Core> = Pool::new();
+
+impl Pooled for Core {
+    fn pool() -> &'static Pool<Core> {
+        &POOL
+    }
+
+    fn renew(&'static self) {
+        self.line.renew();
+    }
+
+    fn had_by(&self, by: By) -> (usize, usize) {
+        let is_had = |record: &Record| record.taker.by == by && !record.is_lost;
+        let held = |sharing: &Sharing| sharing.records.iter().filter(|(_, record)| is_had(record)).count();
+        (self.line.look(held), self.line.waiting_by(by))
+    }
+}
+
+impl Core {
+    /// What a writer left who died is put right.
+    pub(crate) fn recover(&self) {
+        self.line.change(|sharing, ()| sharing.marked = false);
+    }
+
+    /// Who holds it.
+    pub(crate) fn holders(&self) -> Vec<Holder> {
+        let takers = |sharing: &Sharing| sharing.records.iter().map(|(_, record)| record.taker).collect::<Vec<_>>();
+        self.line.look(takers).into_iter().map(Holder::of).collect()
+    }
+
+    /// Who left it marked.
+    pub(crate) fn died(&self) -> Option<Arc<Holder>> {
+        self.line.look(|sharing| {
+            let matters = sharing.marked || sharing.lost_writer || sharing.lost_readers != 0;
+            sharing.died.clone().filter(|_| matters)
+        })
+    }
+
+    fn taker(&self, grant: Ticket) -> Option<Taker> {
+        self.line.look(|sharing| sharing.record(grant).map(|record| record.taker))
+    }
+}
+
+impl Held for Core {
+    fn is_held_by(&self, grant: Ticket, by: By) -> bool {
+        self.taker(grant).is_some_and(|taker| taker.by == by)
+    }
+
+    fn abandon(&self, grant: Ticket, by: By) -> bool {
+        let Some(holder) = self.taker(grant).map(Holder::of) else { return false };
+        let lost = self.line.change(|sharing, ()| sharing.lose(grant, by, holder));
+        if lost {
+            // Some of them will be refused.
+            self.line.wake_all();
+        }
+        lost
+    }
+}
+
+impl Holdable for Core {
+    fn give_back(&self, grant: Ticket) {
+        self.line.change(|sharing, ()| sharing.end(grant, None));
+    }
+}
+
+/// The hold of one who reads.
+#[derive(Debug)]
+pub(crate) struct Share(Hold<Core>);
+
+/// The hold of the one who writes.
+#[derive(Debug)]
+pub(crate) struct Sole {
+    hold: Hold<Core>,
+    /// See `Owner` of `owner.rs`.
+    in_trouble: bool,
+}
+
+/// A hold, of what was granted.
+pub(crate) trait OfGrant: Opens {
+    const WANT: Want;
+
+    fn granted(core: &'static Core, granted: &Granted) -> Self;
+}
+
+impl OfGrant for Share {
+    const WANT: Want = Want::Read;
+
+    fn granted(core: &'static Core, granted: &Granted) -> Share {
+        Share(Hold::new(core, granted.grant))
+    }
+}
+
+impl OfGrant for Sole {
+    const WANT: Want = Want::Write;
+
+    fn granted(core: &'static Core, granted: &Granted) -> Sole {
+        Sole { hold: Hold::new(core, granted.grant), in_trouble: in_trouble() }
+    }
+}
+
+impl Opens for Share {
+    fn of(&self) -> *const () {
+        self.0.of()
+    }
+}
+
+impl Opens for Sole {
+    fn of(&self) -> *const () {
+        self.hold.of()
+    }
+}
+
+impl Excludes for Sole {}
+
+impl Drop for Sole {
+    fn drop(&mut self) {
+        if !self.in_trouble && in_trouble() {
+            let core = self.hold.core();
+            let death = core.taker(self.hold.grant()).map(Holder::of);
+            // The hold then finds its record gone.
+            core.line.change(|sharing, ()| sharing.end(self.hold.grant(), death));
+        }
+    }
+}
+
+/// Who takes here and now.
+pub(crate) fn taker(place: &'static Location<'static>) -> Taker {
+    Taker { by: crate::lane::index::who_runs(), place }
+}
+
+/// Where a lock's lasting part is.
+pub(crate) fn address(core: &'static Core) -> *const () {
+    ptr::from_ref(core).cast()
+}
