@@ -38,8 +38,12 @@ for workers in 1 2; do
     run uneven n=20000 others=100 askers=4 workers=$workers
     run latency secs=1 lanes=8 workers=$workers
     run latency secs=1 lanes=8 stuck=1 stuck_ms=50 workers=$workers
+    run lock lanes=1 n=20000 yields=0 workers=$workers
+    run lock lanes=8 n=20000 workers=$workers
+    run lock lanes=8 n=20000 yields=0 workers=$workers
     run drivers conns=4 n=400 workers=$workers
     bench=$bench-tokio run latency secs=1 lanes=8 workers=$workers
+    bench=$bench-tokio run lock lanes=8 n=20000 workers=$workers
 done
 run churn secs=1 alive=100
 

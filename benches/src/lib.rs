@@ -36,7 +36,7 @@ pub fn on_tokio(words: impl Iterator<Item = String>) -> ExitCode {
     match tokio_twin::run(words) {
         Ok(()) => ExitCode::SUCCESS,
         Err(usage) => {
-            eprintln!("{usage}\nusage: laneway-bench-tokio WORKLOAD [key=value ...]\nworkloads: latency");
+            eprintln!("{usage}\nusage: laneway-bench-tokio WORKLOAD [key=value ...]\nworkloads: latency lock");
             ExitCode::from(2)
         }
     }

@@ -6,20 +6,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
+use tokio::sync::Mutex;
 use tokio::task::yield_now;
 use tokio::time::{interval, sleep};
 
+use crate::check::shares;
 use crate::run::{Keys, Measured, Peer, Usage};
 use crate::workloads::latency::{Busy, PERIOD, Plan, Ticks, spin};
+use crate::workloads::lock;
 
 /// Reads `WORKLOAD [key=value ...]`, does the work and prints the result line.
 pub(crate) fn run(mut words: impl Iterator<Item = String>) -> Result<(), Usage> {
     let workload = words.next().ok_or_else(|| Usage::new("which workload?"))?;
     let mut keys = Keys::new(words)?;
-    if workload != "latency" {
-        return Err(Usage::new(format_args!("unknown workload {workload}")));
-    }
-    let plan = Plan::read(&mut keys)?;
+    let plan = match &*workload {
+        "latency" => Twin::Latency(Plan::read(&mut keys)?),
+        "lock" => Twin::Lock(lock::Plan::read(&mut keys)?),
+        _ => return Err(Usage::new(format_args!("unknown workload {workload}"))),
+    };
     keys.end()?;
     if keys.workers == 0 || keys.drivers != 1 {
         return Err(Usage::new("here are one or more workers, and one driver"));
@@ -27,9 +31,43 @@ pub(crate) fn run(mut words: impl Iterator<Item = String>) -> Result<(), Usage> 
     let runtime = Builder::new_multi_thread().worker_threads(keys.workers).enable_time().build();
     let runtime = runtime.map_err(|error| Usage::new(format_args!("no runtime: {error}")))?;
     // The main program is a task as well, so that no thread but the workers takes part.
-    let measured = runtime.block_on(async { tokio::spawn(latency(plan)).await.expect("a result") });
+    let work = async {
+        match plan {
+            Twin::Latency(plan) => tokio::spawn(latency(plan)).await,
+            Twin::Lock(plan) => tokio::spawn(locks(plan)).await,
+        }
+    };
+    let measured = runtime.block_on(work).expect("a result");
     println!("{}", measured.line(peer(), &workload, keys.workers));
     Ok(())
+}
+
+/// What there is to be done.
+enum Twin {
+    Latency(Plan),
+    Lock(lock::Plan),
+}
+
+async fn locks(plan: lock::Plan) -> Measured {
+    let mutex = Arc::new(Mutex::new(0));
+    let start = Instant::now();
+    let tasks = shares(plan.n, plan.lanes).map(|share| {
+        let mutex = mutex.clone();
+        tokio::spawn(async move {
+            for _ in 0..share {
+                let mut count = mutex.lock().await;
+                *count += 1;
+                for _ in 0..plan.yields {
+                    yield_now().await;
+                }
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.expect("a task that counts");
+    }
+    let counted = *mutex.lock().await;
+    plan.measured(start, counted)
 }
 
 async fn latency(plan: Plan) -> Measured {
@@ -101,6 +139,7 @@ mod tests {
     fn what_is_unknown_is_refused() {
         let refused = |line: &str| run(line.split(' ').map(str::to_owned)).is_err();
         assert!(refused("pingpong") && refused("latency n=1") && refused("latency workers=0"));
+        assert!(refused("lock lanes=0") && refused("lock actors=2"));
         assert!(refused("latency stuck=2"));
     }
 }

@@ -14,6 +14,7 @@ mod http;
 mod idle;
 mod kill;
 pub(crate) mod latency;
+pub(crate) mod lock;
 mod monitors;
 mod names;
 mod pairs;
@@ -32,7 +33,7 @@ use crate::run::{Keys, Usage, Work};
 pub(crate) type Prepare = fn(&mut Keys) -> Result<Work, Usage>;
 
 /// All workloads, by name.
-const ALL: [(&str, Prepare); 22] = [
+const ALL: [(&str, Prepare); 23] = [
     ("pingpong", pairs::one),
     ("pairs", pairs::many),
     ("ring", ring::prepare),
@@ -50,6 +51,7 @@ const ALL: [(&str, Prepare); 22] = [
     ("monitors", monitors::prepare),
     ("uneven", uneven::prepare),
     ("latency", latency::prepare),
+    ("lock", lock::prepare),
     ("drivers", drivers::prepare),
     ("echo", echo::prepare),
     ("http", http::prepare),
