@@ -9,6 +9,7 @@ mod asks;
 mod exits;
 mod lanes;
 mod links;
+mod locks;
 mod mailboxes;
 mod monitors;
 mod names;
