@@ -56,6 +56,27 @@ fn a_stand_in_runs_the_others_while_the_only_worker_is_stuck() {
     }
 }
 
+/// The stand-in sleeps in the driver when it is sent away, and the worker goes to sleep in the same moment.
+#[test]
+fn timers_fire_after_the_stand_in_has_left() {
+    let runtime = watched(1);
+    for _ in 0..50 {
+        let (release, released) = mpsc::channel();
+        spawn_blocked(&runtime, "stuck", released);
+        let (fired, fires) = mpsc::channel();
+        runtime.block_on(async {
+            let sleeper = laneway::spawn(async move |_: Lane<()>| {
+                release.send(()).expect("a lane waits");
+                laneway::sleep(Duration::from_millis(2)).await;
+                fired.send(()).expect("the test listens");
+            });
+            sleeper.expect("a lane");
+        });
+        fires.recv_timeout(LONG).expect("somebody minds the timers");
+    }
+    end(runtime);
+}
+
 #[test]
 fn a_lane_that_the_stuck_one_had_woken_or_spawned_runs() {
     for _ in 0..20 {
