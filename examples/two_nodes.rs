@@ -37,6 +37,13 @@ async fn counter(mut lane: Lane<Count>) {
     }
 }
 
+/// What a lane takes that watches a counter.
+enum Watch {
+    /// The counter is gone, and why.
+    Heard(ExitReason),
+    What(Reply<ExitReason>),
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let runtime = Runtime::builder().build()?;
     match std::env::args().nth(1).as_deref() {
@@ -89,12 +96,17 @@ async fn here() -> Result<(), Box<dyn Error>> {
     let total_here = local.ask(Count::Total).await?;
     println!("an address in a message: the counter over here stands at {total_here}");
 
-    let watcher = laneway::spawn(async move |mut lane: Lane<ExitReason>| {
-        lane.monitor(remote, |down| down.reason);
-        lane.recv().await.unwrap_or(ExitReason::Normal)
+    let watcher = laneway::spawn(async move |mut lane: Lane<Watch>| {
+        lane.monitor(remote, |down| Watch::Heard(down.reason));
+        // Whichever comes first.
+        let heard = lane.recv_match(|message| matches!(message, Watch::Heard(_))).await;
+        let what = lane.recv_match(|message| matches!(message, Watch::What(_))).await;
+        if let (Some(Watch::Heard(reason)), Some(Watch::What(reply))) = (heard, what) {
+            let _ = reply.send(reason);
+        }
     })?;
     process.0.kill()?;
-    let reason = laneway::join(watcher.id()).await;
+    let reason = watcher.ask(Watch::What).await?;
     println!("the process is killed: the monitor says that {reason}");
     let asked = remote.ask(Count::Total).await;
     println!("and an ask gets at once: {}", asked.as_ref().err().ok_or("it was answered")?);

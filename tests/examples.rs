@@ -3,9 +3,10 @@
 use std::process::Command;
 
 /// Builds and runs an example; its output.
-fn run(name: &str) -> String {
+fn run(name: &str, arguments: &[&str]) -> String {
     let cargo = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--example", name])
+        .args(["run", "--quiet", "--example", name, "--"])
+        .args(arguments)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");
@@ -15,7 +16,7 @@ fn run(name: &str) -> String {
 }
 
 fn says(name: &str, words: &[&str]) {
-    let out = run(name);
+    let out = run(name, &[]);
     for word in words {
         assert!(out.contains(word), "example {name} does not say {word:?}:\n{out}");
     }
@@ -44,4 +45,15 @@ fn two_nodes_hear_of_each_others_end() {
 #[test]
 fn echo_closes_its_listener_with_its_lane() {
     says("echo", &["got hello", "the listener went with its lane"]);
+}
+
+#[test]
+fn bulk_release_leaves_nothing_behind() {
+    let out = run("bulk_release", &["--quick"]);
+    let leaks: Vec<_> =
+        out.lines().filter_map(|line| line.split_whitespace().next_back()?.parse::<u64>().ok()).collect();
+    assert!(
+        leaks.len() >= 5 && leaks.iter().all(|leaks| *leaks == 0),
+        "a row for each load, each without leaks:\n{out}"
+    );
 }

@@ -2,14 +2,16 @@
 //!
 //! In each program a lane blocks in its poll until another lane, for which no worker is left, lets it go on.
 
+use std::future::poll_fn;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use laneway::net::TcpListener;
-use laneway::{Address, Handle, Id, Lane, Runtime, Spawn, Stuck};
+use laneway::{Address, ExitReason, Handle, Id, Lane, Runtime, Spawn, Stuck};
 
 use crate::reports::Reports;
 use crate::support::*;
@@ -54,6 +56,29 @@ fn a_stand_in_runs_the_others_while_the_only_worker_is_stuck() {
         runtime.block_on(async { laneway::spawn(async move |_: Lane<()>| release.send(())).expect("a lane") });
         end(runtime);
     }
+}
+
+/// The stand-in sleeps in the driver when it is sent away, and the worker goes to sleep in the same moment.
+#[test]
+fn timers_fire_after_the_stand_in_has_left() {
+    let runtime = watched(1);
+    for _ in 0..50 {
+        let (release, released) = mpsc::channel();
+        let stuck = spawn_blocked(&runtime, "stuck", released);
+        let (fired, fires) = mpsc::channel();
+        runtime.block_on(async {
+            let sleeper = laneway::spawn(async move |_: Lane<()>| {
+                release.send(()).expect("a lane waits");
+                laneway::sleep(Duration::from_millis(2)).await;
+                fired.send(()).expect("the test listens");
+            });
+            sleeper.expect("a lane");
+        });
+        fires.recv_timeout(LONG).expect("somebody minds the timers");
+        // Its name is free again.
+        runtime.block_on(laneway::join(stuck));
+    }
+    end(runtime);
 }
 
 #[test]
@@ -321,6 +346,50 @@ fn stand_ins_are_used_again_and_lose_no_lane_when_they_leave() {
         });
         assert!(ended);
         end(runtime);
+    }
+}
+
+/// Blocks, when it is dropped, until another lane runs.
+struct BlocksInDrop(Receiver<()>);
+
+impl Drop for BlocksInDrop {
+    fn drop(&mut self) {
+        block_on_release(&self.0);
+    }
+}
+
+/// The watchdog would notice nothing for an hour: the worker itself says that it will take long.
+#[test]
+fn a_death_with_much_to_release_keeps_nobody() {
+    for workers in [1, 2] {
+        let runtime =
+            Runtime::builder().workers(workers).watchdog(Duration::from_secs(3600)).build().expect("a runtime");
+        let handle = runtime.handle().clone();
+        let (release, released) = mpsc::channel();
+        runtime.block_on(async move {
+            let (hold, mut holds) = runtime::reply::port();
+            let rich = laneway::spawn(async move |_: Lane<()>| {
+                let _blocks = BlocksInDrop(released);
+                let mut timers = Vec::new();
+                for _ in 0..10_000 {
+                    let mut timer = Box::pin(laneway::sleep(Duration::from_secs(3600)));
+                    let is_set = poll_fn(|cx| Poll::Ready(timer.as_mut().poll(cx).is_pending())).await;
+                    assert!(is_set);
+                    timers.push(timer);
+                }
+                hold.answer(()).expect("the test waits");
+                std::future::pending::<()>().await;
+            });
+            let rich = rich.expect("a lane");
+            poll_fn(|cx| holds.poll_answer(cx)).await.expect("it holds them");
+            rich.kill();
+            laneway::spawn(async move |_: Lane<()>| release.send(())).expect("a lane");
+            assert_eq!(laneway::join(rich.id()).await, ExitReason::Killed);
+        });
+        assert!(handle.stuck().is_empty(), "it is not stuck");
+        assert_eq!(handle.metrics().polls_too_long, 0);
+        end(runtime);
+        assert_eq!((handle.metrics().timers, handle.metrics().timers_released), (0, 10_000));
     }
 }
 

@@ -180,6 +180,11 @@ impl Descriptors {
         self.owners.list(lane)
     }
 
+    /// How many the lane with this id owns.
+    pub(crate) fn count_of(&self, lane: Id) -> usize {
+        self.owners.count(lane)
+    }
+
     /// Closes all that the lane with this id owns, and says how much that was. Linear in that, however much is open.
     pub fn release_owner(&self, lane: Id) -> ReleaseCount {
         let mut count = ReleaseCount::default();
@@ -454,6 +459,10 @@ impl Owners {
 
     fn take(&self, owner: Id) -> IdSet {
         self.shard(owner).lock().remove(&owner).unwrap_or_default()
+    }
+
+    fn count(&self, owner: Id) -> usize {
+        self.shard(owner).lock().get(&owner).map_or(0, HashSet::len)
     }
 
     fn list(&self, owner: Id) -> Vec<Id> {

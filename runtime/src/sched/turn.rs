@@ -59,6 +59,12 @@ impl Turn {
         true
     }
 
+    /// The turn is over, whatever was left of it.
+    pub(crate) fn exhaust(&self) {
+        self.left.set(0);
+        self.beyond.set(0);
+    }
+
     /// As `take`, where it is time to look at the clock.
     #[cold]
     fn look(&self, now: impl FnOnce() -> Instant) -> bool {

@@ -147,8 +147,32 @@ impl Scheduler {
     fn rob(&self, worker: usize, section: Section, since: Instant) -> Option<Stuck> {
         let pulse = &self.pulses[worker];
         let lane = pulse.lane().and_then(|slot| describe(self, slot, slot.tenant()?));
-        let stuck = Stuck { lane, worker, since };
-        if let Some(slot) = pulse.rob(section, stuck.clone())? {
+        let stuck = Stuck { lane, worker, since, releases: false };
+        self.take_from(worker, section, stuck.clone())?;
+        self.metrics.note_too_long();
+        Some(stuck)
+    }
+
+    /// A worker has much to do that is no lane's turn: what waits for it goes to the others, and somebody stands in for it
+    /// until it is back, as if it were stuck. To be called from within its section.
+    pub(crate) fn step_aside(&self, worker: usize) {
+        let Some(section) = self.pulses[worker].section() else { return };
+        if self.watchdog.seats.lock().is_empty() {
+            return;
+        }
+        let note = Stuck { lane: None, worker, since: self.env.now(), releases: true };
+        if self.take_from(worker, section, note).is_some()
+            && let Some(thread) = self.watchdog.thread.get()
+        {
+            // ORDER: Relaxed: unparking orders what there is to order.
+            self.watchdog.asleep.store(false, Ordering::Relaxed);
+            thread.unpark();
+        }
+    }
+
+    /// Takes what waits for a worker that is in a section; `None` where it is not any more, or nothing is left to take.
+    fn take_from(&self, worker: usize, section: Section, note: Stuck) -> Option<()> {
+        if let Some(slot) = self.pulses[worker].rob(section, note)? {
             self.queues.inject(slot);
         }
         // Left in its queue, they would wait until somebody has nothing else to do.
@@ -160,8 +184,7 @@ impl Scheduler {
         if let Some(sleeper) = self.idle.wake_one() {
             self.unpark(sleeper);
         }
-        self.metrics.note_too_long();
-        Some(stuck)
+        Some(())
     }
 
     /// Hires stand-ins for the workers that are stuck: the threads that were started for it.
@@ -273,7 +296,9 @@ impl Scheduler {
         // Without a note the robber has found another section.
         if let Some(stuck) = self.pulses[worker].settle() {
             self.balance(false);
-            contain(|| stuck.report_return(self.env.now()));
+            if !stuck.releases {
+                contain(|| stuck.report_return(self.env.now()));
+            }
         }
     }
 

@@ -116,8 +116,8 @@ pub(crate) struct Wheel<T> {
     /// The free entry that was used last; the others follow through `owner_next`.
     free: u32,
     len: usize,
-    /// The newest timer of each owner.
-    owners: Vec<u32>,
+    /// What each owner has.
+    owners: Vec<Owned>,
 }
 
 impl<T> Wheel<T> {
@@ -288,9 +288,9 @@ impl<T> Wheel<T> {
         count
     }
 
-    /// How many timers `owner` has. O(that number).
+    /// How many timers `owner` has. O(1).
     pub(crate) fn owned_by(&self, owner: u32) -> usize {
-        self.owned(owner).count()
+        self.owners.get(owner as usize).map_or(0, |owned| owned.count as usize)
     }
 
     /// The timers of `owner` with their deadlines, newest first.
@@ -411,15 +411,17 @@ impl<T> Wheel<T> {
     // Owners.
 
     fn newest_of(&self, owner: u32) -> u32 {
-        self.owners.get(owner as usize).copied().unwrap_or(NONE)
+        self.owners.get(owner as usize).map_or(NONE, |owned| owned.newest)
     }
 
     /// Puts `index` at the head of the owner's list; answers what comes after it.
     fn push_owned(&mut self, owner: u32, index: u32) -> u32 {
         if self.owners.len() <= owner as usize {
-            self.owners.resize(owner as usize + 1, NONE);
+            self.owners.resize(owner as usize + 1, Owned { newest: NONE, count: 0 });
         }
-        let second = std::mem::replace(&mut self.owners[owner as usize], index);
+        let owned = &mut self.owners[owner as usize];
+        owned.count += 1;
+        let second = std::mem::replace(&mut owned.newest, index);
         if let Some(entry) = self.entries.get_mut(second as usize) {
             entry.owner_prev = index;
         }
@@ -458,9 +460,11 @@ impl<T> Wheel<T> {
     fn free_entry(&mut self, index: u32) -> Due<T> {
         let Entry { owner, owner_prev, owner_next, has_value, .. } = self.entries[index as usize];
         if owner != NONE {
+            let owned = &mut self.owners[owner as usize];
+            owned.count -= 1;
             match self.entries.get_mut(owner_prev as usize) {
                 Some(newer) => newer.owner_next = owner_next,
-                None => self.owners[owner as usize] = owner_next,
+                None => owned.newest = owner_next,
             }
             if let Some(older) = self.entries.get_mut(owner_next as usize) {
                 older.owner_prev = owner_prev;
@@ -492,6 +496,13 @@ pub(crate) enum Due<T> {
     Owner(u32),
     /// What it was set with.
     Value(T),
+}
+
+/// The timers of one owner, as a list through their entries.
+#[derive(Clone, Copy)]
+struct Owned {
+    newest: u32,
+    count: u32,
 }
 
 /// One timer.

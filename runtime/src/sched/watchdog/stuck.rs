@@ -14,6 +14,8 @@ pub struct Stuck {
     pub worker: usize,
     /// Since when at least, by the clock of the runtime's env.
     pub since: Instant,
+    /// It is not stuck, but stepped aside to release what a lane held.
+    pub(crate) releases: bool,
 }
 
 impl Stuck {
