@@ -125,7 +125,7 @@ const DESCRIPTOR: u64 = 16;
 /// Sees to it that nobody waits for a death with much to release: the queue is for other workers then.
 #[inline]
 fn make_room(local: &Local, receipt: &ExitReceipt) {
-    let much = receipt.timers + DESCRIPTOR * receipt.descriptors;
+    let much = receipt.timers + receipt.locks + receipt.wait_entries + DESCRIPTOR * receipt.descriptors;
     if much >= LONG {
         local.turn.exhaust();
         if much >= TOO_LONG {

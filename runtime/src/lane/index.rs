@@ -21,7 +21,6 @@ use std::task::{Context, Waker};
 use super::own::{Own, WAITS};
 use super::waker::waker;
 use crate::context;
-use crate::sched::worker::Local;
 use crate::slab::Slab;
 use crate::slot::SlotRef;
 use crate::wait_list::line::Waits;
@@ -85,11 +84,6 @@ impl Index {
     #[inline]
     pub(crate) fn forget_hold(&mut self, at: u32, lock: &dyn Held, grant: Ticket) -> bool {
         self.holds.forget_if(at, |hold| ptr::addr_eq(hold.lock, lock) && hold.grant == grant)
-    }
-
-    /// Whether a turn that is over has not polled all that waits.
-    pub(crate) fn has_unpolled(&self, turn: u64) -> bool {
-        self.waits.iter().any(|(_, wait)| wait.polled_in != turn)
     }
 
     /// How many of the locks and waits noted are still the lane's.
@@ -177,27 +171,43 @@ fn with_waits<R>(f: impl FnOnce(&mut Slab<Wait>, u64) -> R) -> Option<R> {
     }
 }
 
-/// The waits of a turn that is over and did not poll them: their places in the slab, and what they were.
-fn unpolled(waits: &Slab<Wait>, turn: u64) -> Vec<(u32, Wait)> {
-    waits.iter().filter(|(_, wait)| wait.polled_in != turn).map(|(at, wait)| (at, *wait)).collect()
+/// What was offered to one whose turn is over and who has not polled it.
+pub(crate) struct Unpolled {
+    line: &'static dyn Waits,
+    ticket: Ticket,
+    by: By,
 }
 
-/// Passes on what was offered to a lane whose turn is over, and not polled in it.
-#[cold]
-pub(crate) fn end_turn(local: &Local, slot: SlotRef) {
-    let unpolled = context::with_own(local, slot, |own| unpolled(&own.index().waits, local.turn.number()));
-    let Some(by) = slot.tenant().map(By::Lane).filter(|_| !unpolled.is_empty()) else { return };
-    let gone: Vec<(u32, Wait)> =
-        unpolled.into_iter().filter(|(_, wait)| !wait.line.pass_over(wait.ticket, by)).collect();
-    if !gone.is_empty() {
-        context::with_own(local, slot, |own: &mut Own| forget_all(&mut own.index().waits, &gone));
+impl Unpolled {
+    /// Offers it to the next. It wakes; so nothing may be borrowed.
+    pub(crate) fn pass_on(self) {
+        self.line.pass_over(self.ticket, self.by);
     }
 }
 
-fn forget_all(waits: &mut Slab<Wait>, gone: &[(u32, Wait)]) {
-    for (at, gone) in gone {
-        waits.forget_if(*at, |wait| is_wait(wait, gone.line, gone.ticket));
+/// What may have been offered to a lane and was not polled in its turn, which is over.
+pub(crate) fn unpolled_offers(slot: SlotRef, own: &mut Own, turn: u64) -> Vec<Unpolled> {
+    let waits = &mut own.index().waits;
+    if waits.is_empty() {
+        own.flags &= !WAITS;
     }
+    slot.tenant().map_or_else(Vec::new, |id| unpolled(&mut own.index().waits, By::Lane(id), turn))
+}
+
+/// Takes out the waits that are not, or no longer, those of `by`, as far as the look at offers tells.
+fn unpolled(waits: &mut Slab<Wait>, by: By, turn: u64) -> Vec<Unpolled> {
+    let mut unpolled = Vec::new();
+    waits.retain(|wait| {
+        if wait.polled_in == turn || !wait.line.has_offers() {
+            return true;
+        }
+        let stands = wait.line.is_seat_of(wait.ticket, by);
+        if stands {
+            unpolled.push(Unpolled { line: wait.line, ticket: wait.ticket, by });
+        }
+        stands
+    });
+    unpolled
 }
 
 /// A thread in `block_on`.
@@ -239,15 +249,11 @@ impl RootGuard {
         with_root(|root| root.turn += 1);
     }
 
-    /// As [`end_turn`], for the thread.
+    /// What was offered to the thread and not polled since then passes on.
     pub(crate) fn end_turn(&self) {
-        let unpolled = with_root(|root| unpolled(&root.waits, root.turn)).unwrap_or_default();
         let by = By::Root(self.number);
-        let gone: Vec<(u32, Wait)> =
-            unpolled.into_iter().filter(|(_, wait)| !wait.line.pass_over(wait.ticket, by)).collect();
-        if !gone.is_empty() {
-            with_root(|root| forget_all(&mut root.waits, &gone));
-        }
+        let unpolled = with_root(|root| unpolled(&mut root.waits, by, root.turn)).unwrap_or_default();
+        unpolled.into_iter().for_each(Unpolled::pass_on);
     }
 }
 

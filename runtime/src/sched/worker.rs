@@ -23,7 +23,7 @@ use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::lane::death;
 use crate::lane::frame::Frame;
-use crate::lane::index;
+use crate::lane::index::{self, Unpolled};
 use crate::lane::memory;
 use crate::lane::own::{COUNTS_AWAITS, DOOMED, Own, RECEIVES_BY_WAKER, WAITS, WANTS_MAIL};
 use crate::lane::waker::waker;
@@ -78,7 +78,9 @@ pub(crate) struct Local {
     pub(crate) panic_place: RefCell<Option<Arc<str>>>,
     pub(crate) turn: Turn,
     late_wakers: RefCell<Vec<Waker>>,
-    /// Whether `verdict` or `late_wakers` want to be looked at when the turn is over.
+    /// What was offered to the lane whose turn is over, and passes on.
+    unpolled: RefCell<Vec<Unpolled>>,
+    /// Whether `verdict`, `late_wakers` or `unpolled` want to be looked at when the turn is over.
     has_news: Cell<bool>,
     pub(crate) counters: Arc<Line>,
     /// Operations that are not reported yet.
@@ -108,6 +110,7 @@ impl Local {
             panic_place: RefCell::new(None),
             turn: Turn::of_worker(index),
             late_wakers: RefCell::default(),
+            unpolled: RefCell::default(),
             has_news: Cell::new(false),
             counters,
             operations: Cell::new(0),
@@ -445,11 +448,14 @@ impl Local {
         self.current.set(Some(slot));
         self.turn.begin();
         match self.turn_of(slot, on) {
-            Goes::On { wants_mail } => self.goes_on(slot, wants_mail),
-            Goes::PassesOn { wants_mail } => {
+            Goes::On { wants_mail } => {
                 self.current.set(None);
-                index::end_turn(self, slot);
-                self.goes_on(slot, wants_mail);
+                self.running.set(None);
+                // From here on the lane may run elsewhere.
+                match slot.word.transition_to_idle(wants_mail) {
+                    OnIdle::Parked => {}
+                    OnIdle::Schedule => self.push_back(slot),
+                }
             }
             Goes::Ends(reason) => {
                 death::end(self, slot, reason);
@@ -514,26 +520,40 @@ impl Local {
                 }
                 Err(reason) => return Goes::Ends(reason),
             }
-            if own.flags & (DOOMED | COUNTS_AWAITS | WAITS) != 0 {
-                return end_of_turn(self, slot, own);
+            if own.flags & (DOOMED | COUNTS_AWAITS | WAITS) != 0
+                && let Some(reason) = self.due(slot, own)
+            {
+                return Goes::Ends(reason);
             }
             if slot.word.is_killed() {
                 return Goes::Ends(ExitReason::Killed);
             }
-            Goes::On { wants_mail: takes_wants_mail(own) }
+            let wants_mail = own.has(WANTS_MAIL);
+            own.flags &= !WANTS_MAIL;
+            Goes::On { wants_mail }
         })
     }
 
-    /// The lane's turn is over, and the lane is not.
-    #[inline(always)]
-    fn goes_on(&self, slot: SlotRef, wants_mail: bool) {
-        self.current.set(None);
-        self.running.set(None);
-        // From here on the lane may run elsewhere.
-        match slot.word.transition_to_idle(wants_mail) {
-            OnIdle::Parked => {}
-            OnIdle::Schedule => self.push_back(slot),
+    /// Why the lane whose poll is over must end: a signal took effect, or it has reached its last await. Notes what was
+    /// offered to it and not polled.
+    #[cold]
+    fn due(&self, slot: SlotRef, own: &mut Own) -> Option<ExitReason> {
+        if own.has(WAITS) {
+            let unpolled = index::unpolled_offers(slot, own, self.turn.number());
+            if !unpolled.is_empty() {
+                self.unpolled.borrow_mut().extend(unpolled);
+                self.has_news.set(true);
+            }
         }
+        if own.has(DOOMED) {
+            return own.more().doomed.take();
+        }
+        if !own.has(COUNTS_AWAITS) {
+            return None;
+        }
+        let more = own.more();
+        more.awaits_left = more.awaits_left.saturating_sub(1);
+        (more.awaits_left == 0).then_some(ExitReason::Killed)
     }
 
     /// Wakes those who must not be woken, and tells those who cannot be told, before the turn is over.
@@ -544,6 +564,11 @@ impl Local {
         while let Some(waker) = { self.late_wakers.borrow_mut().pop() } {
             self.pulse.clear_lane();
             contain(|| waker.wake());
+        }
+        // The lane may have another turn elsewhere by now. Where it takes the offer up, there is nothing to pass on.
+        while let Some(unpolled) = { self.unpolled.borrow_mut().pop() } {
+            self.pulse.clear_lane();
+            unpolled.pass_on();
         }
     }
 }
@@ -577,55 +602,7 @@ enum Goes {
         /// A push is to schedule it.
         wants_mail: bool,
     },
-    /// The same, and it waits for locks by futures that it has not polled: what was offered to those passes on.
-    PassesOn {
-        wants_mail: bool,
-    },
     Ends(ExitReason),
-}
-
-/// Why the lane whose poll is over must end: a signal took effect, or it has reached its last await.
-fn due(own: &mut Own) -> Option<ExitReason> {
-    if own.has(DOOMED) {
-        return own.more().doomed.take();
-    }
-    if !own.has(COUNTS_AWAITS) {
-        return None;
-    }
-    let more = own.more();
-    more.awaits_left = more.awaits_left.saturating_sub(1);
-    (more.awaits_left == 0).then_some(ExitReason::Killed)
-}
-
-/// What a lane does after a turn where something out of the ordinary is to be looked at.
-#[cold]
-fn end_of_turn(local: &Local, slot: SlotRef, own: &mut Own) -> Goes {
-    if let Some(reason) = due(own) {
-        return Goes::Ends(reason);
-    }
-    if slot.word.is_killed() {
-        return Goes::Ends(ExitReason::Killed);
-    }
-    let has_unpolled = own.has(WAITS) && has_unpolled(own, local.turn.number());
-    let wants_mail = takes_wants_mail(own);
-    if has_unpolled { Goes::PassesOn { wants_mail } } else { Goes::On { wants_mail } }
-}
-
-#[inline]
-fn takes_wants_mail(own: &mut Own) -> bool {
-    let wants_mail = own.has(WANTS_MAIL);
-    own.flags &= !WANTS_MAIL;
-    wants_mail
-}
-
-/// Whether the lane waits for locks by futures that it has not polled in the turn that is over.
-fn has_unpolled(own: &mut Own, turn: u64) -> bool {
-    let index = own.index();
-    if index.waits.is_empty() {
-        own.flags &= !WAITS;
-        return false;
-    }
-    index.has_unpolled(turn)
 }
 
 /// The lane that this worker runs, for the panic hook.

@@ -126,11 +126,11 @@ impl<G> LockError<G> {
         }
     }
 
-    /// Who died, and where he had taken the lock.
-    pub fn holder(&self) -> &Holder {
+    /// Who died, if that is what it is about, and where he had taken the lock.
+    pub fn holder(&self) -> Option<&Holder> {
         match self {
-            LockError::OwnerDied(died) => died.holder(),
-            LockError::Abandoned(abandoned) => abandoned.holder(),
+            LockError::OwnerDied(died) => Some(died.holder()),
+            LockError::Abandoned(abandoned) => Some(abandoned.holder()),
         }
     }
 }

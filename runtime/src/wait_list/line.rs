@@ -57,6 +57,9 @@ pub(crate) struct Taker {
 
 /// What the index of a lane knows of a line in which the lane waits.
 pub(crate) trait Waits: Sync {
+    /// Whether any offer stands, to whomever.
+    fn has_offers(&self) -> bool;
+
     /// A turn of `by` is over in which the seat was not polled: an offer passes on. False where the seat is gone, or is
     /// another's. It wakes; so nothing may be borrowed.
     fn pass_over(&self, ticket: Ticket, by: By) -> bool;
@@ -321,12 +324,13 @@ impl<S: Source> Waits for Line<S>
 where
     Line<S>: Sync,
 {
-    fn pass_over(&self, ticket: Ticket, by: By) -> bool {
+    fn has_offers(&self) -> bool {
         // ORDER: Relaxed: an offer wakes the lane after it was written here, and the worker that gives the lane a turn for it
         // is ordered behind that by the lane's word. One that is missed is found at the end of that turn.
-        if self.offers.load(Ordering::Relaxed) == 0 {
-            return true;
-        }
+        self.offers.load(Ordering::Relaxed) != 0
+    }
+
+    fn pass_over(&self, ticket: Ticket, by: By) -> bool {
         let mut wakes = Wakes::default();
         let mut inner = self.inner.lock();
         let Inner { source, list } = &mut *inner;
