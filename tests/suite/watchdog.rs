@@ -384,7 +384,8 @@ fn a_death_with_much_to_release_keeps_nobody() {
             poll_fn(|cx| holds.poll_answer(cx)).await.expect("it holds them");
             rich.kill();
             laneway::spawn(async move |_: Lane<()>| release.send(())).expect("a lane");
-            assert_eq!(laneway::join(rich.id()).await, ExitReason::Killed);
+            let reason = laneway::join(rich.id()).await;
+            assert!(matches!(reason, ExitReason::Killed | ExitReason::NoProc), "it has ended by now, or before: {reason}");
         });
         assert!(handle.stuck().is_empty(), "it is not stuck");
         assert_eq!(handle.metrics().polls_too_long, 0);
