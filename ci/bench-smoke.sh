@@ -30,6 +30,7 @@ for workers in 1 2; do
     run ask clients=8 n=4000 workers=$workers
     run idle n=5000 workers=$workers
     run kill n=5000 workers=$workers
+    run kill n=200 locks=4 timers=4 fds=2 workers=$workers
     run timers actors=200 each=2 max_ms=50 workers=$workers
     run churn n=20000 alive=200 workers=$workers
     run timeouts clients=8 n=4000 workers=$workers
