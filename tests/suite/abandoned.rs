@@ -172,6 +172,31 @@ fn what_an_abandoned_lane_held_is_free_while_its_poll_goes_on() {
 }
 
 #[test]
+fn a_lock_that_an_abandoned_lane_holds_is_not_handed_on_before_its_poll_returns() {
+    let runtime = watched(1);
+    in_lane(&runtime, async move |mut lane: Lane<News>| {
+        let lock = Arc::new(laneway::sync::Mutex::new(7));
+        let held = lock.clone();
+        let (blocks, releases) = stuck();
+        let it = laneway::spawn(async move |_: Lane<()>| {
+            let _guard = held.lock_owned().await.expect("it is free");
+            blocks.block();
+            std::future::pending::<()>().await;
+        });
+        let it = it.expect("a lane");
+        releases.begun().await;
+        it.kill();
+        assert_eq!(reason_of(&mut lane, it).await, ExitReason::Killed);
+        assert!(lock.try_lock().is_err(), "its code is at what the lock guards");
+        releases.release();
+        until_none_is_abandoned().await;
+        let died = lock.lock().await;
+        assert!(matches!(died, Err(laneway::sync::LockError::OwnerDied(_))), "{died:?}");
+    });
+    end(runtime);
+}
+
+#[test]
 fn callers_and_senders_of_an_abandoned_lane_hear_at_once() {
     let runtime = watched(1);
     in_lane(&runtime, async move |_: Lane<News>| {
