@@ -49,8 +49,8 @@ pub use actors::{
     ExitReceipt, Handle, Id, Init, IntoExit, Lane, Metrics, MonitorRef, NameError, NameTaken, Namespace, NotAMailbox,
     NotInLane, NotInRuntime, Outcome, Received, Recipient, Recv, Reply, Role, Runtime, SendError, Sending,
     ShutdownReport, Spawn, SpawnError, StaleId, StartError, Starting, StopError, Stuck, ask_all, current, demonitor,
-    exit, interval, is_alive, join, kill, link, monitor, parent, sleep, sleep_until, spawn, spawn_blocking, start,
-    stop, sync, time, timeout, trap_exits, unlink, whereis, yield_now,
+    exit, interval, is_abandoned, is_alive, join, kill, link, monitor, parent, sleep, sleep_until, spawn,
+    spawn_blocking, start, stop, sync, time, timeout, trap_exits, unlink, whereis, yield_now,
 };
 pub use {actors, net, runtime, supervisor};
 

@@ -18,6 +18,7 @@ const UNSAFE_FILES: &[&str] = &[
     "runtime/src/mailbox/node.rs",
     "runtime/src/region.rs",
     "runtime/src/reply/cell.rs",
+    "runtime/src/sched/watchdog/stack/snapshot.rs",
     "runtime/src/slot.rs",
     // A lock that hands out `&mut T` cannot be written without; its cell alone has it.
     "runtime/src/sync/guarded.rs",

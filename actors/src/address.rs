@@ -115,7 +115,7 @@ impl<M: Send + 'static> Address<M> {
     /// What no local lane took: for a peer, or for nobody.
     #[cold]
     fn beyond(self, message: M) -> Result<(), SendError<M>> {
-        if !self.id().namespace().is_peer() {
+        if !self.id().namespace().is_peer() || lane::is_abandoned() {
             return Err(SendError::NoProc(message));
         }
         let Some(route) = peer::route(self.id()) else { return Err(SendError::NodeDown(message)) };

@@ -63,7 +63,7 @@ impl<M: Send + 'static> Context<M> {
     /// Watches a lane: its end comes to [`Actor::down`](crate::Actor::down). One that is gone says so with
     /// [`ExitReason::NoProc`].
     pub fn monitor(&mut self, id: impl Into<Id>) -> MonitorRef {
-        self.inside(lane::monitor(id.into()))
+        self.inside(lane::monitor(id.into()), MonitorRef::of_nothing)
     }
 
     /// Watches the lane that has `name` now, as [`Context::monitor`]; who has the name later does not matter. `None`
@@ -74,7 +74,7 @@ impl<M: Send + 'static> Context<M> {
 
     /// As [`Context::monitor`]; the notice brings the [`ExitReceipt`](runtime::ExitReceipt).
     pub fn monitor_with_receipt(&mut self, id: impl Into<Id>) -> MonitorRef {
-        self.inside(lane::monitor_with_receipt(id.into()))
+        self.inside(lane::monitor_with_receipt(id.into()), MonitorRef::of_nothing)
     }
 
     /// Takes a monitor back; no notice of it comes after this. True if it stood.
@@ -89,19 +89,19 @@ impl<M: Send + 'static> Context<M> {
 
     /// Ties the fates of this actor and a lane; see [`link`](runtime::lane::link).
     pub fn link(&self, id: impl Into<Id>) {
-        self.inside(lane::link(id.into()));
+        self.inside(lane::link(id.into()), |_| ());
     }
 
     /// Takes a link back; it has no effect on this actor after this.
     pub fn unlink(&mut self, id: impl Into<Id>) {
         let id = id.into();
-        self.inside(lane::unlink(id));
+        self.inside(lane::unlink(id), |_| ());
         self.inbox.flush_exit(id);
     }
 
     /// Lets exit signals come to [`Actor::exit`](crate::Actor::exit), or lets them end the actor, as they do at first.
     pub fn trap_exits(&self, trap: bool) {
-        self.inside(lane::trap_exits(trap));
+        self.inside(lane::trap_exits(trap), |_| ());
     }
 
     /// Gives the actor a name, until it ends or unregisters.
@@ -149,9 +149,11 @@ impl<M: Send + 'static> Context<M> {
         .await
     }
 
-    fn inside<T>(&self, result: Result<T, NotInLane>) -> T {
+    /// What was asked of the lane; `abandoned` in one that was killed while it was stuck here.
+    fn inside<T>(&self, result: Result<T, NotInLane>, abandoned: impl FnOnce(Id) -> T) -> T {
         match result {
             Ok(value) => value,
+            Err(NotInLane) if lane::is_abandoned() => abandoned(self.id()),
             Err(NotInLane) => panic!("a `Context` is of use only in the actor that it is of, {}", self.id()),
         }
     }

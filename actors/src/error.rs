@@ -14,7 +14,8 @@ pub enum SendError<M> {
     /// The mailbox is full, or others wait before us; the message is returned, nothing was queued. Only from
     /// `try_send`: `send` waits.
     Full(M),
-    /// The lane is gone; the message is returned, and this will never succeed again.
+    /// The lane is gone, or the caller's [is abandoned](runtime::lane::is_abandoned); the message is returned, and this
+    /// will never succeed again.
     NoProc(M),
     /// Nobody fills the role now; the message is returned. Only from `try_send`: `send` waits.
     Vacant(M),

@@ -212,7 +212,7 @@ impl<M: Send + 'static> Lane<M> {
     /// Watches a lane: its end comes as the message that `message` makes of it. One that is gone says so with
     /// [`ExitReason::NoProc`].
     pub fn monitor(&mut self, id: impl Into<Id>, message: impl FnOnce(Down) -> M + Send + 'static) -> MonitorRef {
-        let reference = self.inside(lane::monitor(id.into()));
+        let reference = self.inside(lane::monitor(id.into()), MonitorRef::of_nothing);
         self.on_down(reference, message);
         reference
     }
@@ -223,7 +223,7 @@ impl<M: Send + 'static> Lane<M> {
         id: impl Into<Id>,
         message: impl FnOnce(Down) -> M + Send + 'static,
     ) -> MonitorRef {
-        let reference = self.inside(lane::monitor_with_receipt(id.into()));
+        let reference = self.inside(lane::monitor_with_receipt(id.into()), MonitorRef::of_nothing);
         self.on_down(reference, message);
         reference
     }
@@ -259,20 +259,20 @@ impl<M: Send + 'static> Lane<M> {
 
     /// Ties the fates of this lane and another; see [`link`](runtime::lane::link).
     pub fn link(&self, id: impl Into<Id>) {
-        self.inside(lane::link(id.into()));
+        self.inside(lane::link(id.into()), |_| ());
     }
 
     /// Takes a link back; it has no effect on this lane after this.
     pub fn unlink(&mut self, id: impl Into<Id>) {
         let id = id.into();
-        self.inside(lane::unlink(id));
+        self.inside(lane::unlink(id), |_| ());
         self.inbox.flush_exit(id);
     }
 
     /// Traps exit signals: from now on they come as the message that `message` makes of them, and only a kill ends the
     /// lane from outside.
     pub fn trap_exits(&mut self, message: impl FnMut(Exit) -> M + Send + 'static) {
-        self.inside(lane::trap_exits(true));
+        self.inside(lane::trap_exits(true), |_| ());
         let message: MakeExit<M> = Box::new(message);
         let before = self.inbox.with_extra(|more: &mut More<M>| more.exits.replace(message));
         drop(before);
@@ -291,9 +291,11 @@ impl<M: Send + 'static> Lane<M> {
         lane::unregister(name)
     }
 
-    fn inside<T>(&self, result: Result<T, NotInLane>) -> T {
+    /// What was asked of the lane; `abandoned` in one that was killed while it was stuck here.
+    fn inside<T>(&self, result: Result<T, NotInLane>, abandoned: impl FnOnce(Id) -> T) -> T {
         match result {
             Ok(value) => value,
+            Err(NotInLane) if lane::is_abandoned() => abandoned(self.id()),
             Err(NotInLane) => panic!("a `Lane` is of use only in the lane that it is, {}", self.id()),
         }
     }

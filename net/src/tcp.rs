@@ -80,7 +80,9 @@ fn open(node: &Handle, source: impl Into<Source>) -> io::Result<Descriptor> {
     // In turn, by a count that is the runtime's own, so that a run can be repeated. Two that open at once may get the
     // same driver, which does no harm.
     let driver = descriptors.counts().opened % descriptors.drivers() as u64;
-    descriptors.insert(source, lane::owner_of_descriptors(), driver as usize)
+    let descriptor = descriptors.insert(source, lane::owner_of_descriptors(), driver as usize)?;
+    // Asked after it is in the table: before, the lane's end finds it there.
+    if lane::is_abandoned() { Err(io::Error::other(NotInLane)) } else { Ok(descriptor) }
 }
 
 /// Makes the lane that calls the owner.

@@ -7,7 +7,10 @@
 //! 1. `LOCAL` points to a `Local` on the stack of this thread's worker loop, from `enter_worker` to the end of its
 //!    guard, and is null otherwise.
 //! 2. `running` of a `Local` is set only between `transition_to_running` and the end of that run, so that its thread
-//!    holds `RUNNING` of that slot; `current` is the same slot or none.
+//!    holds `RUNNING` of that slot; the lane that its hold has as current is the same slot or none.
+//! 3. While the lane of `running` may be taken away (`sched/hold.rs`, invariant 1), its owner's half is reached through
+//!    [`with_current`] and [`with_current_of`] alone; by [`with_own`] only before and after that, and never after the
+//!    lane was taken (invariant 3 there).
 
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
@@ -17,6 +20,7 @@ use std::sync::Arc;
 use crate::id::Id;
 use crate::lane::own::Own;
 use crate::sched::Scheduler;
+use crate::sched::hold::{Hold, Mark, Taken};
 use crate::sched::worker::Local;
 use crate::slot::SlotRef;
 
@@ -97,52 +101,82 @@ pub(crate) fn with_scheduler<R>(f: impl FnOnce(Option<&Arc<Scheduler>>) -> R) ->
 
 /// The lane that this code runs in; `None` outside of lanes, and in destructors of a lane that is ending.
 pub(crate) fn current_id() -> Option<Id> {
-    with_local(|local| local.and_then(|local| local.current.get()).and_then(|slot| slot.id()))
+    with_local(|local| local.and_then(Local::current).and_then(|slot| slot.id()))
 }
 
-/// Runs `f` with what the slot of the current lane keeps for its owner; `None` outside of lanes.
+/// Runs `f` with what the slot of the current lane keeps for its owner; `None` outside of lanes. `f` calls no user code.
+///
+/// # Panics
+/// Where it is called within itself.
 #[inline]
 pub(crate) fn with_current<R>(f: impl FnOnce(&Local, SlotRef, &mut Own) -> R) -> Option<R> {
     with_local(|local| {
         let local = local?;
-        let slot = local.current.get()?;
-        Some(borrow(local, slot, |own| f(local, slot, own)))
+        let mut mark = local.pulse.hold.borrow();
+        let slot = local.current()?;
+        Some(f(local, slot, own_within(&mut mark, slot)))
     })
 }
 
-/// Runs `f` with the owner's half of the lane whose code runs here. `f` calls no user code.
-///
-/// # Panics
-/// Where it is called within itself, or `slot` is not `current`.
+/// As [`with_current`], where the worker is known.
 #[inline(always)]
-pub(crate) fn with_own_of_current<R>(local: &Local, slot: SlotRef, f: impl FnOnce(&mut Own) -> R) -> R {
-    assert!(local.current.get().is_some_and(|current| ptr::eq(current, slot)), "not the lane whose code runs here");
-    borrow(local, slot, f)
+pub(crate) fn with_current_of<R>(local: &Local, f: impl FnOnce(Option<(SlotRef, &mut Own)>) -> R) -> R {
+    let mut mark = local.pulse.hold.borrow();
+    f(local.current().map(|slot| (slot, own_within(&mut mark, slot))))
 }
 
-/// Runs `f` with the owner's half of the lane that this worker runs. `f` calls no user code.
+/// Runs `f` with the owner's half of the lane that this worker runs, outside of the code of that lane. `f` calls no user
+/// code.
 ///
 /// # Panics
 /// Where it is called within itself, or for a slot that this worker does not run.
 #[inline(always)]
 pub(crate) fn with_own<R>(local: &Local, slot: SlotRef, f: impl FnOnce(&mut Own) -> R) -> R {
     assert!(local.running.get().is_some_and(|running| ptr::eq(running, slot)), "not the lane that runs here");
-    borrow(local, slot, f)
+    debug_assert!(!local.polls.get(), "the lane may be taken away");
+    let mut mark = local.pulse.hold.borrow();
+    f(own_within(&mut mark, slot))
 }
 
-/// As `with_own`, for the slot of `current` or `running`.
+/// The owner's half, for the time of a mark of `borrow`: of the slot of `running`, which was found to be current after the
+/// mark if it may be taken away.
 #[inline(always)]
-fn borrow<R>(local: &Local, slot: SlotRef, f: impl FnOnce(&mut Own) -> R) -> R {
-    /// Notes the end of the borrow also where `f` panics.
-    struct Borrow<'a>(&'a Local);
-    impl Drop for Borrow<'_> {
-        fn drop(&mut self) {
-            self.0.borrowed.set(false);
-        }
-    }
-    assert!(!local.borrowed.replace(true), "the owner's half is borrowed already");
-    let _borrow = Borrow(local);
-    // SAFETY: invariant 2: the slot is that of `running`, so we hold `RUNNING`; the flag keeps out a second reference
-    // on this thread.
-    f(unsafe { slot.own() })
+fn own_within<'a>(_: &'a mut Mark<'_>, slot: SlotRef) -> &'a mut Own {
+    // SAFETY: invariants 2 and 3: the slot is that of `running`, so we hold `RUNNING`, and where somebody could take the
+    // lane, the mark keeps him from its owner's half; there is no second reference on this thread, as there is one such
+    // mark at a time.
+    unsafe { slot.own() }
+}
+
+/// Takes a lane away from the worker whose `hold` it is, as `Hold::take`: what `f` makes of its owner's half.
+pub(crate) fn take_away<R>(
+    hold: &Hold,
+    slot: SlotRef,
+    is_due: impl Fn() -> bool,
+    f: impl FnOnce(Taken, Own) -> R,
+) -> Option<R> {
+    hold.take(slot, is_due, |taken| {
+        // SAFETY: invariants 1 to 3 of `sched/hold.rs`: within `take` the owner's half is ours, and the worker does not touch
+        // it again.
+        let own = std::mem::take(unsafe { slot.own() });
+        f(taken, own)
+    })
+}
+
+/// Whether the code that runs here is that of a lane that was killed while it was stuck, and ended without it.
+pub(crate) fn is_abandoned() -> bool {
+    with_local(|local| local.is_some_and(Local::is_abandoned))
+}
+
+/// Runs what a lane does to others, so that it is done before the lane ends elsewhere; `None` where the lane has ended.
+/// Outside of lanes, and within another such call, it is just done. `f` calls no user code.
+#[inline(always)]
+pub(crate) fn unless_abandoned<R>(f: impl FnOnce() -> R) -> Option<R> {
+    with_local(|local| {
+        let Some(local) = local else { return Some(f()) };
+        let mark = local.pulse.hold.call();
+        // What has begun in one piece goes on, though somebody wants the lane meanwhile.
+        let may = !local.is_abandoned() || mark.is_within_another();
+        may.then(f)
+    })
 }

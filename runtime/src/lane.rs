@@ -50,6 +50,8 @@ pub enum SpawnError {
     NotInLane,
     /// The runtime is shutting down.
     ShuttingDown,
+    /// The caller is a lane that [is abandoned](is_abandoned).
+    Abandoned,
     /// As many lanes live as the runtime may have.
     TooManyLanes {
         /// The limit, set by [`Builder::max_lanes`](crate::Builder::max_lanes).
@@ -70,6 +72,7 @@ impl fmt::Display for SpawnError {
             SpawnError::NotInRuntime => NotInRuntime.fmt(f),
             SpawnError::NotInLane => f.write_str("links and monitors are between lanes, and the caller is no lane"),
             SpawnError::ShuttingDown => f.write_str("the runtime is shutting down"),
+            SpawnError::Abandoned => f.write_str("the lane that spawns was killed while it was stuck"),
             SpawnError::TooManyLanes { limit } => write!(f, "the runtime has its {limit} lanes"),
             SpawnError::NameTaken(taken) => taken.fmt(f),
             SpawnError::BadBound { bound } => {
@@ -207,6 +210,9 @@ impl Spawn {
             return Err(SpawnError::ShuttingDown);
         }
         let parent = context::current_id();
+        if parent.is_none() && context::is_abandoned() {
+            return Err(SpawnError::Abandoned);
+        }
         if parent.is_none() && (self.linked || self.monitored.is_some()) {
             return Err(SpawnError::NotInLane);
         }
@@ -246,7 +252,11 @@ impl Spawn {
     fn tie(&self, parent: Id, child: Id, own: &mut Own) -> Option<MonitorRef> {
         if self.linked {
             own.more().links.insert(parent, ());
-            context::with_current(|_, _, mine| mine.more().links.insert(child, ()));
+            let is_noted = context::with_current(|_, _, mine| mine.more().links.insert(child, ()));
+            if is_noted.is_none() {
+                // The parent was taken away in this very moment, and cannot tell the child.
+                watch::send_exit_of_gone(child, parent);
+            }
         }
         let receipt = self.monitored?;
         let number = context::with_current(|_, _, mine| mine.more().watching.insert(child))?;
@@ -284,27 +294,50 @@ pub fn is_alive(id: Id) -> bool {
 
 /// Ends a lane, trapping or not, before its next poll: with [`ExitReason::Killed`]. False where it was gone.
 ///
-/// The call only asks; the end shows in a [`monitor`].
+/// The call only asks; the end shows in a [`monitor`]. A lane that does not leave its poll, or is stuck in its destructors,
+/// ends all the same once the [watchdog](crate::Builder::watchdog) has found it: see [`is_abandoned`].
 pub fn kill(id: Id) -> bool {
+    if context::is_abandoned() {
+        return false;
+    }
     if let Some(route) = peer::route(id) {
         route.exit(id, current().unwrap_or(id), ExitReason::Kill);
         return true;
     }
     let Some(slot) = slot_of(id) else { return false };
-    let on = slot.word.kill(id.generation().get());
-    sched::act(slot, on);
-    on != word::OnWake::Stale
+    let kill = || {
+        let on = slot.word.kill(id.generation().get());
+        sched::act(slot, on);
+        on != word::OnWake::Stale
+    };
+    context::unless_abandoned(kill).unwrap_or(false)
+}
+
+/// Whether the code that calls is that of a lane which was killed while it was stuck in this very poll.
+///
+/// Such a lane has ended for all others: its id is stale, its names are free, its mailbox is closed, its timers and
+/// descriptors are released, and whoever was linked with it or watched it has heard. Its code cannot be stopped. What it
+/// still asks of the runtime fails, with the errors that code outside of lanes gets: sends hand the message back as if the
+/// receiver were gone, signals go nowhere, nothing is spawned, received or registered. Its future is dropped, and its
+/// memory given back, when the poll returns; [`Metrics::abandoned_lanes`](crate::Metrics::abandoned_lanes) counts it until
+/// then. Code that computes for long may look here now and then, and return.
+///
+/// ```
+/// assert!(!laneway_runtime::lane::is_abandoned());
+/// ```
+pub fn is_abandoned() -> bool {
+    context::is_abandoned()
 }
 
 /// Sends an exit signal, as Erlang's `exit/2`: a lane that traps exits gets it as a message, another one ends with the
 /// reason, unless that is [`ExitReason::Normal`]; [`ExitReason::Kill`] ends both.
 pub fn exit(id: Id, reason: ExitReason) {
-    watch::send_exit(id, current().unwrap_or(id), reason, false);
+    exit_from(id, current().unwrap_or(id), reason);
 }
 
 /// As [`exit`], in the name of another lane; for those who carry signals between nodes.
 pub fn exit_from(id: Id, from: Id, reason: ExitReason) {
-    watch::send_exit(id, from, reason, false);
+    context::unless_abandoned(|| watch::send_exit(id, from, reason, false));
 }
 
 /// Asks a lane to end with `reason` once it has handled what is queued now.
@@ -312,11 +345,15 @@ pub fn exit_from(id: Id, from: Id, reason: ExitReason) {
 /// # Errors
 /// It was gone.
 pub fn stop(id: Id, reason: ExitReason) -> Result<(), StaleId> {
+    if context::is_abandoned() {
+        return Err(StaleId(id));
+    }
     if let Some(route) = peer::route(id) {
         route.stop(id, reason);
         return Ok(());
     }
-    if watch::send_stop(id, reason) { Ok(()) } else { Err(StaleId(id)) }
+    let sent = context::unless_abandoned(|| watch::send_stop(id, reason));
+    if sent == Some(true) { Ok(()) } else { Err(StaleId(id)) }
 }
 
 /// Waits until a local lane is gone and what it held is released: why it ended, [`ExitReason::NoProc`] where it was gone
@@ -443,14 +480,13 @@ impl std::error::Error for NameError {}
 pub fn register(name: impl Into<Arc<str>>) -> Result<(), NameError> {
     let name = name.into();
     let me = context::current_id().ok_or(NameError::NotInLane)?;
-    context::with_current(|local, _, own| {
+    let registered = context::with_current(|local, _, own| {
         local.scheduler.names.register(&name, me)?;
         own.flags |= HAS_NAMES;
         own.more().names.push(name);
         Ok(())
-    })
-    .unwrap_or(Ok(()))
-    .map_err(NameError::Taken)
+    });
+    registered.ok_or(NameError::NotInLane)?.map_err(NameError::Taken)
 }
 
 /// Gives up a name of the current lane: true if it was its.
@@ -474,6 +510,6 @@ pub fn whereis(name: &str) -> Option<Id> {
 /// is inserted for the lane or transferred to it.
 pub fn owner_of_descriptors() -> Option<Id> {
     let me = context::current_id()?;
-    context::with_current(|_, _, own| own.flags |= HAS_DESCRIPTORS);
+    context::with_current(|_, _, own| own.flags |= HAS_DESCRIPTORS)?;
     Some(me)
 }

@@ -16,8 +16,8 @@
 //!
 //! # Where unsafe code is
 //!
-//! In `region`, `slot`, `context`, `mailbox/node`, `lane/frame`, `lane/memory`, `lane/pooled`, `lane/waker`, `reply/cell` and
-//! `sync/guarded` alone. Each says at its head which invariants its blocks rely on.
+//! In `region`, `slot`, `context`, `mailbox/node`, `lane/frame`, `lane/memory`, `lane/pooled`, `lane/waker`, `reply/cell`,
+//! `sched/watchdog/stack/snapshot` and `sync/guarded` alone. Each says at its head which invariants its blocks rely on.
 
 #[cfg(not(loom))]
 mod blocking;
@@ -82,6 +82,7 @@ mod reply {
 #[allow(dead_code, reason = "models do not call all of it")]
 mod sched {
     pub(crate) mod barrier;
+    pub(crate) mod hold;
     pub(crate) mod idle;
     pub(crate) mod parker;
     pub(crate) mod pulse;
@@ -123,5 +124,11 @@ pub use runtime::{BuildError, Builder, Handle, NotInRuntime, Runtime, ShutdownRe
 pub use sched::turn::{poll_share, yield_now};
 #[cfg(not(loom))]
 pub use sched::watchdog::Stuck;
+
+/// What the watchdog finds out about workers that are stuck.
+#[cfg(not(loom))]
+pub mod stuck {
+    pub use crate::sched::watchdog::{Does, Stack, Stuck, Thread};
+}
 #[cfg(not(loom))]
 pub use signal::{Down, Exit, MonitorRef};

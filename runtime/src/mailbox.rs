@@ -28,6 +28,8 @@ use crate::lane::own::{DOOMED, Own, RECEIVES_BY_WAKER, RECEIVES_NO_MORE, WANTS_M
 use crate::lane::waker::waker;
 use crate::lane::word::{self, Pushed, Refused, Taken, Weight};
 use crate::sched;
+use crate::sched::turn::Share;
+use crate::sched::worker::Local;
 use crate::signal::{Down, Exit, MonitorRef, Signal, take_effect};
 use crate::slot::{self, SlotRef, slot_of};
 
@@ -94,7 +96,8 @@ impl std::error::Error for NotAMailbox {}
 pub enum TrySendError<M> {
     /// The mailbox is full, or others wait before us; the message is returned, nothing was queued.
     Full(M),
-    /// The lane is gone; the message is returned, and this will never succeed again.
+    /// The lane is gone, or the caller's [is abandoned](crate::lane::is_abandoned); the message is returned, and this will
+    /// never succeed again.
     Gone(M),
 }
 
@@ -177,7 +180,10 @@ impl<M: Send + 'static> MailboxId<M> {
     /// [`TrySendError`] hands the message back.
     pub fn try_send(self, message: M) -> Result<(), TrySendError<M>> {
         let Some(slot) = slot_of(self.id) else { return Err(TrySendError::Gone(message)) };
-        self.push(slot, Node::new(message)).map_err(|(refused, node)| match refused {
+        // ORDER: Relaxed: as in `push`.
+        let weigh = || Weight::Counted { bound: slot.bound.load(Ordering::Relaxed) };
+        let pushed = push_unless_abandoned(slot, self.id.generation().get(), weigh, Node::new(message));
+        pushed.map_err(|(refused, node)| match refused {
             Refused::Full => TrySendError::Full(message_of(node)),
             Refused::Stale => TrySendError::Gone(message_of(node)),
         })
@@ -190,16 +196,12 @@ impl<M: Send + 'static> MailboxId<M> {
     pub fn send_exempt(self, message: M) -> Result<(), TrySendError<M>> {
         let Some(slot) = slot_of(self.id) else { return Err(TrySendError::Gone(message)) };
         let generation = self.id.generation().get();
-        match node::push(&slot.word, generation, || Weight::Exempt, Node::new(message)) {
-            Ok(pushed) => {
-                after_push(slot, pushed);
-                Ok(())
-            }
-            Err((_, node)) => Err(TrySendError::Gone(message_of(node))),
-        }
+        let pushed = push_unless_abandoned(slot, generation, || Weight::Exempt, Node::new(message));
+        pushed.map_err(|(_, node)| TrySendError::Gone(message_of(node)))
     }
 
-    /// Queues a message as soon as there is room, in the order in which senders came.
+    /// Queues a message as soon as there is room, in the order in which senders came. In a lane that
+    /// [is abandoned](crate::lane::is_abandoned) it hands the message back.
     ///
     /// # Cancellation
     /// Dropped before it is ready, the future drops the message, and nothing was queued.
@@ -216,6 +218,26 @@ impl<M: Send + 'static> MailboxId<M> {
         after_push(slot, pushed);
         Ok(())
     }
+}
+
+/// As [`MailboxId::push`], in one piece with the look whether the lane that sends is abandoned: so nothing that a lane
+/// sends by this comes after the word of its end.
+#[inline]
+fn push_unless_abandoned(
+    slot: SlotRef,
+    generation: u16,
+    weigh: impl Fn() -> Weight,
+    node: Node,
+) -> Result<(), (Refused, Node)> {
+    let pushed = context::with_local(|local| {
+        let _call = local.map(|local| local.pulse.hold.short_call());
+        if local.is_some_and(Local::is_abandoned) {
+            return Err((Refused::Stale, node));
+        }
+        node::push(&slot.word, generation, weigh, node)
+    });
+    after_push(slot, pushed?);
+    Ok(())
 }
 
 #[inline]
@@ -267,9 +289,13 @@ impl<M: Send + 'static> Future for SendFuture<M> {
             Step::Holds { to, message } => (to, message),
             Step::Waits(waiter) => return this.poll_waiter(waiter, cx),
         };
-        if sched::turn::poll_share(cx).is_pending() {
-            this.0 = Step::Holds { to, message };
-            return Poll::Pending;
+        match sched::turn::share() {
+            Share::Granted => {}
+            Share::Over => {
+                this.0 = Step::Holds { to, message };
+                return sched::turn::over(cx);
+            }
+            Share::Abandoned => return Poll::Ready(Err(message)),
         }
         let Some(slot) = slot_of(to.id) else { return Poll::Ready(Err(message)) };
         match to.push(slot, Node::new(message)) {
@@ -360,7 +386,8 @@ impl<M: Send + 'static> Inbox<M> {
         MailboxId::new_unchecked(self.id)
     }
 
-    /// The next thing in the mailbox, in the order in which they came.
+    /// The next thing in the mailbox, in the order in which they came. In a lane that
+    /// [is abandoned](crate::lane::is_abandoned) nothing comes any more: pending, here and in the others.
     ///
     /// # Panics
     /// Outside of the lane to which it belongs.
@@ -393,8 +420,8 @@ impl<M: Send + 'static> Inbox<M> {
             own.inbox.pop_front().map_or(Found::Nothing, Found::Node)
         });
         match found {
-            Found::Node(node) => Some(self.open(node)),
-            Found::Stop(reason) => Some(Received::Stop(reason)),
+            Some(Found::Node(node)) => Some(self.open(node)),
+            Some(Found::Stop(reason)) => Some(Received::Stop(reason)),
             _ => None,
         }
     }
@@ -420,18 +447,29 @@ impl<M: Send + 'static> Inbox<M> {
         drop(node);
     }
 
+    /// `None` where the lane is abandoned.
     #[inline]
-    fn within<R>(&self, f: impl FnOnce(SlotRef, &mut Own) -> R) -> R {
+    fn within<R>(&self, f: impl FnOnce(SlotRef, &mut Own) -> R) -> Option<R> {
         let inside = context::with_current(|_, slot, own| slot.is_or_was(self.id).then(|| f(slot, own)));
         match inside.flatten() {
-            Some(result) => result,
-            None => self.is_elsewhere(),
+            Some(result) => Some(result),
+            None => {
+                self.must_be_abandoned();
+                None
+            }
         }
     }
 
+    /// What an abandoned lane receives.
     #[cold]
-    fn is_elsewhere(&self) -> ! {
-        panic!("an inbox is of use only in its own lane, {}", self.id)
+    fn nothing_elsewhere(&self) -> Found {
+        self.must_be_abandoned();
+        Found::Nothing
+    }
+
+    #[cold]
+    fn must_be_abandoned(&self) {
+        assert!(context::is_abandoned(), "an inbox is of use only in its own lane, {}", self.id);
     }
 
     #[inline(always)]
@@ -441,12 +479,14 @@ impl<M: Send + 'static> Inbox<M> {
         mut find: impl FnMut(&mut List) -> Option<Node>,
     ) -> Poll<Received<M>> {
         let found = context::with_local(|local| {
-            let current = local.and_then(|local| Some((local, local.current.get()?)));
-            let Some((local, slot)) = current.filter(|(_, slot)| slot.is_or_was(self.id)) else { self.is_elsewhere() };
+            let Some(local) = local else { return self.nothing_elsewhere() };
             if !local.takes_operation() {
                 return Found::Over;
             }
-            context::with_own_of_current(local, slot, |own| {
+            context::with_current_of(local, |current| {
+                let Some((slot, own)) = current.filter(|(slot, _)| slot.is_or_was(self.id)) else {
+                    return self.nothing_elsewhere();
+                };
                 // What came after an exit signal that took effect is not received, though it is in our hands.
                 if own.has(DOOMED | RECEIVES_NO_MORE) {
                     return nothing_more(own);

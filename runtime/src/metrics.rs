@@ -51,6 +51,11 @@ pub struct Metrics {
     pub workers_at_work: u64,
     /// Polls that took longer than the watchdog's limit.
     pub polls_too_long: u64,
+    /// Lanes that were killed while they were stuck in a poll, or in their destructors, and still are: they have ended for
+    /// all others, and their memory is not given back yet.
+    pub abandoned_lanes: u64,
+    /// Lanes that were ever among those.
+    pub abandoned_total: u64,
     /// Lanes that ended otherwise than normally or by shutdown.
     pub abnormal: u64,
     /// Timers standing.
@@ -112,6 +117,12 @@ impl Line {
         if held | receipt.destructor_panics | receipt.errors != 0 {
             self.note_released(receipt);
         }
+    }
+
+    /// A lane that was buried elsewhere has left this worker.
+    pub(crate) fn note_departure(&self, bytes: u64, panics: u64) {
+        self.add(BYTES, bytes);
+        self.add(PANICS, panics);
     }
 
     #[cold]
@@ -182,6 +193,11 @@ impl Counters {
         // Ends first: a lane that ends between the two sums then counts as alive rather than as less than nothing.
         let ended = self.sum(ENDED);
         self.sum(SPAWNED).saturating_sub(ended)
+    }
+
+    /// Lanes spawned.
+    pub(crate) fn spawned(&self) -> u64 {
+        self.sum(SPAWNED)
     }
 
     // ORDER: SeqCst, see `note_spawn_by_none`.

@@ -25,6 +25,7 @@ use crate::lane::watch;
 use crate::mailbox::wait;
 use crate::metrics::{Counters, Metrics};
 use crate::name::Names;
+use crate::sched::abandoned::Abandoned;
 use crate::sched::barrier;
 use crate::sched::crew::StandBy;
 use crate::sched::idle::{Idle, MAX_PLACES, MAX_WORKERS};
@@ -101,6 +102,7 @@ pub struct Builder {
     adaptive: bool,
     faults: Option<Arc<dyn FaultPlan>>,
     watchdog: Option<Duration>,
+    stuck_stacks: bool,
 }
 
 /// How long a poll may take before the watchdog acts, unless told otherwise.
@@ -117,6 +119,7 @@ impl Builder {
             adaptive: true,
             faults: None,
             watchdog: Some(WATCHDOG_LIMIT),
+            stuck_stacks: false,
         }
     }
 
@@ -183,6 +186,19 @@ impl Builder {
         self
     }
 
+    /// Whether the [watchdog](Builder::watchdog) asks a stuck worker for its stack, which is then in its report and in
+    /// [`Stuck::stack`]: false by default. Only with the feature `stacks`, on Linux, on x86-64 and 64-bit ARM; elsewhere
+    /// there are none. Without it the report has the lane, where it was spawned, and whether its thread computes or waits.
+    ///
+    /// It takes a signal: the last real-time signal that has no handler when it is needed first. The handler does nothing but
+    /// copy the thread's registers and the top of its stack, so it can be in nobody's way; but a system call in which the
+    /// thread waits is interrupted, and code of others that takes `EINTR` for a failure would see one. That is why it
+    /// must be asked for.
+    pub fn stuck_stacks(mut self, wanted: bool) -> Builder {
+        self.stuck_stacks = wanted;
+        self
+    }
+
     /// Lets faults strike; see [`fault`](crate::fault).
     pub fn faults(mut self, plan: Arc<dyn FaultPlan>) -> Builder {
         self.faults = Some(plan);
@@ -228,6 +244,7 @@ impl Builder {
             parkers: (0..places).map(|_| Parker::default()).collect(),
             pulses: (0..places).map(|_| Arc::new(Pulse::new())).collect(),
             watchdog: Watchdog::new(stand_ins),
+            abandoned: Abandoned::default(),
             unparkers: drivers.iter().map(Driver::unparker).collect::<Vec<Unparker>>(),
             timers: Timers::new(env.now(), drivers.len()),
             drivers: drivers.into_iter().map(Mutex::new).collect(),
@@ -239,6 +256,7 @@ impl Builder {
             busy_outside: AtomicUsize::new(0),
             clock_jumps: self.clock_jumps,
             faults: self.faults,
+            stuck_stacks: self.stuck_stacks,
             env,
         });
         table.set_scheduler(Some(scheduler.clone()));
@@ -333,6 +351,8 @@ impl Handle {
             descriptors_opened: descriptors.opened,
             descriptors_closed: descriptors.closed,
             names: self.0.names.count() as u64,
+            abandoned_lanes: self.0.abandoned.count() as u64,
+            abandoned_total: self.0.abandoned.total(),
             workers_at_work: self.0.stand_by.size() as u64,
             ..self.0.metrics.snapshot()
         }
@@ -436,7 +456,7 @@ pub struct Held {
 pub struct ShutdownReport {
     /// Lanes that were asked to end, did not by the deadline, and were killed.
     pub late: Vec<LaneInfo>,
-    /// Those of them that did not even end when killed, as they never left their poll. Their threads go on.
+    /// Lanes, most of them of those, that have not left their poll though they were killed. Their threads go on.
     pub stuck: Vec<LaneInfo>,
     /// What the runtime did in its life.
     pub metrics: Metrics,
@@ -511,9 +531,10 @@ impl Runtime {
         let clock = OsEnv::new();
         if !self.ask_to_end(&clock, deadline) {
             report.late = self.handle.lanes();
-            if !self.kill_all(&clock) {
-                report.stuck = self.handle.lanes();
-            }
+        }
+        if !self.kill_all(&clock) {
+            report.stuck = self.handle.lanes();
+            report.stuck.extend(scheduler.abandoned.lanes());
         }
         scheduler.stop();
         // A worker that is stuck in a poll keeps its thread and its share of the runtime; one that itself drops the
@@ -561,12 +582,13 @@ impl Runtime {
         }
     }
 
-    /// True once all lanes are gone.
+    /// True once all lanes are gone, abandoned ones included.
     fn kill_all(&self, clock: &OsEnv) -> bool {
         let since: Instant = clock.now();
-        while self.handle.0.metrics.alive() != 0 {
+        while !self.is_left_by_all() {
             for slot in self.handle.slots() {
-                if let Some(id) = slot.id() {
+                // Also one that is ending, and stuck in it.
+                if let Some(id) = slot.tenant() {
                     crate::lane::kill(id);
                 }
             }
@@ -576,6 +598,15 @@ impl Runtime {
             pause();
         }
         true
+    }
+
+    /// Whether no lane is left, nor the poll of one.
+    fn is_left_by_all(&self) -> bool {
+        let Scheduler { metrics, abandoned, .. } = &*self.handle.0;
+        // An abandoned lane may have been about to spawn another when it was taken. Once its poll has returned, that one is
+        // counted.
+        let before = metrics.spawned();
+        metrics.alive() == 0 && abandoned.count() == 0 && metrics.spawned() == before
     }
 }
 

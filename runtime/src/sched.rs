@@ -1,7 +1,8 @@
 //! The scheduler: workers that run lanes, and how a lane that was woken gets to one of them.
 //!
 //! Owns: [`Scheduler`], what the workers of a runtime share. Read on in `worker` (the main loop), `idle` (who sleeps),
-//! `queue`, `batch`, `turn`, `parker`; then in `watchdog` and `pulse` (what becomes of a worker that is stuck).
+//! `queue`, `batch`, `turn`, `parker`; then in `watchdog` and `pulse` (what becomes of a worker that is stuck), `hold` and
+//! `abandoned` (and of a lane that is killed there).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,9 +11,11 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 
+pub(crate) mod abandoned;
 pub(crate) mod barrier;
 pub(crate) mod batch;
 pub(crate) mod crew;
+pub(crate) mod hold;
 pub(crate) mod idle;
 pub(crate) mod parker;
 pub(crate) mod pulse;
@@ -31,6 +34,7 @@ use crate::name::Names;
 use crate::panic::contain;
 use crate::slot::{SlotRef, Table, Vacant};
 use crate::time::timers::{Due, Timers};
+use worker::Local;
 
 /// What the workers of a runtime share.
 pub(crate) struct Scheduler {
@@ -45,6 +49,7 @@ pub(crate) struct Scheduler {
     pub(crate) parkers: Vec<parker::Parker>,
     pub(crate) pulses: Vec<Arc<pulse::Pulse<watchdog::Stuck>>>,
     pub(crate) watchdog: watchdog::Watchdog,
+    pub(crate) abandoned: abandoned::Abandoned,
     pub(crate) drivers: Vec<Mutex<Driver>>,
     pub(crate) unparkers: Vec<Unparker>,
     pub(crate) descriptors: Arc<Descriptors>,
@@ -60,6 +65,8 @@ pub(crate) struct Scheduler {
     /// The env's clock moves only when nothing can run.
     pub(crate) clock_jumps: bool,
     pub(crate) faults: Option<Arc<dyn FaultPlan>>,
+    /// Stuck workers are asked where they are.
+    pub(crate) stuck_stacks: bool,
 }
 
 impl std::fmt::Debug for Scheduler {
@@ -99,7 +106,7 @@ pub(crate) fn schedule(slot: SlotRef) {
 /// Wakes a waker of unknown kind as soon as the running lane's poll is over, or now where there is none.
 pub(crate) fn wake_later(waker: Waker) {
     context::with_local(|local| match local {
-        Some(local) if local.current.get().is_some() => local.wake_later(waker),
+        Some(local) if local.running.get().is_some() => local.wake_later(waker),
         _ => waker.wake(),
     });
 }
@@ -151,7 +158,7 @@ impl Scheduler {
     /// ended already.
     pub(crate) fn count_new(self: &Arc<Self>) -> Option<Counted<'_>> {
         let (worker, in_lane) = context::with_local(|local| match local {
-            Some(local) if Arc::ptr_eq(&local.scheduler, self) => (Some(local.index), local.current.get().is_some()),
+            Some(local) if Arc::ptr_eq(&local.scheduler, self) => (Some(local.index), local.current().is_some()),
             _ => (None, false),
         });
         match worker {
@@ -212,6 +219,10 @@ impl Scheduler {
     /// Wakes those who waited for I/O, and fires the timers that are due. Both may be code of others, which may take its
     /// time: a worker that searches has found something, and stops.
     fn spread(&self, worker: usize, wakers: Vec<Waker>, searching: &mut bool) {
+        if self.abandoned.are_unburied() {
+            self.found_work(searching);
+            self.bury(worker);
+        }
         let due = self.timers.due(&*self.env);
         if wakers.is_empty() && due.is_none() {
             return;
@@ -231,6 +242,18 @@ impl Scheduler {
                 }
             });
         }
+        pulse.end();
+        if pulse.orders().is_robbed() {
+            self.settle(worker);
+        }
+    }
+
+    /// Ends the lanes that were taken from their workers. That is code of others, too.
+    #[cold]
+    fn bury(&self, worker: usize) {
+        let pulse = &self.pulses[worker];
+        pulse.begin(None);
+        context::with_local(|local| local.into_iter().for_each(Local::bury_all));
         pulse.end();
         if pulse.orders().is_robbed() {
             self.settle(worker);

@@ -23,6 +23,13 @@ pub struct MonitorRef {
     pub number: u64,
 }
 
+impl MonitorRef {
+    /// A monitor of which no notice comes: that of a lane which [is abandoned](crate::lane::is_abandoned).
+    pub fn of_nothing(watcher: Id) -> MonitorRef {
+        MonitorRef { watcher, number: u64::MAX }
+    }
+}
+
 /// A monitored lane has ended, or cannot be reached any more.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

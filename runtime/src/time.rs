@@ -46,7 +46,7 @@ fn with_lane_of<R>(scheduler: &Scheduler, f: impl FnOnce(SlotRef, &mut Own) -> R
 /// The turn under way, by its number; 0 where there is none.
 fn present_turn() -> u64 {
     context::with_local(|local| match local {
-        Some(local) if local.current.get().is_some() => local.turn.number(),
+        Some(local) if local.current().is_some() => local.turn.number(),
         _ => 0,
     })
 }
@@ -388,18 +388,28 @@ impl TimerId {
 }
 
 /// Has `call` made at `deadline`, by a worker. It must neither block nor take long. The timer goes with the lane that
-/// set it.
+/// set it: at once where that lane is [abandoned](crate::lane::is_abandoned).
 ///
 /// # Panics
 /// Outside of a runtime.
 pub fn call_at(deadline: Instant, call: impl FnOnce() + Send + 'static) -> TimerId {
     context::with_scheduler(|scheduler| match scheduler {
         Some(scheduler) => {
-            let owner = with_lane_of(scheduler, |slot, own| {
-                own.flags |= HAS_TIMERS;
-                slot.key()
+            let mut call: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(call));
+            // In one piece, so that the end of the lane finds the timer.
+            let set = context::unless_abandoned(|| {
+                let owner = with_lane_of(scheduler, |slot, own| {
+                    own.flags |= HAS_TIMERS;
+                    slot.key()
+                });
+                call.take().map(|call| scheduler.timers.set_call(deadline, owner, call))
             });
-            let set = scheduler.timers.set_call(deadline, owner, Box::new(call));
+            let set = set.flatten().unwrap_or_else(|| {
+                // A timer of nobody, which is gone at once.
+                let set = scheduler.timers.set_call(Instant::from_nanos(u64::MAX), None, Box::new(|| ()));
+                scheduler.timers.cancel(set.key);
+                set
+            });
             rouse(scheduler, &set);
             TimerId { key: set.key, home: Home::of(scheduler) }
         }

@@ -4,6 +4,7 @@
 //! Time is virtual and there is one worker wherever the order of things matters; races are run many times over with one
 //! worker and with two.
 
+mod abandoned;
 mod actors;
 mod asks;
 mod exits;

@@ -5,6 +5,7 @@
 use std::future::poll_fn;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
@@ -385,7 +386,10 @@ fn a_death_with_much_to_release_keeps_nobody() {
             rich.kill();
             laneway::spawn(async move |_: Lane<()>| release.send(())).expect("a lane");
             let reason = laneway::join(rich.id()).await;
-            assert!(matches!(reason, ExitReason::Killed | ExitReason::NoProc), "it has ended by now, or before: {reason}");
+            assert!(
+                matches!(reason, ExitReason::Killed | ExitReason::NoProc),
+                "it has ended by now, or before: {reason}"
+            );
         });
         assert!(handle.stuck().is_empty(), "it is not stuck");
         assert_eq!(handle.metrics().polls_too_long, 0);
@@ -414,4 +418,69 @@ fn a_lane_that_is_stuck_when_the_runtime_ends_keeps_no_other_from_ending_in_orde
     });
     spawn_blocked(&runtime, "ends late", released);
     end(runtime);
+}
+
+/// Computes until it is told to stop.
+#[inline(never)]
+fn computes_in_a_named_place(stop: &AtomicBool) {
+    while !stop.load(SeqCst) {
+        std::hint::spin_loop();
+    }
+}
+
+/// Blocks until it is told to stop.
+#[inline(never)]
+fn blocks_in_a_named_place(released: &Receiver<()>) {
+    block_on_release(released);
+    std::hint::black_box(());
+}
+
+/// What the watchdog finds of a lane that calls a function in its poll, and the lane.
+fn stuck_in(
+    reports: &Reports,
+    call: impl FnOnce() + Send + 'static,
+    release: impl FnOnce() + Send + 'static,
+) -> (Stuck, Id) {
+    let runtime = Runtime::builder().workers(1).watchdog(Duration::from_millis(1)).stuck_stacks(true);
+    let runtime = runtime.build().expect("a runtime");
+    let found = runtime.block_on(async {
+        let lane = laneway::spawn(async move |_: Lane<()>| call()).expect("a lane").id();
+        let handle = runtime.handle();
+        loop {
+            let is_it = |stuck: &Stuck| stuck.lane.as_ref().is_some_and(|found| found.id == lane);
+            let stuck = handle.stuck().into_iter().find(|stuck| is_it(stuck) && stuck.stack().is_some());
+            if let Some(stuck) = stuck
+                && !reports.of(lane).is_empty()
+            {
+                break (stuck, lane);
+            }
+            laneway::yield_now().await;
+        }
+    });
+    release();
+    end(runtime);
+    found
+}
+
+#[test]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn a_stuck_lane_is_reported_with_its_stack_whether_it_computes_or_blocks() {
+    let reports = Reports::installed();
+    let stop = Arc::<AtomicBool>::default();
+    let stopped = stop.clone();
+    let (release, released) = mpsc::channel();
+    let computes = stuck_in(reports, move || computes_in_a_named_place(&stopped), move || stop.store(true, SeqCst));
+    let blocks =
+        stuck_in(reports, move || blocks_in_a_named_place(&released), move || release.send(()).expect("it waits"));
+    for ((stuck, lane), place) in [(computes, "computes_in_a_named_place"), (blocks, "blocks_in_a_named_place")] {
+        let functions = stuck.stack().expect("seen a moment ago").functions();
+        let at = functions.iter().position(|function| function.contains(place));
+        let at = at.unwrap_or_else(|| panic!("no {place} in {functions:#?}"));
+        // From there down to the worker's loop.
+        let below = functions[at..].iter().any(|function| function.contains("worker::work"));
+        assert!(below, "{functions:#?}");
+        assert!(stuck.thread.is_some(), "{stuck:?}");
+        let reports = reports.of(lane);
+        assert!(reports[0].contains("thread="), "{reports:?}");
+    }
 }

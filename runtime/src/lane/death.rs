@@ -6,22 +6,32 @@
 //! 4. What was queued is dropped; waiting senders get their message back.
 //! 5. The slot goes back, under its next generation or never, and the lane counts as dead.
 //! 6. Only now do links, watchers and callers hear of it, who so find its name free and room for another lane.
+//!
+//! A lane that is killed while it is stuck in its poll, or in its destructors, is taken from its worker (`sched/hold.rs`)
+//! and ends without it ([`bury`]): all steps but the second, and the slot does not go back. The future is on the worker's
+//! stack, where its code runs: it is dropped, and the slot goes back, when the poll has returned ([`depart`]). Until then
+//! the lane counts as abandoned, and the green locks that it holds stay locked: its code may be at what they guard. What others still find taken is what the code itself holds: memory, locks of the system,
+//! reply ports in its hands, whose callers hear of it then, and sockets that it has made its own.
 
 use std::sync::Arc;
 
 use super::Pooled;
+use super::frame::Frame;
+use super::index::Index;
 use super::own::{COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, More, Own};
 use super::watch;
 use crate::context;
 use crate::exit::ExitReason;
 use crate::fault::Ended;
 use crate::id::Id;
-use crate::lane::word;
+use crate::lane::word::{self, Taken};
 use crate::mailbox::node::{self, Node};
 use crate::mailbox::wait;
 use crate::panic::contain;
 use crate::receipt::ExitReceipt;
 use crate::reply::NoAnswer;
+use crate::sched::abandoned::Remains;
+use crate::sched::hold::{self, Left};
 use crate::sched::worker::Local;
 use crate::signal::{self, MonitorRef, Signal};
 use crate::slot::{SlotRef, Table};
@@ -34,67 +44,62 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
         plan.dying(id);
     }
 
-    // 1. A generation that is used up is followed by 0, which no id bears.
-    let taken = slot.word.close(id.generation().get().wrapping_add(1));
-    // What destructors do from here on they do outside of any lane: nothing new can be held by the dead.
-    local.current.set(None);
-    let Own { frame, mut inbox, mut more, index, flags, .. } = context::with_own(local, slot, std::mem::take);
+    // 1.
+    let taken = close(slot, id);
+    // What destructors do from here on they do outside of any lane: nothing new can be held by the dead. What stays in the
+    // owner's half may be buried elsewhere while they run.
+    let (frame, extra, flags, in_index) = context::with_own(local, slot, |own| {
+        if taken.head != word::EMPTY {
+            node::drain(taken.head, |node| own.inbox.push_back(node));
+        }
+        let extra = own.more.as_mut().and_then(|more| more.extra.take());
+        let in_index = own.index.as_ref().map_or((0, 0), |index| index.count(By::Lane(id)));
+        (own.frame.take(), extra, own.flags, in_index)
+    });
+    let is_killed = reason == ExitReason::Killed;
     // Its place while destructors run, who may ask for it.
     let outer = local.ending.replace(Some(reason));
-    let mut receipt = ExitReceipt::new(ExitReason::Normal);
-
-    // What the future holds goes with it, and is counted all the same.
-    if flags & HAS_TIMERS != 0 {
-        receipt.timers = local.scheduler.timers.owned_by(slot.key()) as u64;
-    }
-    if flags & HAS_DESCRIPTORS != 0 {
-        receipt.descriptors = local.scheduler.descriptors.count_of(id) as u64;
-    }
-    if let Some(index) = &index {
-        (receipt.locks, receipt.wait_entries) = index.count(By::Lane(id));
-    }
-
-    make_room(local, &receipt);
+    let mut dying = Dying { slot, id, flags, more: None, receipt: ExitReceipt::new(ExitReason::Normal) };
+    (dying.receipt.locks, dying.receipt.wait_entries) = in_index;
+    dying.count_held(local);
+    make_room(local, &dying.receipt);
 
     // 2.
+    local.pulse.hold.enter_destructors(slot, is_killed);
     if let Some(frame) = frame {
-        receipt.bytes = frame.size() as u64;
-        receipt.destructor_panics += guarded(|| drop(frame));
+        dying.receipt.bytes = frame.size() as u64;
+        dying.receipt.destructor_panics += guarded(|| drop(frame));
     }
-    if let Some(extra) = more.as_mut().and_then(|more| more.extra.take()) {
-        receipt.destructor_panics += guarded(|| drop(extra));
+    if let Some(extra) = extra {
+        dying.receipt.destructor_panics += guarded(|| drop(extra));
     }
-
-    // 3. Locks first: who finds one left is told the names of the dead.
-    if let Some(index) = index {
-        index.into_inner().release(By::Lane(id));
-    }
-    let names = more.as_ref().map_or(&[][..], |more| &more.names);
-    if flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_NAMES) != 0 {
-        release(local, slot, id, flags, names, &mut receipt);
+    if local.pulse.hold.leave_destructors() == Left::TakenAway {
+        local.ending.replace(outer);
+        return part(local, slot, dying.receipt.bytes, dying.receipt.destructor_panics);
     }
 
-    // 4.
+    // 3, 4.
+    let (mut inbox, index) = context::with_own(local, slot, |own| {
+        dying.more = own.more.take();
+        (std::mem::take(&mut own.inbox), own.index.take())
+    });
+    // Locks first: who finds one left is told the names of the dead.
+    release_index(index, id);
+    dying.release(local);
     let mut signals = Vec::new();
     while let Some(node) = inbox.pop_front() {
-        discard(node, &mut signals, &mut receipt);
-    }
-    if taken.head != word::EMPTY {
-        node::drain(taken.head, |node| discard(node, &mut signals, &mut receipt));
+        dying.discard(node, &mut signals);
     }
     if taken.waiters {
-        receipt.senders_refused = wait::refuse_all(id);
+        dying.receipt.senders_refused = wait::refuse_all(id);
     }
-    receipt.reason = local.ending.replace(outer).unwrap_or(ExitReason::Normal);
+    dying.receipt.reason = local.ending.replace(outer).unwrap_or(ExitReason::Normal);
 
     // 5. Whoever looks at this worker sees no lane from here on. In this order: who finds the lane dead finds room for
     // another. That one waits for the word.
     local.pulse.clear_lane();
     local.running.set(None);
-    let awaits_left = more.as_ref().filter(|_| flags & COUNTS_AWAITS != 0).map(|more| more.awaits_left);
-    if !receipt.reason.is_ordinary() {
-        report(slot, id, names, &receipt);
-    }
+    dying.report();
     let is_last = slot.word.next_generation() == 0;
     local.give_back(slot, is_last);
     if slot.word.transition_to_dead() {
@@ -105,13 +110,160 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     }
 
     // 6.
-    local.pass_verdict(|| NoAnswer::Ended(receipt.reason.clone()));
-    if more.is_some() || !signals.is_empty() {
-        tell(id, more, signals, &mut receipt);
+    dying.tell_all(local, signals);
+}
+
+/// Ends a lane that was killed while it was stuck in its poll, or in its destructors, and was taken from its worker. All
+/// steps are taken here but what the worker alone can do ([`depart`]): its future is dropped, and its slot goes back, when
+/// the poll has returned.
+pub(crate) fn bury(local: &Local, remains: Remains) {
+    let Remains { id, slot, taken, own, mail } = remains;
+    let Own { frame, mut inbox, mut more, index, flags, .. } = own;
+    if let Some(plan) = local.scheduler.faults.as_ref().filter(|_| taken == hold::Taken::InPoll) {
+        plan.dying(id);
     }
-    local.counters.note_death(&receipt);
-    if let Some(plan) = &local.scheduler.faults {
-        plan.ended(Ended { id, receipt: &receipt, awaits_left });
+    let outer = local.ending.replace(Some(ExitReason::Killed));
+    let extra = more.as_mut().and_then(|more| more.extra.take());
+    let mut dying = Dying { slot, id, flags, more, receipt: ExitReceipt::new(ExitReason::Killed) };
+    dying.receipt.destructor_panics += guarded(|| drop((frame, extra)));
+    dying.count_held(local);
+    dying.release(local);
+    let mut signals = Vec::new();
+    while let Some(node) = inbox.pop_front() {
+        dying.discard(node, &mut signals);
+    }
+    node::drain(mail, |node| dying.discard(node, &mut signals));
+    dying.receipt.senders_refused = wait::refuse_all(id);
+    local.ending.replace(outer);
+    dying.report();
+    if slot.word.transition_to_dead() {
+        signals.extend(watch::take_late(id));
+    }
+    dying.tell_all(local, signals);
+    if let Some((index, id)) = local.scheduler.abandoned.is_buried(slot, index) {
+        release_index(index, id);
+        give_back(local, slot);
+    }
+}
+
+/// The poll has returned whose lane was taken away: drops the future.
+#[cold]
+pub(crate) fn depart(local: &Local, slot: SlotRef, frame: Frame) {
+    let outer = local.ending.replace(Some(ExitReason::Killed));
+    let bytes = frame.size() as u64;
+    let panics = guarded(|| drop(frame));
+    local.ending.replace(outer);
+    part(local, slot, bytes, panics);
+}
+
+/// The worker has nothing more of the lane that was taken away.
+#[cold]
+fn part(local: &Local, slot: SlotRef, bytes: u64, panics: u64) {
+    local.pulse.clear_lane();
+    local.running.set(None);
+    local.counters.note_departure(bytes, panics);
+    local.pass_verdict(|| NoAnswer::Ended(ExitReason::Killed));
+    if let Some((index, id)) = local.scheduler.abandoned.has_returned(slot) {
+        release_index(index, id);
+        give_back(local, slot);
+    }
+}
+
+/// Leaves the green locks that a lane held, and its places in their lines.
+fn release_index(index: Option<Pooled<Index>>, id: Id) {
+    if let Some(index) = index {
+        index.into_inner().release(By::Lane(id));
+    }
+}
+
+/// Gives back the slot of a lane that is dead.
+fn give_back(local: &Local, slot: SlotRef) {
+    let is_last = slot.word.next_generation() == 0;
+    local.give_back(slot, is_last);
+    if is_last {
+        Table::retire(slot);
+    }
+}
+
+/// Takes the id out of use: nothing is queued from here on.
+pub(crate) fn close(slot: SlotRef, id: Id) -> Taken {
+    // A generation that is used up is followed by 0, which no id bears.
+    slot.word.close(id.generation().get().wrapping_add(1))
+}
+
+/// A lane on its way through the steps.
+struct Dying {
+    slot: SlotRef,
+    id: Id,
+    flags: u32,
+    more: Option<Pooled<More>>,
+    receipt: ExitReceipt,
+}
+
+impl Dying {
+    /// Counts what goes with the future, or with the code that is stuck in it.
+    #[inline(always)]
+    fn count_held(&mut self, local: &Local) {
+        if self.flags & HAS_TIMERS != 0 {
+            self.receipt.timers = local.scheduler.timers.owned_by(self.slot.key()) as u64;
+        }
+        if self.flags & HAS_DESCRIPTORS != 0 {
+            self.receipt.descriptors = local.scheduler.descriptors.count_of(self.id) as u64;
+        }
+    }
+
+    /// Step 3.
+    #[inline(always)]
+    fn release(&mut self, local: &Local) {
+        if self.flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_NAMES) != 0 {
+            self.release_held(local);
+        }
+    }
+
+    #[cold]
+    fn release_held(&mut self, local: &Local) {
+        let Dying { slot, id, flags, receipt, .. } = self;
+        if *flags & HAS_TIMERS != 0 {
+            receipt.destructor_panics += local.scheduler.timers.release_owner(slot.key());
+        }
+        if *flags & HAS_DESCRIPTORS != 0 {
+            receipt.errors += local.scheduler.descriptors.release_owner(*id).errors;
+        }
+        if *flags & HAS_NAMES != 0 {
+            let names = self.more.as_ref().map_or(&[][..], |more| &more.names);
+            receipt.names = local.scheduler.names.release(*id, names);
+        }
+    }
+
+    /// Step 4, for one of the nodes.
+    #[inline(always)]
+    fn discard(&mut self, node: Node, signals: &mut Vec<Signal>) {
+        discard(node, signals, &mut self.receipt);
+    }
+
+    /// Writes of an end that was no ordinary one.
+    #[inline(always)]
+    fn report(&self) {
+        if !self.receipt.reason.is_ordinary() {
+            let names = self.more.as_ref().map_or(&[][..], |more| &more.names);
+            report(self.slot, self.id, names, &self.receipt);
+        }
+    }
+
+    /// Step 6.
+    #[inline(always)]
+    fn tell_all(&mut self, local: &Local, signals: Vec<Signal>) {
+        let Dying { id, flags, receipt, .. } = self;
+        let more = self.more.take();
+        let awaits_left = more.as_ref().filter(|_| *flags & COUNTS_AWAITS != 0).map(|more| more.awaits_left);
+        local.pass_verdict(|| NoAnswer::Ended(receipt.reason.clone()));
+        if more.is_some() || !signals.is_empty() {
+            tell(*id, more, signals, receipt);
+        }
+        local.counters.note_death(receipt);
+        if let Some(plan) = &local.scheduler.faults {
+            plan.ended(Ended { id: *id, receipt, awaits_left });
+        }
     }
 }
 
@@ -172,18 +324,6 @@ fn discard(node: Node, signals: &mut Vec<Signal>, receipt: &mut ExitReceipt) {
             receipt.messages_dropped += 1;
             receipt.destructor_panics += guarded(|| drop(message));
         }
-    }
-}
-
-fn release(local: &Local, slot: SlotRef, id: Id, flags: u32, names: &[Arc<str>], receipt: &mut ExitReceipt) {
-    if flags & HAS_TIMERS != 0 {
-        receipt.destructor_panics += local.scheduler.timers.release_owner(slot.key());
-    }
-    if flags & HAS_DESCRIPTORS != 0 {
-        receipt.errors += local.scheduler.descriptors.release_owner(id).errors;
-    }
-    if flags & HAS_NAMES != 0 {
-        receipt.names = local.scheduler.names.release(id, names);
     }
 }
 

@@ -113,7 +113,7 @@ fn leave_all(waits: Slab<Wait>, by: By) {
 pub(crate) fn who(cx: &Context<'_>) -> (By, Option<Waker>) {
     let unless_same = |own: &Waker| (!own.will_wake(cx.waker())).then(|| own.clone());
     let lane = context::with_local(|local| {
-        let slot = local?.current.get()?;
+        let slot = local?.current()?;
         Some((By::Lane(slot.tenant()?), unless_same(&waker(slot))))
     });
     lane.or_else(|| with_root(|root| (By::Root(root.number), unless_same(&root.waker)))).unwrap_or((By::Foreign, None))

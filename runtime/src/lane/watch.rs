@@ -74,10 +74,24 @@ pub(crate) fn take_late(id: Id) -> Vec<Signal> {
 pub(crate) fn send_exit(to: Id, from: Id, reason: ExitReason, linked: bool) {
     if let Some(route) = peer::route(to) {
         route.exit(to, from, reason);
-    } else {
-        let to_itself = context::current_id() == Some(to);
-        deliver(to, Signal::Exit(Pooled::new(ExitSignal { from, reason, linked, to_itself })), Weight::Urgent);
+        return;
     }
+    let to_itself = context::current_id() == Some(to);
+    let kills = reason == ExitReason::Kill && !linked && !to_itself;
+    deliver(to, Signal::Exit(Pooled::new(ExitSignal { from, reason, linked, to_itself })), Weight::Urgent);
+    if kills && let Some(slot) = slot_of(to) {
+        // A lane that does not leave its poll does not come to the signal.
+        slot.word.kill_running(to.generation().get());
+    }
+}
+
+/// Tells a new lane that the one it is linked with is gone, in the name of that one, which is the caller and abandoned.
+pub(crate) fn send_exit_of_gone(to: Id, from: Id) {
+    let Some(slot) = slot_of(to) else { return };
+    let signal = ExitSignal { from, reason: ExitReason::Killed, linked: true, to_itself: false };
+    // The lane is not born yet: it counts as scheduled, and whoever bears it queues it.
+    let node = Node::new(Signal::Exit(Pooled::new(signal)));
+    drop(node::push(&slot.word, to.generation().get(), || Weight::Urgent, node));
 }
 
 /// Tells a watcher that what it watched is gone; a watcher that is gone does not hear it.
@@ -113,28 +127,42 @@ pub(crate) fn link(to: Id) -> Option<()> {
     if me == to {
         return Some(());
     }
-    context::with_current(|_, _, own| own.more().links.insert(to, ()))?;
-    // Also where we have the link: it may be one of the other's, that crossed with our unlink and that it has not any more.
-    if !deliver(to, Signal::Link { from: me }, Weight::Urgent) {
-        let reason = if to.namespace().is_peer() { ExitReason::NodeDown } else { ExitReason::NoProc };
-        send_exit(me, to, reason, true);
-    }
-    Some(())
+    let link = || {
+        context::with_current(|_, _, own| own.more().links.insert(to, ()))?;
+        // Also where we have the link: it may be one of the other's, that crossed with our unlink and that it has not any
+        // more.
+        if !deliver(to, Signal::Link { from: me }, Weight::Urgent) {
+            let reason = if to.namespace().is_peer() { ExitReason::NodeDown } else { ExitReason::NoProc };
+            send_exit(me, to, reason, true);
+        }
+        Some(())
+    };
+    // In one piece, here and below: should the lane be taken away, both sides know of the tie or neither.
+    context::unless_abandoned(link)?
 }
 
 /// Takes a link of the current lane back. `None` outside of lanes.
 pub(crate) fn unlink(from: Id) -> Option<()> {
     let me = context::current_id()?;
-    let was =
-        context::with_current(|_, _, own| own.more.as_mut().is_some_and(|more| more.links.remove(&from).is_some()))?;
-    if was {
-        deliver(from, Signal::Unlink { from: me }, Weight::Urgent);
-    }
-    Some(())
+    let unlink = || {
+        let was = context::with_current(|_, _, own| {
+            own.more.as_mut().is_some_and(|more| more.links.remove(&from).is_some())
+        })?;
+        if was {
+            deliver(from, Signal::Unlink { from: me }, Weight::Urgent);
+        }
+        Some(())
+    };
+    context::unless_abandoned(unlink)?
 }
 
 /// Lets the current lane watch another. `None` outside of lanes.
 pub(crate) fn monitor(target: Id, receipt: bool) -> Option<MonitorRef> {
+    context::unless_abandoned(|| begin_to_monitor(target, receipt))?
+}
+
+#[inline(always)]
+fn begin_to_monitor(target: Id, receipt: bool) -> Option<MonitorRef> {
     let (watcher, number) =
         context::with_current(|_, slot, own| Some((slot.tenant()?, own.more().watching.insert(target)))).flatten()?;
     let reference = MonitorRef { watcher, number };
@@ -150,15 +178,15 @@ pub(crate) fn monitor(target: Id, receipt: bool) -> Option<MonitorRef> {
 
 /// Takes a monitor of the current lane back: whether it stood.
 pub(crate) fn demonitor(reference: MonitorRef) -> bool {
-    let target =
-        context::with_current(|_, _, own| own.more.as_mut().and_then(|more| more.watching.remove(reference.number)));
-    match target.flatten() {
-        Some(target) => {
-            forget(target, reference);
-            true
-        }
-        None => false,
-    }
+    let demonitor = || {
+        let target = context::with_current(|_, _, own| {
+            own.more.as_mut().and_then(|more| more.watching.remove(reference.number))
+        });
+        let target = target.flatten()?;
+        forget(target, reference);
+        Some(())
+    };
+    context::unless_abandoned(demonitor).flatten().is_some()
 }
 
 /// Tells the target that a watcher does not care any more.

@@ -16,7 +16,8 @@
 //! | 48..64 | generation | whose word it is; what is meant for another is refused |
 //!
 //! A word of generation 0 is closed: bits 0..16 say which generation comes next, 0 for none; `RUNNING` is set until what
-//! the tenant before it held is released, and `LATE` (bit 36) says that somebody came late who wants to hear of that.
+//! the tenant before it held is released, `KILL` that it was killed meanwhile, and `LATE` (bit 36) says that somebody came
+//! late who wants to hear of that.
 //! All-zero is closed, released, and never opened again.
 //!
 //! That life-cycle and mailbox share a word makes a message cost three read-modify-writes on its way: the push, which
@@ -29,7 +30,8 @@
 //!    out of the queue may take `RUNNING`.
 //! 3. A push succeeds only while the word bears the generation it is for; [`LaneWord::close`] takes the generation out
 //!    and the list with it in one step. So a node is in the list before death, or its sender still has it.
-//! 4. Only the holder of `RUNNING`, or the spawner before the lane is queued, calls `take`, `close`,
+//! 4. Only the holder of `RUNNING`, or who took the lane from him (`sched/hold.rs`), or the spawner before the lane is
+//!    queued, calls `take`, `close`,
 //!    `transition_to_idle`, `transition_to_dead` and `open`.
 //! 5. `KILL` and `SIGNAL` are only set together with `SCHEDULED`, so that somebody will look; and `MAIL` is set while the
 //!    list is empty and the count 0, or together with `SCHEDULED`. So no lane sleeps over what it waits for.
@@ -258,6 +260,17 @@ impl LaneWord {
         }
     }
 
+    /// Whether the tenant of `generation` was killed, and its end is not over.
+    pub(crate) fn is_killed_for(&self, generation: u16) -> bool {
+        // ORDER: Acquire, so that what is looked at next is not older.
+        let word = self.0.load(Ordering::Acquire);
+        let is_its = match generation_of(word) {
+            0 => is_ending(word, generation),
+            now => now == generation,
+        };
+        is_its && word & KILL != 0
+    }
+
     /// Whether a kill came in while the lane ran.
     #[inline]
     pub(crate) fn is_killed(&self) -> bool {
@@ -337,6 +350,22 @@ impl LaneWord {
         self.raise(Some(generation), KILL | SCHEDULED)
     }
 
+    /// As [`LaneWord::kill`], for a lane that runs and would not come to the signal that kills it; nothing where it does not
+    /// run.
+    pub(crate) fn kill_running(&self, generation: u16) {
+        let mut word = self.0.load(Ordering::Acquire);
+        while generation_of(word) == generation && word & (RUNNING | KILL) == RUNNING {
+            // ORDER: as in `raise`. It runs, so nobody need queue it.
+            match self.0.compare_exchange_weak(word, word | KILL | SCHEDULED, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(seen) => word = seen,
+            }
+        }
+        if generation_of(word) == 0 && is_ending(word, generation) {
+            let _ = self.raise_in_ending(generation);
+        }
+    }
+
     #[inline]
     fn raise(&self, generation: Option<u16>, bits: u64) -> OnWake {
         // ORDER: Acquire, and AcqRel below: Release publishes what the waker wrote to the worker that polls next and
@@ -346,8 +375,10 @@ impl LaneWord {
         loop {
             let now = generation_of(word);
             if now == 0 {
-                let ending = generation.is_some_and(|wanted| is_ending(word, wanted));
-                return if ending { OnWake::Nothing } else { OnWake::Stale };
+                match generation {
+                    Some(wanted) if is_ending(word, wanted) => return self.raise_in_ending(wanted),
+                    _ => return OnWake::Stale,
+                }
             }
             if generation.is_some_and(|wanted| wanted != now) {
                 return OnWake::Stale;
@@ -358,6 +389,21 @@ impl LaneWord {
                 Err(seen) => word = seen,
             }
         }
+    }
+
+    /// Notes that a lane is killed while it ends, for one who may not wait for its destructors. It is for `kill` alone,
+    /// which alone names a generation.
+    #[cold]
+    fn raise_in_ending(&self, generation: u16) -> OnWake {
+        let mut word = self.0.load(Ordering::Acquire);
+        while generation_of(word) == 0 && is_ending(word, generation) {
+            // ORDER: AcqRel: as in `raise`.
+            match self.0.compare_exchange_weak(word, word | KILL, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return OnWake::Nothing,
+                Err(seen) => word = seen,
+            }
+        }
+        OnWake::Stale
     }
 
     /// The lane was taken from a queue: from `SCHEDULED` to `RUNNING`. What it waited for, and signals that must take

@@ -9,7 +9,8 @@ use crate::exit::ExitReason;
 use crate::lane::own::{Extra, RECEIVES_NO_MORE};
 
 impl<M: Send + 'static> Inbox<M> {
-    /// Runs `f` with the layer's own value of the lane, made at the first call. `f` runs no user code, destructors
+    /// Runs `f` with the layer's own value of the lane, made at the first call, or each time in a lane that
+    /// [is abandoned](crate::lane::is_abandoned). `f` runs no user code, destructors
     /// included, and does not call back into the runtime: what is to be dropped or called, it gives back.
     ///
     /// # Panics
@@ -18,16 +19,30 @@ impl<M: Send + 'static> Inbox<M> {
     where
         T: Default + Send + 'static,
     {
-        self.within(|_, own| {
-            let extra = match &mut own.more().extra {
-                Some(extra) => extra,
-                none => make_extra::<T>(none),
-            };
-            match extra.downcast_mut() {
-                Some(extra) => f(extra),
-                None => is_of_another_type(),
-            }
-        })
+        let done = context::with_local(|local| {
+            let Some(local) = local else { return Err(f) };
+            context::with_current_of(local, |current| match current.filter(|(slot, _)| slot.is_or_was(self.id)) {
+                Some((_, own)) => {
+                    let extra = match &mut own.more().extra {
+                        Some(extra) => extra,
+                        none => make_extra::<T>(none),
+                    };
+                    match extra.downcast_mut() {
+                        Some(extra) => Ok(f(extra)),
+                        None => is_of_another_type(),
+                    }
+                }
+                None => Err(f),
+            })
+        });
+        done.unwrap_or_else(|f| self.with_extra_of_nobody(f))
+    }
+
+    /// The lane is abandoned, and its value is gone: this one goes as soon as it has come.
+    #[cold]
+    fn with_extra_of_nobody<T: Default, R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        self.must_be_abandoned();
+        f(&mut T::default())
     }
 
     /// Ends receiving, the lane having received that it is to stop: from now on it receives just that.

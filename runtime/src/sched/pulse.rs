@@ -1,6 +1,7 @@
 //! What a worker lets others see of its present turn, and the hand-over place that another may empty while it is stuck.
 //!
-//! Owns: [`Pulse`], one a worker. Knows nothing of queues, clocks and reports.
+//! Owns: [`Pulse`], one a worker. Knows nothing of queues, clocks and reports. Whose the lane is that runs is told in
+//! `hold.rs`.
 //!
 //! | bits of the beat | field | meaning |
 //! | --- | --- | --- |
@@ -35,6 +36,7 @@
 //! Model: `model/pulse.rs`.
 
 use super::barrier;
+use super::hold::Hold;
 use crate::shim::{AtomicU8, AtomicU32, Mutex, Ordering};
 use crate::slot::{AtomicSlot, SlotRef, is_same};
 
@@ -56,10 +58,15 @@ pub(crate) struct Pulse<R> {
     lane: AtomicSlot,
     /// The lane woken last, which runs next: what it needs is still in the cache.
     next: AtomicSlot,
+    /// The system's number of the worker's thread, 0 where it is not known.
+    thread: AtomicU32,
+    /// Whose the lane is that it runs.
+    pub(crate) hold: Hold,
     robbery: Mutex<Option<Robbery<R>>>,
 }
 
 struct Robbery<R> {
+    section: Section,
     note: R,
     /// What lay in the hand-over place, until the worker knows of it.
     taken: Option<SlotRef>,
@@ -85,6 +92,8 @@ impl<R> Pulse<R> {
             orders: AtomicU8::new(0),
             lane: AtomicSlot::empty(),
             next: AtomicSlot::empty(),
+            thread: AtomicU32::new(0),
+            hold: Hold::new(),
             robbery: Mutex::new(None),
         }
     }
@@ -200,7 +209,7 @@ impl<R> Pulse<R> {
         }
         // ORDER: Acquire: whoever runs the lane sees what its waker did.
         let taken = if is_ordered { self.next.load(Ordering::Acquire) } else { None };
-        *robbery = Some(Robbery { note, taken });
+        *robbery = Some(Robbery { section, note, taken });
         Some(taken)
     }
 
@@ -209,7 +218,7 @@ impl<R> Pulse<R> {
     pub(crate) fn settle(&self) -> Option<R> {
         let mut robbery = self.robbery.lock();
         self.orders.fetch_and(!ROBBED, Ordering::Relaxed);
-        let Robbery { note, taken } = robbery.take()?;
+        let Robbery { note, taken, .. } = robbery.take()?;
         if taken.is_some() {
             self.next.store(None, Ordering::Relaxed);
         }
@@ -219,6 +228,30 @@ impl<R> Pulse<R> {
     /// Whether the worker is robbed and has not settled.
     pub(crate) fn is_robbed(&self) -> bool {
         self.robbery.lock().is_some()
+    }
+
+    /// The section in which it was robbed, and which is not over.
+    pub(crate) fn robbed_in(&self) -> Option<Section> {
+        let section = self.robbery.lock().as_ref().map(|robbery| robbery.section)?;
+        (self.section() == Some(section)).then_some(section)
+    }
+
+    /// Puts another note in the place of the robber's, if the worker has not settled.
+    pub(crate) fn set_note(&self, note: R) {
+        if let Some(robbery) = &mut *self.robbery.lock() {
+            robbery.note = note;
+        }
+    }
+
+    /// The system's number of the worker's thread.
+    pub(crate) fn thread(&self) -> Option<u32> {
+        // ORDER: Relaxed, here and below: for a report only.
+        Some(self.thread.load(Ordering::Relaxed)).filter(|thread| *thread != 0)
+    }
+
+    /// The worker says which thread it is.
+    pub(crate) fn set_thread(&self, thread: u32) {
+        self.thread.store(thread, Ordering::Relaxed);
     }
 
     /// What its robber noted.

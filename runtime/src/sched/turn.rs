@@ -106,11 +106,33 @@ impl Turn {
 /// to itself.
 #[inline]
 pub fn poll_share(cx: &mut Context<'_>) -> Poll<()> {
-    let granted = context::with_local(|local| match local {
-        Some(local) if local.current.get().is_some() => local.takes_operation(),
-        _ => true,
-    });
-    if granted { Poll::Ready(()) } else { over(cx) }
+    if share() == Share::Over { over(cx) } else { Poll::Ready(()) }
+}
+
+/// What comes of the wish for an operation of the current lane's turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// It is granted, as always outside of lanes.
+    Granted,
+    /// The turn is over.
+    Over,
+    /// The lane is abandoned.
+    Abandoned,
+}
+
+#[inline]
+pub(crate) fn share() -> Share {
+    context::with_local(|local| match local {
+        Some(local) if local.current().is_some() => {
+            if local.takes_operation() {
+                Share::Granted
+            } else {
+                Share::Over
+            }
+        }
+        Some(local) if local.is_abandoned() => Share::Abandoned,
+        _ => Share::Granted,
+    })
 }
 
 /// The turn is over: the lane goes on when it has another.

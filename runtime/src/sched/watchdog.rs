@@ -2,7 +2,8 @@
 //! stand in for it.
 //!
 //! Owns: [`Watchdog`], the thread's half and the stand-ins' half of it. Which section is too long is decided in `watch`;
-//! how a stuck worker is robbed of what waits for it is told in `pulse.rs`.
+//! how a stuck worker is robbed of what waits for it is told in `pulse.rs`, and how of its lane, should that be killed, in
+//! `hold.rs`.
 //!
 //! # Invariants
 //! 1. As many stand-ins serve as workers are robbed, as far as there are seats; one too many is told to leave as soon as a
@@ -23,28 +24,45 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::{JoinHandle, Thread};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+mod stack;
 mod stuck;
 mod watch;
 
+pub use self::stack::{Does, Stack, Thread};
 pub use self::stuck::Stuck;
 use self::watch::{Verdict, Watch};
+use super::abandoned::Remains;
+use super::hold;
 use super::pulse::Section;
 use super::queue::Queue;
 use super::{Scheduler, worker};
+use crate::context;
 use crate::env::Instant;
+use crate::lane::{death, word};
 use crate::panic::contain;
-use crate::runtime::describe;
+use crate::runtime::{LaneInfo, describe};
+
+/// How often the watchdog tries to get the stack of a worker that is stuck.
+const LOOKS_MAX: u32 = 20;
+
+/// The system's number of this thread; 0 where threads have none.
+pub(crate) fn this_thread() -> u32 {
+    #[cfg(target_os = "linux")]
+    return rustix::thread::gettid().as_raw_nonzero().get() as u32;
+    #[cfg(not(target_os = "linux"))]
+    return 0;
+}
 
 /// The watchdog of a runtime.
 pub(crate) struct Watchdog {
     /// The thread sleeps, and is to be told when a worker wakes.
     asleep: AtomicBool,
-    thread: OnceLock<Thread>,
+    thread: OnceLock<std::thread::Thread>,
     seats: Mutex<Vec<Seat>>,
 }
 
@@ -111,12 +129,15 @@ impl Scheduler {
                 }
             }
             stand_ins.extend(self.hire());
-            for stuck in found {
+            (0..self.pulses.len()).for_each(|worker| self.abandon_killed(worker));
+            for mut stuck in found {
+                self.look_closer(&mut stuck);
                 // One who is back already has said all there is to say.
                 if self.pulses[stuck.worker].is_robbed() {
                     contain(|| stuck.report(self.env.now()));
                 }
             }
+            self.try_again_to_look_closer();
             let beats = self.pulses.iter().map(|pulse| u64::from(pulse.beat())).sum();
             if watch.end_round(self.idle.all_asleep(), beats) {
                 self.sleep_until_one_is_awake();
@@ -147,7 +168,7 @@ impl Scheduler {
     fn rob(&self, worker: usize, section: Section, since: Instant) -> Option<Stuck> {
         let pulse = &self.pulses[worker];
         let lane = pulse.lane().and_then(|slot| describe(self, slot, slot.tenant()?));
-        let stuck = Stuck { lane, worker, since, releases: false };
+        let stuck = Stuck { lane, worker, since, releases: false, thread: None, stack: None, looks: 0 };
         self.take_from(worker, section, stuck.clone())?;
         self.metrics.note_too_long();
         Some(stuck)
@@ -160,7 +181,8 @@ impl Scheduler {
         if self.watchdog.seats.lock().is_empty() {
             return;
         }
-        let note = Stuck { lane: None, worker, since: self.env.now(), releases: true };
+        let since = self.env.now();
+        let note = Stuck { lane: None, worker, since, releases: true, thread: None, stack: None, looks: 0 };
         if self.take_from(worker, section, note).is_some()
             && let Some(thread) = self.watchdog.thread.get()
         {
@@ -185,6 +207,65 @@ impl Scheduler {
             self.unpark(sleeper);
         }
         Some(())
+    }
+
+    /// Finds out what the thread of a stuck worker does. The others are helped by now, so this may take a while.
+    fn look_closer(&self, stuck: &mut Stuck) {
+        let pulse = &self.pulses[stuck.worker];
+        let Some((section, thread)) = pulse.robbed_in().zip(pulse.thread()) else { return };
+        stuck.looks += 1;
+        stuck.thread = Some(Thread::of(thread));
+        if self.stuck_stacks {
+            // One that was taken after the section is that of another.
+            stuck.stack = Stack::of(thread).filter(|_| pulse.robbed_in() == Some(section));
+            // Looked up here, so that the report is out at once, and nobody who reads it waits.
+            contain(|| stuck.stack.iter().for_each(|stack| _ = stack.functions()));
+        }
+        pulse.set_note(stuck.clone());
+    }
+
+    /// A thread that had no processor, or would not be interrupted, has not said where it is.
+    fn try_again_to_look_closer(&self) {
+        let wanted =
+            |stuck: &Stuck| self.stuck_stacks && !stuck.releases && stuck.stack.is_none() && stuck.looks < LOOKS_MAX;
+        for mut stuck in self.pulses.iter().filter_map(|pulse| pulse.note()).filter(wanted) {
+            self.look_closer(&mut stuck);
+        }
+    }
+
+    /// Takes the lane of a stuck worker away, if it is killed: it is to end at once.
+    fn abandon_killed(&self, worker: usize) {
+        let pulse = &self.pulses[worker];
+        // One that stepped aside is at work on a death, and not stuck.
+        if pulse.note().is_none_or(|note| note.releases) {
+            return;
+        }
+        let Some(section) = pulse.robbed_in() else { return };
+        let Some((slot, id)) = pulse.lane().and_then(|slot| Some((slot, slot.tenant()?))) else { return };
+        let is_due = || {
+            let is_killed = slot.word.is_killed_for(id.generation().get()) || pulse.hold.ends_killed();
+            is_killed && pulse.section() == Some(section)
+        };
+        let Some(lane) = Some(()).filter(|()| is_due()).and_then(|()| describe(self, slot, id)) else { return };
+        let insert = |taken, own| {
+            let mail = match taken {
+                hold::Taken::InPoll => death::close(slot, id).head,
+                hold::Taken::InDestructors => word::EMPTY,
+            };
+            self.abandoned.insert(lane.clone(), Remains { id, slot, taken, own, mail });
+        };
+        if context::take_away(&pulse.hold, slot, is_due, insert).is_none() {
+            return;
+        }
+        // Whoever buries it comes also where all were asleep or stood by.
+        self.stand_by.all_hands(|| self.env.now());
+        if let Some(sleeper) = self.idle.wake_one() {
+            self.unpark(sleeper);
+        }
+        let LaneInfo { id, names, spawned_at, .. } = lane;
+        contain(
+            || tracing::warn!(lane = %id, ?names, %spawned_at, worker, "a lane was killed while it is stuck, and is abandoned"),
+        );
     }
 
     /// Hires stand-ins for the workers that are stuck: the threads that were started for it.

@@ -13,10 +13,11 @@ use std::time::Duration;
 use super::Scheduler;
 use super::batch::Batch;
 use super::crew::REPORT_EVERY;
+use super::hold::Left;
 use super::pulse::{HandedOver, Pulse};
 use super::queue::Queue;
 use super::turn::Turn;
-use super::watchdog::Stuck;
+use super::watchdog::{self, Stuck};
 use crate::context;
 use crate::env::Instant;
 use crate::exit::ExitReason;
@@ -64,12 +65,10 @@ pub(crate) struct Local {
     pub(crate) frames: memory::Cache,
     /// Free slots.
     slots: RefCell<VecDeque<u32>>,
-    /// The lane whose code runs; `None` also while a lane is being ended.
-    pub(crate) current: Cell<Option<SlotRef>>,
     /// The lane of which this worker holds `RUNNING`.
     pub(crate) running: Cell<Option<SlotRef>>,
-    /// Whether somebody has the owner's half of `running`.
-    pub(crate) borrowed: Cell<bool>,
+    /// The future of `running` is polled.
+    pub(crate) polls: Cell<bool>,
     /// Why the lane ends whose destructors run.
     pub(crate) ending: RefCell<Option<ExitReason>>,
     /// What reply ports that are dropped in the present turn answer with.
@@ -102,9 +101,8 @@ impl Local {
             nodes: node::Cache::default(),
             frames: memory::Cache::default(),
             slots: RefCell::default(),
-            current: Cell::new(None),
             running: Cell::new(None),
-            borrowed: Cell::new(false),
+            polls: Cell::new(false),
             ending: RefCell::new(None),
             verdict: RefCell::new(None),
             panic_place: RefCell::new(None),
@@ -116,6 +114,18 @@ impl Local {
             operations: Cell::new(0),
             random: Cell::new(u64::from_ne_bytes(seed) | 1),
         }
+    }
+
+    /// The lane whose code runs; `None` also while a lane is being ended, and in a poll whose lane was taken away.
+    #[inline]
+    pub(crate) fn current(&self) -> Option<SlotRef> {
+        self.pulse.hold.current()
+    }
+
+    /// Whether the code that runs is that of a lane that was taken away while it was stuck in this poll.
+    #[inline]
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.polls.get() && self.current().is_none()
     }
 
     /// Queues a lane that was woken: it runs next, but for one for which messages gather while it waits for its turn.
@@ -198,7 +208,10 @@ impl Local {
 
     /// What will have become of the lane that has its turn or dies here; `None` where there is none.
     pub(crate) fn verdict(&self) -> Option<Verdict> {
-        self.running.get()?;
+        // A lane that is buried is none that runs here.
+        if self.running.get().is_none() && self.ending.borrow().is_none() {
+            return None;
+        }
         self.has_news.set(true);
         Some(self.verdict.borrow_mut().get_or_insert_default().clone())
     }
@@ -265,6 +278,7 @@ impl Rounds {
 /// The thread of a worker, or of a stand-in, which serves when it is hired.
 pub(crate) fn work(scheduler: Arc<Scheduler>, index: usize, queue: Queue) {
     let local = Local::new(scheduler, index, queue);
+    local.pulse.set_thread(watchdog::this_thread());
     let guard = context::enter_worker(&local);
     while local.scheduler.await_hire(index) {
         local.serve();
@@ -296,6 +310,10 @@ impl Local {
                 }
                 None => self.sleep(&mut rounds),
             }
+        }
+        if self.scheduler.abandoned.are_unburied() {
+            // There may be nobody else to do it.
+            self.scheduler.bury(self.index);
         }
         // Who still waits here is taken over by others, or by whoever stops the runtime.
         self.hand_over();
@@ -422,7 +440,7 @@ impl Local {
         let was_searching = std::mem::take(&mut rounds.searching);
         self.scheduler.idle.transition_to_sleeping(self.index, was_searching);
         // The second look of `idle.rs`.
-        let found = !self.scheduler.queues.is_empty();
+        let found = !self.scheduler.queues.is_empty() || self.scheduler.abandoned.are_unburied();
         rounds.searching = if !found && !self.pulse.orders().leave() {
             self.scheduler.park(self.index)
         } else {
@@ -445,11 +463,9 @@ impl Local {
         let on = slot.word.transition_to_running();
         self.pulse.begin(Some(slot));
         self.running.set(Some(slot));
-        self.current.set(Some(slot));
         self.turn.begin();
         match self.turn_of(slot, on) {
             Goes::On { wants_mail } => {
-                self.current.set(None);
                 self.running.set(None);
                 // From here on the lane may run elsewhere.
                 match slot.word.transition_to_idle(wants_mail) {
@@ -459,8 +475,8 @@ impl Local {
             }
             Goes::Ends(reason) => {
                 death::end(self, slot, reason);
-                self.current.set(None);
             }
+            Goes::TakenAway => {}
         }
         self.counters.note_turn();
         if self.has_news.get() {
@@ -508,7 +524,23 @@ impl Local {
         let waker = ManuallyDrop::new(waker(slot));
         let mut cx = Context::from_waker(&waker);
         // What a panic threw is dropped here, with nothing borrowed: its destructor is the user's.
+        self.pulse.hold.enter(slot);
+        self.polls.set(true);
         let polled = catch_unwind(AssertUnwindSafe(|| frame.poll(&mut cx))).map_err(panic::reason);
+        self.polls.set(false);
+        match self.pulse.hold.leave() {
+            Left::Kept => {}
+            Left::CutOff => {
+                drop(polled);
+                context::with_own(self, slot, |own| own.put_back(frame));
+                return Goes::Ends(ExitReason::Killed);
+            }
+            Left::TakenAway => {
+                drop(polled);
+                death::depart(self, slot, frame);
+                return Goes::TakenAway;
+            }
+        }
         context::with_own(self, slot, |own| {
             own.put_back(frame);
             match polled {
@@ -554,6 +586,13 @@ impl Local {
         let more = own.more();
         more.awaits_left = more.awaits_left.saturating_sub(1);
         (more.awaits_left == 0).then_some(ExitReason::Killed)
+    }
+
+    /// Ends the lanes that were taken from their workers.
+    pub(crate) fn bury_all(&self) {
+        while let Some(lane) = self.scheduler.abandoned.next_to_bury() {
+            death::bury(self, lane);
+        }
     }
 
     /// Wakes those who must not be woken, and tells those who cannot be told, before the turn is over.
@@ -603,6 +642,8 @@ enum Goes {
         wants_mail: bool,
     },
     Ends(ExitReason),
+    /// It was killed while it was stuck, and ended elsewhere.
+    TakenAway,
 }
 
 /// The lane that this worker runs, for the panic hook.

@@ -224,9 +224,8 @@ impl Owner {
 
 /// Whether this code runs because of a panic, or of the death of a lane.
 pub(super) fn in_trouble() -> bool {
-    let is_ending = |local: Option<&Local>| {
-        local.is_some_and(|local| local.current.get().is_none() && local.ending.borrow().is_some())
-    };
+    let is_ending =
+        |local: Option<&Local>| local.is_some_and(|local| local.current().is_none() && local.ending.borrow().is_some());
     std::thread::panicking() || context::with_local(is_ending)
 }
 

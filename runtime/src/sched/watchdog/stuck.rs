@@ -1,5 +1,6 @@
 //! What the watchdog says of a worker that is stuck.
 
+use super::stack::{Stack, Thread};
 use crate::env::Instant;
 use crate::runtime::LaneInfo;
 
@@ -16,17 +17,29 @@ pub struct Stuck {
     pub since: Instant,
     /// It is not stuck, but stepped aside to release what a lane held.
     pub(crate) releases: bool,
+    /// The worker's thread and what it does, where the system tells: whether it computes, or waits and for what.
+    pub thread: Option<Thread>,
+    pub(super) stack: Option<Stack>,
+    /// How often the watchdog looked for these two.
+    pub(super) looks: u32,
 }
 
 impl Stuck {
+    /// Where the worker's code is, where stacks were [asked for](crate::Builder::stuck_stacks) and this one was had.
+    pub fn stack(&self) -> Option<&Stack> {
+        self.stack.as_ref()
+    }
+
     /// Says that a worker is stuck.
     pub(crate) fn report(&self, now: Instant) {
         let (worker, for_ms) = (self.worker, self.milliseconds_until(now));
+        let thread = self.thread.as_ref().map(tracing::field::display);
+        let stack = self.stack.as_ref().map(tracing::field::display);
         match &self.lane {
             Some(LaneInfo { id, names, spawned_at, .. }) => {
-                tracing::warn!(lane = %id, ?names, %spawned_at, worker, for_ms, "a poll takes too long");
+                tracing::warn!(lane = %id, ?names, %spawned_at, worker, for_ms, thread, stack, "a poll takes too long");
             }
-            None => tracing::warn!(worker, for_ms, "a waker or a call of a timer takes too long"),
+            None => tracing::warn!(worker, for_ms, thread, stack, "a waker or a call of a timer takes too long"),
         }
     }
 
