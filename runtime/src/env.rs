@@ -1,4 +1,4 @@
-//! The world as the runtime sees it: clock, entropy, threads, sockets.
+//! The world as the runtime sees it: clock, entropy, threads, sockets, files, processes, signals.
 //!
 //! Owns: the [`Env`] trait and its [`Instant`]. Knows nothing of lanes, workers or timers.
 //!
@@ -7,7 +7,7 @@
 //! start a thread or open a socket.
 //!
 //! Read on in this order: [`reactor`] (readiness to ids), [`descriptor`] (what a lane holds), [`socket`] (what an env
-//! offers), [`driver`] (where a worker waits).
+//! offers to wait for), [`file`] and [`process`] (what else it offers), [`driver`] (where a worker waits).
 //!
 //! # Readiness and completion
 //!
@@ -18,23 +18,35 @@
 
 pub mod descriptor;
 pub mod driver;
+pub mod file;
 mod os;
+#[cfg(unix)]
+mod os_process;
+#[cfg(unix)]
+mod os_signal;
+pub mod process;
 pub mod reactor;
 mod readiness;
 pub mod socket;
 mod table;
+mod thing;
 mod virtual_clock;
+mod virtual_signal;
 
 use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::{Add, AddAssign, Sub};
+use std::path::Path;
+use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use self::descriptor::Descriptor;
+pub use self::descriptor::{Descriptor, OnStale};
 pub use self::driver::Driver;
+pub use self::file::{FileMetadata, FileOptions, FileSource, FileUse, SharedFile};
 pub use self::os::OsEnv;
+pub use self::process::{ChildSource, Leaving, StartedProcess};
 pub use self::reactor::{Reactor, Registrar, Unparker};
 pub use self::readiness::{Busy, Ready};
 pub use self::socket::{EventSource, ListenOptions, ListenerSource, Source, StreamSource};
@@ -52,6 +64,10 @@ pub use self::virtual_clock::VirtualEnv;
 /// 4. Sources are non-blocking from the start, are not inherited by child processes, and are registered with nothing yet.
 /// 5. A source reports an edge after each `WouldBlock` that it gave, and its present state when it is registered.
 /// 6. No method calls back into the runtime, except by [`Registrar::post`] and [`Unparker::unpark`].
+/// 7. Only [`open_file`](Env::open_file), [`start_process`](Env::start_process) and what a [`FileSource`] does may block;
+///    they are called on threads for that.
+///
+/// What an env has none of gives an error of kind `Unsupported`.
 pub trait Env: Send + Sync + Debug + 'static {
     /// Time since the env's start, which never goes back.
     fn now(&self) -> Instant;
@@ -96,6 +112,52 @@ pub trait Env: Send + Sync + Debug + 'static {
     ///
     /// Those that show at once; a refusal comes later, from `poll_connected`.
     fn tcp_connect(&self, address: SocketAddr) -> io::Result<Box<dyn StreamSource>>;
+
+    /// Opens a file. May block.
+    ///
+    /// # Errors
+    ///
+    /// As the host gives them.
+    fn open_file(&self, path: &Path, options: &FileOptions) -> io::Result<Box<dyn FileSource>> {
+        let _ = (path, options);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Starts a process, of which becomes what `leaving` says when it is dropped. May block.
+    ///
+    /// # Errors
+    ///
+    /// There is no such program, or as the host gives them; nothing runs.
+    fn start_process(&self, command: &mut Command, leaving: Leaving) -> io::Result<StartedProcess> {
+        let _ = (command, leaving);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// How many processes nobody has any more and have not ended yet: they were killed just now, or let run.
+    fn processes_left(&self) -> usize {
+        0
+    }
+
+    /// Has a signal of the host come as the bytes of a stream, one each time, until that is dropped. Several may subscribe to
+    /// one signal, and each gets all of them.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a number that is none, or that of a signal that nobody may catch; or as the host gives them.
+    fn signals(&self, number: i32) -> io::Result<Box<dyn StreamSource>> {
+        let _ = number;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Raises a signal for this process. Whoever has subscribed to it has it by the time that this returns.
+    ///
+    /// # Errors
+    ///
+    /// As the host gives them.
+    fn raise(&self, number: i32) -> io::Result<()> {
+        let _ = number;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Asked when nothing can run: how to spend the time until `next`, the nearest deadline of any timer.
     ///

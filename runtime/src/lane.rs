@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 pub(crate) mod death;
 pub(crate) mod few;
 pub(crate) mod frame;
+pub mod giving;
 pub(crate) mod index;
 pub(crate) mod memory;
 pub(crate) mod own;

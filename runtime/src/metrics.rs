@@ -64,6 +64,8 @@ pub struct Metrics {
     pub descriptors: u64,
     /// Descriptors opened.
     pub descriptors_opened: u64,
+    /// Those of them that were opened on a thing which had one before.
+    pub descriptors_duplicated: u64,
     /// Descriptors closed, by whatever way.
     pub descriptors_closed: u64,
     /// Names taken.

@@ -349,6 +349,7 @@ impl Handle {
             timers: self.0.timers.count() as u64,
             descriptors: descriptors.open,
             descriptors_opened: descriptors.opened,
+            descriptors_duplicated: descriptors.duplicated,
             descriptors_closed: descriptors.closed,
             names: self.0.names.count() as u64,
             abandoned_lanes: self.0.abandoned.count() as u64,

@@ -8,7 +8,7 @@ use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::inspect::Inspection;
 use crate::lane::Pooled;
-use crate::lane::own::{DOOMED, More, Own, TRAPS_EXITS};
+use crate::lane::own::{DOOMED, HAS_DESCRIPTORS, More, Own, TRAPS_EXITS};
 use crate::mailbox::node::Node;
 use crate::receipt::ExitReceipt;
 use crate::reply::Answerer;
@@ -81,6 +81,8 @@ pub(crate) enum Signal {
     Inspect(Answerer<Inspection>),
     /// End once what was queued before is handled.
     Stop(ExitReason),
+    /// Own descriptors from now on (see `lane/giving.rs`).
+    Given,
 }
 
 const _: () = assert!(size_of::<Signal>() <= 48, "a signal lies in its node");
@@ -116,6 +118,7 @@ pub(crate) fn take_effect(slot: SlotRef, own: &mut Own, node: Node) -> Option<No
                 answerer.answer_later(Inspection::of(me, own));
             }
         }
+        Ok(Signal::Given) => own.flags |= HAS_DESCRIPTORS,
         Ok(Signal::Unlink { .. } | Signal::Demonitor { .. }) if own.more.is_none() => {}
         Ok(tie) => take_note(own.more(), tie),
         Err(_) => unreachable!("seen to be a signal just now"),
@@ -133,7 +136,7 @@ pub(crate) fn take_note(more: &mut More, signal: Signal) {
         Signal::Demonitor { watcher, number } => _ = more.watchers.remove(&(watcher, number)),
         Signal::Join(answerer) => more.joiners.push(answerer),
         // An answerer that is dropped says so.
-        Signal::Inspect(_) | Signal::Exit(_) | Signal::Down(_) | Signal::Stop(_) => {}
+        Signal::Inspect(_) | Signal::Exit(_) | Signal::Down(_) | Signal::Stop(_) | Signal::Given => {}
     }
 }
 

@@ -1,17 +1,17 @@
 //! A descriptor in somebody's hands: what `net` builds its sockets on.
 //!
-//! Owns: the entry of one descriptor and the handle on it. Knows nothing of lanes, nor of who else is in the table.
+//! Owns: the handle on one id of a thing (`thing.rs`). Knows nothing of lanes, nor of who else is in the table.
 //!
 //! # Waiting
 //!
-//! One reader and one writer wait on a descriptor at a time; a second gets [`Busy`](super::Busy) instead of a wake-up
-//! that never comes. Each handle counts as one waiter a direction for its `poll_*` methods, however often its waker
+//! One reader and one writer wait on a thing at a time, by whichever of its ids; a second gets [`Busy`](super::Busy)
+//! instead of a wake-up that never comes. Each handle counts as one waiter a direction for its `poll_*` methods, however often its waker
 //! changes, so these are for one future a direction, as with `AsyncRead` on `&mut`. (If two share them all the same, the
 //! one that came first is woken, so that nobody sleeps for ever.) Each future of an `async` method counts as a waiter of
 //! its own and leaves when dropped.
 //!
 //! # Invariants
-//! 1. The source is taken out of the entry when the descriptor closes, so the OS's handle closes at once, whatever
+//! 1. The source is taken out of the thing when the last of its ids closes, so the OS's handle closes at once, whatever
 //!    handles are still about.
 //! 2. After each `WouldBlock`, readiness is cleared by the tick under which the attempt was made: an edge that came
 //!    between the attempt and the clearing leads to another attempt.
@@ -22,157 +22,19 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
+use std::process::ExitStatus;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
-use super::readiness::{Direction, Readiness, Ready, Seen, WaiterId, WaiterSlot};
+use super::file::FileUse;
+use super::process::ChildSource;
+use super::readiness::{Direction, Ready, WaiterId, WaiterSlot};
 use super::socket::{Source, StreamSource};
 use super::table::Descriptors;
+use super::thing::Entry;
 use crate::{Id, StaleId};
-
-/// What the table holds of one descriptor.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) id: Id,
-    pub(crate) readiness: Readiness,
-    pub(crate) bound: RwLock<Option<Bound>>,
-    pub(crate) owner: Mutex<Option<Id>>,
-    reader: WaiterSlot,
-    writer: WaiterSlot,
-    next_waiter: AtomicU64,
-}
-
-/// A source and the driver that it is registered with; they change together.
-#[derive(Debug)]
-pub(crate) struct Bound {
-    pub(crate) source: Source,
-    pub(crate) driver: usize,
-}
-
-impl Entry {
-    /// An entry without a source yet. It begins as ready: the first attempt may well succeed, as with a request that came
-    /// along with its connection, and if it does not, it costs one system call.
-    pub(crate) fn new(id: Id) -> Entry {
-        Entry {
-            id,
-            readiness: Readiness::new(Ready::READABLE | Ready::WRITABLE),
-            bound: RwLock::new(None),
-            owner: Mutex::new(None),
-            reader: WaiterSlot::default(),
-            writer: WaiterSlot::default(),
-            next_waiter: AtomicU64::new(0),
-        }
-    }
-
-    pub(crate) fn is_waited_for(&self) -> bool {
-        self.reader.is_occupied() || self.writer.is_occupied()
-    }
-
-    /// Moves to `wakers` those who wait for any of `ready`.
-    pub(crate) fn take_waiters(&self, ready: Ready, wakers: &mut Vec<Waker>) {
-        for direction in [Direction::Read, Direction::Write] {
-            if ready.intersects(direction.interest()) {
-                wakers.extend(self.slot(direction).take());
-            }
-        }
-    }
-
-    fn slot(&self, direction: Direction) -> &WaiterSlot {
-        match direction {
-            Direction::Read => &self.reader,
-            Direction::Write => &self.writer,
-        }
-    }
-
-    fn new_waiter(&self) -> WaiterId {
-        // ORDER: Relaxed: only that no two get the same matters.
-        WaiterId(self.next_waiter.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// What `seen` says to one who wants to go in `direction`; `None` if it must wait.
-    fn judge(&self, seen: Seen, direction: Direction) -> Option<io::Result<Seen>> {
-        if seen.is_dead() {
-            Some(Err(StaleId(self.id).into()))
-        } else {
-            seen.ready().intersects(direction.interest()).then_some(Ok(seen))
-        }
-    }
-
-    fn poll_ready(&self, cx: &mut Context<'_>, direction: Direction, waiter: WaiterId) -> Poll<io::Result<Seen>> {
-        if let Some(answer) = self.judge(self.readiness.load(), direction) {
-            return Poll::Ready(answer);
-        }
-        let slot = self.slot(direction);
-        match slot.park(waiter, cx.waker()) {
-            Err(busy) => return Poll::Ready(Err(busy.into())),
-            Ok(Some(displaced)) if !displaced.will_wake(cx.waker()) => displaced.wake(),
-            Ok(_) => {}
-        }
-        // An edge that came before we parked found nobody to wake.
-        match self.judge(self.readiness.load(), direction) {
-            Some(answer) => {
-                slot.leave(waiter);
-                Poll::Ready(answer)
-            }
-            None => Poll::Pending,
-        }
-    }
-
-    /// Tries `attempt` whenever it is worth while, until it gives something else than `WouldBlock`; with the look at the word
-    /// under which that was.
-    fn poll_io<T>(
-        &self,
-        cx: &mut Context<'_>,
-        direction: Direction,
-        waiter: WaiterId,
-        mut attempt: impl FnMut(&Source) -> io::Result<T>,
-    ) -> Poll<io::Result<(Seen, T)>> {
-        loop {
-            let seen = ready!(self.poll_ready(cx, direction, waiter))?;
-            match self.with_source(&mut attempt) {
-                Ok(value) => return Poll::Ready(Ok((seen, value))),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.readiness.clear(seen, direction.interest());
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-
-    /// As `poll_io` for a transfer of `wanted` bytes, of which a part may do: if less went through, the next attempt is
-    /// put off until the next edge, where the source allows that.
-    fn poll_transfer(
-        &self,
-        cx: &mut Context<'_>,
-        direction: Direction,
-        waiter: WaiterId,
-        wanted: usize,
-        mut attempt: impl FnMut(&dyn StreamSource) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        let (seen, (count, drains)) = ready!(self.poll_io(cx, direction, waiter, |source| {
-            let stream = source.stream()?;
-            Ok((attempt(stream)?, stream.short_means_drained()))
-        }))?;
-        // 0 is the end of a stream, which does not change any more. Where the peer has closed, the word still says so after
-        // this, and the attempts go on to the end.
-        if drains && 0 < count && count < wanted {
-            self.readiness.clear(seen, direction.open());
-        }
-        Poll::Ready(Ok(count))
-    }
-
-    fn with_source<T>(&self, what: impl FnOnce(&Source) -> io::Result<T>) -> io::Result<T> {
-        let bound = self.bound.read();
-        match &*bound {
-            Some(bound) => what(&bound.source),
-            None => Err(StaleId(self.id).into()),
-        }
-    }
-}
 
 /// What the drop of a handle does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,12 +56,17 @@ pub struct Descriptor {
     entry: Arc<Entry>,
     waiter: WaiterId,
     on_drop: Mutex<OnDrop>,
+    on_stale: Option<OnStale>,
 }
+
+/// Asked when a use of a descriptor finds it gone: `true` if whoever used it ends for that, and so must not go on. See
+/// [`Descriptor::on_stale`].
+pub type OnStale = fn(StaleId) -> bool;
 
 impl Descriptor {
     pub(crate) fn new(table: Arc<Descriptors>, entry: Arc<Entry>, on_drop: OnDrop) -> Descriptor {
         let waiter = entry.new_waiter();
-        Descriptor { table, entry, waiter, on_drop: Mutex::new(on_drop) }
+        Descriptor { table, entry, waiter, on_drop: Mutex::new(on_drop), on_stale: None }
     }
 
     /// The descriptor's id, which any lane may look up while the owner lives.
@@ -214,13 +81,47 @@ impl Descriptor {
 
     /// Whether the descriptor has not been closed yet.
     pub fn is_open(&self) -> bool {
-        !self.entry.readiness.load().is_dead()
+        self.entry.is_open()
+    }
+
+    /// How many open descriptors lead to the same thing, this one included: see [`dup`](Descriptor::dup).
+    pub fn shared_by(&self) -> usize {
+        self.entry.thing.entries() as usize
+    }
+
+    /// The table that the descriptor is in.
+    pub fn table(&self) -> &Arc<Descriptors> {
+        &self.table
+    }
+
+    /// Asks `hook`, at each use of this handle that finds the descriptor gone, what is to become of whoever used it. An
+    /// error, the default, or `None`: it gets the error. A future whose lane ends for it stays pending.
+    pub fn on_stale(&mut self, hook: Option<OnStale>) {
+        self.on_stale = hook;
+    }
+
+    /// A further descriptor of the same thing, owned by `owner`: the thing closes with the last of them. Dropping what
+    /// this returns closes the new one. See [`Descriptors::insert`] for what the caller must check.
+    ///
+    /// What one reads the others do not get: they share the source and its one place for a reader and one for a writer.
+    ///
+    /// # Errors
+    ///
+    /// This one is closed, or all keys are in use.
+    pub fn dup(&self, owner: Option<Id>) -> io::Result<Descriptor> {
+        let entry = self.table.dup_entry(&self.entry, owner)?;
+        Ok(Descriptor::new(Arc::clone(&self.table), entry, OnDrop::CloseFor(owner)))
     }
 
     /// Gives up the handle and leaves the descriptor to its owner, whose death closes it.
-    pub fn into_id(self) -> Id {
-        *self.on_drop.lock() = OnDrop::Leave;
+    pub fn into_id(mut self) -> Id {
+        self.leave_open();
         self.id()
+    }
+
+    /// From now on dropping the handle leaves the descriptor to its owner.
+    pub fn leave_open(&mut self) {
+        *self.on_drop.get_mut() = OnDrop::Leave;
     }
 
     /// Makes `owner` the owner, for whom this handle closes it when dropped: for a handle that goes along to the new owner,
@@ -244,6 +145,15 @@ impl Descriptor {
     ///
     /// It was closed before.
     pub fn close(self) -> Result<(), StaleId> {
+        self.close_now()
+    }
+
+    /// As [`close`](Descriptor::close), where the handle is still needed, if only to be told that it is stale.
+    ///
+    /// # Errors
+    ///
+    /// It was closed before.
+    pub fn close_now(&self) -> Result<(), StaleId> {
         self.table.close_entry(&self.entry, None).map(drop).ok_or(StaleId(self.id()))
     }
 
@@ -253,7 +163,7 @@ impl Descriptor {
     ///
     /// The descriptor is closed, or somebody else waits to read.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.entry.poll_ready(cx, Direction::Read, self.waiter).map_ok(drop)
+        self.settle(self.entry.poll_ready(cx, Direction::Read, self.waiter).map_ok(drop))
     }
 
     /// Ready when writing is worth a try.
@@ -262,7 +172,7 @@ impl Descriptor {
     ///
     /// The descriptor is closed, or somebody else waits to write.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.entry.poll_ready(cx, Direction::Write, self.waiter).map_ok(drop)
+        self.settle(self.entry.poll_ready(cx, Direction::Write, self.waiter).map_ok(drop))
     }
 
     /// Reads some bytes; 0 is the end of the stream, or an empty `buffer`.
@@ -271,7 +181,7 @@ impl Descriptor {
     ///
     /// The descriptor is closed or no stream, somebody else waits to read, or as the OS gives them.
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.poll_read_as(cx, self.waiter, buffer)
+        self.settle(self.poll_read_as(cx, self.waiter, buffer))
     }
 
     /// Reads into several buffers in order, as [`poll_read`](Descriptor::poll_read) does.
@@ -281,7 +191,8 @@ impl Descriptor {
     /// As `poll_read`.
     pub fn poll_read_vectored(&self, cx: &mut Context<'_>, buffers: &mut [IoSliceMut<'_>]) -> Poll<io::Result<usize>> {
         let wanted = buffers.iter().map(|buffer| buffer.len()).sum();
-        self.entry.poll_transfer(cx, Direction::Read, self.waiter, wanted, |stream| stream.read_vectored(buffers))
+        let read = |stream: &dyn StreamSource| stream.read_vectored(buffers);
+        self.settle(self.entry.poll_transfer(cx, Direction::Read, self.waiter, wanted, read))
     }
 
     /// Writes some bytes and says how many.
@@ -290,7 +201,7 @@ impl Descriptor {
     ///
     /// The descriptor is closed or no stream, somebody else waits to write, or as the OS gives them.
     pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_as(cx, self.waiter, bytes)
+        self.settle(self.poll_write_as(cx, self.waiter, bytes))
     }
 
     /// Writes from several buffers in order, as [`poll_write`](Descriptor::poll_write) does.
@@ -300,7 +211,8 @@ impl Descriptor {
     /// As `poll_write`.
     pub fn poll_write_vectored(&self, cx: &mut Context<'_>, buffers: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let wanted = buffers.iter().map(|buffer| buffer.len()).sum();
-        self.entry.poll_transfer(cx, Direction::Write, self.waiter, wanted, |stream| stream.write_vectored(buffers))
+        let write = |stream: &dyn StreamSource| stream.write_vectored(buffers);
+        self.settle(self.entry.poll_transfer(cx, Direction::Write, self.waiter, wanted, write))
     }
 
     /// Takes the next connection, which is to be put in the table by [`Descriptors::insert`], and where it came from.
@@ -310,7 +222,7 @@ impl Descriptor {
     /// The descriptor is closed or no listener, somebody else waits on it, or as the OS gives them. Those of the OS
     /// concern one connection only; but where it is out of file descriptors the next call gives the same at once.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Box<dyn StreamSource>, SocketAddr)>> {
-        self.poll_accept_as(cx, self.waiter)
+        self.settle(self.poll_accept_as(cx, self.waiter))
     }
 
     /// Ready when a stream from [`Env::tcp_connect`](super::Env::tcp_connect) is connected.
@@ -319,7 +231,7 @@ impl Descriptor {
     ///
     /// The connection could not be made; or as [`poll_write`](Descriptor::poll_write).
     pub fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_connected_as(cx, self.waiter)
+        self.settle(self.poll_connected_as(cx, self.waiter))
     }
 
     /// Waits until reading, or accepting, is worth a try.
@@ -388,13 +300,57 @@ impl Descriptor {
         self.wait(Direction::Write, |cx, waiter| self.poll_connected_as(cx, waiter)).await
     }
 
+    /// The right to do the next operation on a file, once those before it are over.
+    ///
+    /// *Cancellation*: nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor is closed or no file, or somebody else waits for the same.
+    pub async fn begin(&self) -> io::Result<FileUse> {
+        self.wait(Direction::Read, |cx, waiter| self.poll_begin_as(cx, waiter)).await
+    }
+
+    /// As [`begin`](Descriptor::begin), for hand-written futures.
+    ///
+    /// # Errors
+    ///
+    /// As `begin`.
+    pub fn poll_begin(&self, cx: &mut Context<'_>) -> Poll<io::Result<FileUse>> {
+        self.settle(self.poll_begin_as(cx, self.waiter))
+    }
+
+    /// Waits until a child process has ended, and says how.
+    ///
+    /// *Cancellation*: nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor is closed or no child, somebody else waits for the same, or as the OS gives them.
+    pub async fn ended(&self) -> io::Result<ExitStatus> {
+        self.wait(Direction::Read, |cx, waiter| {
+            let ended = ready!(self.entry.poll_io(cx, Direction::Read, waiter, |source| source.child()?.try_wait()));
+            Poll::Ready(ended.map(|(_, status)| status))
+        })
+        .await
+    }
+
+    /// Does something with a child process that needs no waiting.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor is closed or no child; or those of `what`, which is called under the descriptor's lock.
+    pub fn with_child<T>(&self, what: impl FnOnce(&dyn ChildSource) -> io::Result<T>) -> io::Result<T> {
+        self.settle_now(self.entry.with_source(|source| what(source.child()?)))
+    }
+
     /// Ends one direction of the stream or both. What was written before still goes out; this does not wait for it.
     ///
     /// # Errors
     ///
     /// The descriptor is closed or no stream, or as the OS gives them; `NotConnected` if the peer has gone.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.entry.with_source(|source| source.stream()?.shutdown(how))
+        self.settle_now(self.entry.with_source(|source| source.stream()?.shutdown(how)))
     }
 
     /// The address of this end.
@@ -403,7 +359,7 @@ impl Descriptor {
     ///
     /// The descriptor is closed, or as the OS gives them.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.entry.with_source(|source| source.events().local_addr())
+        self.settle_now(self.entry.with_source(|source| source.local_addr()))
     }
 
     /// The address of the other end.
@@ -412,7 +368,7 @@ impl Descriptor {
     ///
     /// The descriptor is closed or no stream, or is not connected.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.entry.with_source(|source| source.stream()?.peer_addr())
+        self.settle_now(self.entry.with_source(|source| source.stream()?.peer_addr()))
     }
 
     /// Whether small writes go out at once (`TCP_NODELAY`).
@@ -421,7 +377,7 @@ impl Descriptor {
     ///
     /// The descriptor is closed or no stream, or as the OS gives them.
     pub fn nodelay(&self) -> io::Result<bool> {
-        self.entry.with_source(|source| source.stream()?.nodelay())
+        self.settle_now(self.entry.with_source(|source| source.stream()?.nodelay()))
     }
 
     /// Sets whether small writes go out at once.
@@ -430,12 +386,12 @@ impl Descriptor {
     ///
     /// The descriptor is closed or no stream, or as the OS gives them.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.entry.with_source(|source| source.stream()?.set_nodelay(nodelay))
+        self.settle_now(self.entry.with_source(|source| source.stream()?.set_nodelay(nodelay)))
     }
 
     /// The OS's number for the descriptor, where it has one: only to be compared with what the OS lists.
     pub fn raw_fd(&self) -> Option<i32> {
-        self.entry.bound.read().as_ref().and_then(|bound| bound.source.events().raw_fd())
+        self.entry.with_source(|source| Ok(source.raw_fd())).ok().flatten()
     }
 
     fn poll_read_as(&self, cx: &mut Context<'_>, waiter: WaiterId, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -453,6 +409,12 @@ impl Descriptor {
     ) -> Poll<io::Result<(Box<dyn StreamSource>, SocketAddr)>> {
         let accepted = ready!(self.entry.poll_io(cx, Direction::Read, waiter, |source| source.listener()?.accept()));
         Poll::Ready(accepted.map(|(_, connection)| connection))
+    }
+
+    fn poll_begin_as(&self, cx: &mut Context<'_>, waiter: WaiterId) -> Poll<io::Result<FileUse>> {
+        let begin = |source: &Source| source.file()?.begin(&self.entry);
+        let begun = ready!(self.entry.poll_io(cx, Direction::Read, waiter, begin));
+        Poll::Ready(begun.map(|(_, file)| file))
     }
 
     fn poll_connected_as(&self, cx: &mut Context<'_>, waiter: WaiterId) -> Poll<io::Result<()>> {
@@ -474,11 +436,29 @@ impl Descriptor {
                         && error.kind() == io::ErrorKind::NotConnected
                         && !seen.ready().intersects(Ready::WRITE_CLOSED | Ready::ERROR) =>
                 {
-                    self.entry.readiness.clear(seen, Direction::Write.interest());
+                    self.entry.clear(seen, Direction::Write.interest());
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+
+    /// Lets whoever used a descriptor that is gone end for it, if it is to.
+    fn settle<T>(&self, answer: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match answer {
+            Poll::Ready(Err(error)) if self.ends_for(&error) => Poll::Pending,
+            answer => answer,
+        }
+    }
+
+    /// As `settle`, where there is no waiting: the error comes back all the same.
+    fn settle_now<T>(&self, answer: io::Result<T>) -> io::Result<T> {
+        answer.inspect_err(|error| _ = self.ends_for(error))
+    }
+
+    fn ends_for(&self, error: &io::Error) -> bool {
+        let Some(hook) = self.on_stale else { return false };
+        error.get_ref().and_then(|inner| inner.downcast_ref()).is_some_and(|stale: &StaleId| hook(*stale))
     }
 
     /// Polls as a waiter of its own, which leaves its slot when this is dropped.
@@ -490,7 +470,7 @@ impl Descriptor {
         let mut guest =
             Guest { slot: self.entry.slot(direction), waiter: self.entry.new_waiter(), may_be_parked: false };
         poll_fn(|cx| {
-            let answer = poll(cx, guest.waiter);
+            let answer = self.settle(poll(cx, guest.waiter));
             guest.may_be_parked |= answer.is_pending();
             answer
         })
@@ -514,7 +494,7 @@ impl fmt::Debug for Descriptor {
         f.debug_struct("Descriptor")
             .field("id", &self.id())
             .field("owner", &self.owner())
-            .field("readiness", &self.entry.readiness)
+            .field("readiness", &self.entry.thing.readiness)
             .finish_non_exhaustive()
     }
 }

@@ -1,9 +1,13 @@
 //! The operating system as an [`Env`].
 //!
-//! Owns: the only calls to the OS's clocks, entropy and threads. Sockets are made in `socket`, pollers in `reactor`.
+//! Owns: the only calls to the OS's clocks, entropy and threads. Sockets are made in `socket`, pollers in `reactor`, and
+//! files, processes and signals in `file`, `os_process` and `os_signal`.
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
+#[cfg(unix)]
+use std::process::Command;
 use std::thread::{self, JoinHandle};
 #[cfg(not(target_os = "linux"))]
 use std::time;
@@ -12,8 +16,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 #[cfg(target_os = "linux")]
 use rustix::time::ClockId;
 
+use super::file::{self, FileOptions, FileSource};
 use super::socket::{ListenOptions, ListenerSource, StreamSource, tcp_connect, tcp_listen};
 use super::{Env, Idle, Instant, Reactor};
+#[cfg(unix)]
+use super::{Leaving, StartedProcess, os_process, os_signal};
 
 /// The operating system: the default [`Env`].
 ///
@@ -117,6 +124,31 @@ impl Env for OsEnv {
 
     fn tcp_connect(&self, address: SocketAddr) -> io::Result<Box<dyn StreamSource>> {
         tcp_connect(address)
+    }
+
+    fn open_file(&self, path: &Path, options: &FileOptions) -> io::Result<Box<dyn FileSource>> {
+        file::open_file(path, options)
+    }
+
+    #[cfg(unix)]
+    fn start_process(&self, command: &mut Command, leaving: Leaving) -> io::Result<StartedProcess> {
+        os_process::start(command, leaving)
+    }
+
+    /// Those of this process, whatever runtime they were started by.
+    #[cfg(unix)]
+    fn processes_left(&self) -> usize {
+        os_process::lingering()
+    }
+
+    #[cfg(unix)]
+    fn signals(&self, number: i32) -> io::Result<Box<dyn StreamSource>> {
+        os_signal::subscribe(number)
+    }
+
+    #[cfg(unix)]
+    fn raise(&self, number: i32) -> io::Result<()> {
+        os_signal::raise(number)
     }
 
     /// Always [`Idle::Block`].

@@ -25,6 +25,8 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 
+use crate::Id;
+
 /// What may be tried on a descriptor, as a set. All of it is a hint: the attempt tells the truth.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Ready(u8);
@@ -194,7 +196,12 @@ impl From<Busy> for io::Error {
 /// Who waits, told apart by a number of its own rather than by its waker: one future may come with a new waker each
 /// time, and two may come with the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct WaiterId(pub(crate) u64);
+pub(crate) struct WaiterId {
+    /// The id by which it came to the descriptor.
+    pub(crate) by: Id,
+    /// Its own among all who ever waited for the same thing.
+    pub(crate) number: u64,
+}
 
 /// The place for the one who waits on one direction.
 #[derive(Default)]
@@ -228,6 +235,11 @@ impl WaiterSlot {
     /// Takes out whoever is parked here, to be woken once no lock is held.
     pub(crate) fn take(&self) -> Option<Waker> {
         self.0.lock().take().map(|(_, waker)| waker)
+    }
+
+    /// As `take`, if whoever is parked came by this id.
+    pub(crate) fn take_of(&self, id: Id) -> Option<Waker> {
+        self.0.lock().take_if(|(present, _)| present.by == id).map(|(_, waker)| waker)
     }
 
     pub(crate) fn is_occupied(&self) -> bool {
@@ -283,12 +295,23 @@ mod tests {
 
     #[test]
     fn a_second_waiter_is_refused_and_the_first_stays() {
+        let by: Id = "7.1@2".parse().unwrap();
+        let (first, second) = (WaiterId { by, number: 1 }, WaiterId { by, number: 2 });
         let slot = WaiterSlot::default();
-        assert!(slot.park(WaiterId(1), Waker::noop()).unwrap().is_none());
-        assert_eq!(slot.park(WaiterId(2), Waker::noop()).unwrap_err(), Busy);
-        slot.leave(WaiterId(2));
+        assert!(slot.park(first, Waker::noop()).unwrap().is_none());
+        assert_eq!(slot.park(second, Waker::noop()).unwrap_err(), Busy);
+        slot.leave(second);
         assert!(slot.is_occupied());
-        slot.leave(WaiterId(1));
-        assert!(slot.park(WaiterId(2), Waker::noop()).is_ok());
+        slot.leave(first);
+        assert!(slot.park(second, Waker::noop()).is_ok());
+    }
+
+    #[test]
+    fn whoever_came_by_another_id_stays() {
+        let [mine, other]: [Id; 2] = ["7.1@2", "8.1@2"].map(|id| id.parse().unwrap());
+        let slot = WaiterSlot::default();
+        slot.park(WaiterId { by: mine, number: 1 }, Waker::noop()).unwrap();
+        assert!(slot.take_of(other).is_none() && slot.is_occupied());
+        assert!(slot.take_of(mine).is_some() && !slot.is_occupied());
     }
 }

@@ -1,6 +1,6 @@
-//! Streams and listeners as an env offers them, and those of the OS.
+//! Streams and listeners as an env offers them, and the sockets of the OS.
 //!
-//! Owns: the traits of a source, and their implementations on `mio`. Knows nothing of ids' owners, waiters or lanes: a
+//! Owns: the traits of a source that is waited for, and their implementations on sockets of `mio`. Knows nothing of ids' owners, waiters or lanes: a
 //! source is tried, and answers at once.
 
 use std::fmt::Debug;
@@ -10,6 +10,8 @@ use std::net::{self, Shutdown, SocketAddr};
 use mio::Interest;
 use mio::net::{TcpListener, TcpStream};
 
+use super::file::SharedFile;
+use super::process::ChildSource;
 use super::reactor::{Registrar, Token};
 
 /// What can be registered with a reactor.
@@ -34,14 +36,17 @@ pub trait EventSource: Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// As the OS gives them.
-    fn local_addr(&self) -> io::Result<SocketAddr>;
+    /// As the OS gives them; `Unsupported` for what has no address.
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
-    /// The OS's number for this source, where it has one: only to be compared with what the OS lists.
+    /// The OS's number for this source, where it has one of its own: only to be compared with what the OS lists.
     fn raw_fd(&self) -> Option<i32>;
 }
 
-/// A stream of bytes in both directions that never blocks: what cannot be done now gives `WouldBlock`.
+/// A stream of bytes that never blocks: what cannot be done now gives `WouldBlock`, and what never can, as a read of what
+/// is only written to, `Unsupported`.
 pub trait StreamSource: EventSource {
     /// Reads some bytes; `Ok(0)` is the end, or an empty `buffer`.
     ///
@@ -76,35 +81,45 @@ pub trait StreamSource: EventSource {
     /// # Errors
     ///
     /// As the OS gives them; `NotConnected` if the peer has gone.
-    fn shutdown(&self, how: Shutdown) -> io::Result<()>;
+    fn shutdown(&self, _how: Shutdown) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// The error that is pending, taken away.
     ///
     /// # Errors
     ///
     /// It could not be asked for.
-    fn take_error(&self) -> io::Result<Option<io::Error>>;
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(None)
+    }
 
     /// The address of the other end.
     ///
     /// # Errors
     ///
     /// `NotConnected` while the connection is still to come.
-    fn peer_addr(&self) -> io::Result<SocketAddr>;
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Whether small writes go out at once (`TCP_NODELAY`).
     ///
     /// # Errors
     ///
     /// As the OS gives them.
-    fn nodelay(&self) -> io::Result<bool>;
+    fn nodelay(&self) -> io::Result<bool> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Sets whether small writes go out at once.
     ///
     /// # Errors
     ///
     /// As the OS gives them.
-    fn set_nodelay(&self, nodelay: bool) -> io::Result<()>;
+    fn set_nodelay(&self, _nodelay: bool) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Whether a transfer of fewer bytes than asked for proves that the next would give `WouldBlock` and that an edge
     /// will come when it would not: it then saves the attempt. If in doubt, `false`.
@@ -132,6 +147,10 @@ pub enum Source {
     Stream(Box<dyn StreamSource>),
     /// A source of streams.
     Listener(Box<dyn ListenerSource>),
+    /// A file.
+    File(SharedFile),
+    /// A process that this one has started.
+    Child(Box<dyn ChildSource>),
 }
 
 impl From<Box<dyn StreamSource>> for Source {
@@ -146,32 +165,79 @@ impl From<Box<dyn ListenerSource>> for Source {
     }
 }
 
+impl From<SharedFile> for Source {
+    fn from(file: SharedFile) -> Source {
+        Source::File(file)
+    }
+}
+
+impl From<Box<dyn ChildSource>> for Source {
+    fn from(child: Box<dyn ChildSource>) -> Source {
+        Source::Child(child)
+    }
+}
+
 impl Source {
-    pub(crate) fn events(&self) -> &dyn EventSource {
+    /// What of it is registered; nothing of a file, which is always ready, as far as the OS knows.
+    fn events(&self) -> Option<&dyn EventSource> {
         match self {
-            Source::Stream(stream) => &**stream,
-            Source::Listener(listener) => &**listener,
+            Source::Stream(stream) => Some(&**stream),
+            Source::Listener(listener) => Some(&**listener),
+            Source::File(_) => None,
+            Source::Child(child) => Some(&**child),
         }
     }
 
-    pub(crate) fn events_mut(&mut self) -> &mut dyn EventSource {
+    fn events_mut(&mut self) -> Option<&mut dyn EventSource> {
         match self {
-            Source::Stream(stream) => &mut **stream,
-            Source::Listener(listener) => &mut **listener,
+            Source::Stream(stream) => Some(&mut **stream),
+            Source::Listener(listener) => Some(&mut **listener),
+            Source::File(_) => None,
+            Source::Child(child) => Some(&mut **child),
         }
+    }
+
+    pub(crate) fn register(&mut self, registrar: &Registrar, token: Token) -> io::Result<()> {
+        self.events_mut().map_or(Ok(()), |events| events.register(registrar, token))
+    }
+
+    pub(crate) fn deregister(&mut self, registrar: &Registrar) -> io::Result<()> {
+        self.events_mut().map_or(Ok(()), |events| events.deregister(registrar))
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.events().ok_or(io::ErrorKind::Unsupported)?.local_addr()
+    }
+
+    pub(crate) fn raw_fd(&self) -> Option<i32> {
+        self.events()?.raw_fd()
     }
 
     pub(crate) fn stream(&self) -> io::Result<&dyn StreamSource> {
         match self {
             Source::Stream(stream) => Ok(&**stream),
-            Source::Listener(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "the descriptor is no stream")),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "the descriptor is no stream")),
         }
     }
 
     pub(crate) fn listener(&self) -> io::Result<&dyn ListenerSource> {
         match self {
             Source::Listener(listener) => Ok(&**listener),
-            Source::Stream(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "the descriptor is no listener")),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "the descriptor is no listener")),
+        }
+    }
+
+    pub(crate) fn file(&self) -> io::Result<&SharedFile> {
+        match self {
+            Source::File(file) => Ok(file),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "the descriptor is no file")),
+        }
+    }
+
+    pub(crate) fn child(&self) -> io::Result<&dyn ChildSource> {
+        match self {
+            Source::Child(child) => Ok(&**child),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "the descriptor is no child process")),
         }
     }
 }

@@ -6,9 +6,10 @@
 //! # Invariants
 //! 1. A key's generations go up from 1; when they are used up the key is retired. Freed keys are reused in the order in
 //!    which they were freed.
-//! 2. An entry is in the index under exactly the owner that it names, from the end of `insert` until it is dead. Both
-//!    change together, under the entry's owner lock.
-//! 3. An entry's dead bit is set under its owner lock, before anything of it is released, and by one caller only.
+//! 2. An entry is in the index under exactly the owner that it names, from the end of `insert` or `dup_entry` until it is
+//!    closed. Both change together, under the entry's owner lock.
+//! 3. An entry is marked as closed under its owner lock, before anything of it is released, and by one caller only. Its
+//!    key is freed then, or, where its source is registered under it, when the thing closes.
 //! 4. Locks are taken in this order: an entry's owner, a shard of the index; the rest are taken alone. The wakers of a
 //!    closed entry are woken when all are released.
 
@@ -24,10 +25,11 @@ use std::task::Waker;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 
-use super::descriptor::{Bound, Descriptor, Entry, OnDrop};
+use super::descriptor::{Descriptor, OnDrop};
 use super::reactor::{Registrar, Token};
 use super::readiness::{Busy, Ready};
 use super::socket::Source;
+use super::thing::{Bound, Entry, Thing};
 use crate::{Id, Namespace, StaleId};
 
 /// The descriptors of one runtime.
@@ -36,6 +38,7 @@ pub struct Descriptors {
     owners: Owners,
     registrars: Box<[Registrar]>,
     opened: AtomicU64,
+    duplicated: AtomicU64,
     closed: AtomicU64,
     close_errors: AtomicU64,
 }
@@ -43,8 +46,10 @@ pub struct Descriptors {
 /// How many descriptors there were and are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Opened since the start.
+    /// Opened since the start, by whatever way.
     pub opened: u64,
+    /// Those of them that were opened by [`dup`](Descriptor::dup), on a thing that had a descriptor before.
+    pub duplicated: u64,
     /// Closed since the start.
     pub closed: u64,
     /// Open now.
@@ -79,6 +84,7 @@ impl Descriptors {
             owners: Owners::default(),
             registrars: registrars.into_iter().collect(),
             opened: AtomicU64::new(0),
+            duplicated: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             close_errors: AtomicU64::new(0),
         })
@@ -106,27 +112,51 @@ impl Descriptors {
         self.opened.fetch_add(1, Ordering::Relaxed);
 
         // The entry is in the table by now, so that no event is missed.
-        let registered = source.events_mut().register(registrar, Token::of(entry.id));
+        let registered = source.register(registrar, Token::of(entry.id));
         if let Err(error) = registered {
             self.close_entry(&entry, None);
             return Err(error);
         }
-        *entry.bound.write() = Some(Bound { source, driver });
-
-        let mut present = entry.owner.lock();
-        if entry.readiness.load().is_dead() {
-            // All were closed meanwhile, perhaps before the source was in its place.
-            drop(present);
-            let bound = entry.bound.write().take();
+        *entry.thing.bound.write() = Some(Bound { source, driver });
+        if let Err(stale) = self.give_first_owner(&entry, owner) {
+            // It was perhaps closed before the source was in its place.
+            let bound = entry.thing.bound.write().take();
             self.unbind(bound);
-            return Err(StaleId(entry.id).into());
+            return Err(stale.into());
+        }
+        Ok(Descriptor::new(Arc::clone(self), entry, OnDrop::CloseFor(owner)))
+    }
+
+    /// A further entry for the thing of `entry`.
+    pub(crate) fn dup_entry(&self, entry: &Entry, owner: Option<Id>) -> io::Result<Arc<Entry>> {
+        entry.count_another()?;
+        let dup = self.table.write().insert_with(|id| Arc::new(Entry::of(id, Arc::clone(&entry.thing))));
+        let Some(dup) = dup else {
+            // What was counted may have become the last that holds the thing.
+            self.leave(&entry.thing, None);
+            return Err(io::Error::new(io::ErrorKind::OutOfMemory, "all keys are in use"));
+        };
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.duplicated.fetch_add(1, Ordering::Relaxed);
+        self.give_first_owner(&dup, owner)?;
+        Ok(dup)
+    }
+
+    /// Enters a new entry's owner in the index.
+    ///
+    /// # Errors
+    ///
+    /// All were closed meanwhile.
+    fn give_first_owner(&self, entry: &Entry, owner: Option<Id>) -> Result<(), StaleId> {
+        let mut present = entry.owner.lock();
+        if entry.is_closed() {
+            return Err(StaleId(entry.id));
         }
         if let Some(owner) = owner {
             self.owners.insert(owner, entry.id);
         }
         *present = owner;
-        drop(present);
-        Ok(Descriptor::new(Arc::clone(self), entry, OnDrop::CloseFor(owner)))
+        Ok(())
     }
 
     /// The descriptor with this id, to be used by a lane that need not own it. Dropping what this returns closes nothing.
@@ -220,31 +250,35 @@ impl Descriptors {
     /// # Errors
     ///
     /// [`StaleId`] if it is closed; [`Busy`] if somebody waits on it, and nothing changed; or the OS's error, after which it is
-    /// served by the driver as before, or, if even that failed, closed.
+    /// served by the driver as before, or, if even that failed, closed, and stale by its other ids.
     pub fn rebind(&self, id: Id, driver: usize) -> io::Result<()> {
         let registrar = self.registrar(driver)?;
         let entry = self.find(id)?;
-        let mut guard = entry.bound.write();
+        let thing = &entry.thing;
+        let token = Token::of(thing.first);
+        let mut guard = thing.bound.write();
         let Some(bound) = guard.as_mut() else { return Err(StaleId(id).into()) };
         if bound.driver == driver {
             return Ok(());
         }
-        if entry.is_waited_for() {
+        if thing.is_waited_for() {
             return Err(Busy.into());
         }
         let before = self.registrar(bound.driver)?;
-        let source = bound.source.events_mut();
+        let source = &mut bound.source;
         // In this order: `mio` cannot have a source in two places at once.
         source.deregister(before)?;
         // A new tick, so that who tried before this cannot clear what the new driver reports.
-        let _alive = entry.readiness.add(Ready::NONE);
-        let Err(error) = source.register(registrar, Token::of(id)) else {
+        let _alive = thing.readiness.add(Ready::NONE);
+        let Err(error) = source.register(registrar, token) else {
             bound.driver = driver;
             return Ok(());
         };
-        if source.register(before, Token::of(id)).is_err() {
-            // No driver serves it: who waits on it would wait for ever.
+        if source.register(before, token).is_err() {
+            // No driver serves it: who waits on it would wait for ever. Its other ids are of no use any more, either, and
+            // are closed by those who have them.
             drop(guard);
+            thing.end();
             self.close_entry(&entry, None);
         }
         Err(error)
@@ -256,7 +290,7 @@ impl Descriptors {
     ///
     /// It is closed.
     pub fn driver_of(&self, id: Id) -> Result<usize, StaleId> {
-        self.find(id)?.bound.read().as_ref().map(|bound| bound.driver).ok_or(StaleId(id))
+        self.find(id)?.thing.bound.read().as_ref().map(|bound| bound.driver).ok_or(StaleId(id))
     }
 
     /// How many drivers there are.
@@ -271,13 +305,14 @@ impl Descriptors {
         let closed = self.closed.load(Ordering::Relaxed);
         let opened = self.opened.load(Ordering::Relaxed);
         let close_errors = self.close_errors.load(Ordering::Relaxed);
-        Counts { opened, closed, open: opened.saturating_sub(closed), close_errors }
+        let duplicated = self.duplicated.load(Ordering::Relaxed);
+        Counts { opened, duplicated, closed, open: opened.saturating_sub(closed), close_errors }
     }
 
-    /// Each open descriptor with the OS's number for it, where it has one: for tests that compare with what the OS lists.
+    /// Each open descriptor with the OS's number for its thing, where it has one: for tests that compare with what the OS lists.
     pub fn raw_fds(&self) -> Vec<(Id, i32)> {
         let entries: Vec<Arc<Entry>> = self.table.read().tenants().cloned().collect();
-        let raw_fd = |entry: &Entry| entry.bound.read().as_ref().and_then(|bound| bound.source.events().raw_fd());
+        let raw_fd = |entry: &Entry| entry.with_source(|source| Ok(source.raw_fd())).ok().flatten();
         entries.iter().filter_map(|entry| Some((entry.id, raw_fd(entry)?))).collect()
     }
 
@@ -289,10 +324,10 @@ impl Descriptors {
         let table = self.table.read();
         for (token, ready) in events {
             if let Some(entry) = table.find(token.key(), token.generation())
-                && entry.readiness.add(ready)
+                && entry.thing.readiness.add(ready)
             {
                 reached += 1;
-                entry.take_waiters(ready, wakers);
+                entry.thing.take_waiters(ready, wakers);
             }
         }
         reached
@@ -300,7 +335,7 @@ impl Descriptors {
 
     fn find(&self, id: Id) -> Result<Arc<Entry>, StaleId> {
         let entry = self.table.read().lookup(id).cloned();
-        entry.filter(|entry| !entry.readiness.load().is_dead()).ok_or(StaleId(id))
+        entry.filter(|entry| entry.is_open()).ok_or(StaleId(id))
     }
 
     fn registrar(&self, driver: usize) -> io::Result<&Registrar> {
@@ -311,7 +346,7 @@ impl Descriptors {
 
     pub(crate) fn transfer_entry(&self, entry: &Entry, owner: Id) -> Result<(), StaleId> {
         let mut present = entry.owner.lock();
-        if entry.readiness.load().is_dead() {
+        if !entry.is_open() {
             return Err(StaleId(entry.id));
         }
         if let Some(before) = present.replace(owner) {
@@ -321,12 +356,12 @@ impl Descriptors {
         Ok(())
     }
 
-    /// Closes `entry`, if `only_of` is its owner or does not matter. Gives the number of errors on the way; `None` if it
-    /// did not close it.
+    /// Closes `entry`, if `only_of` is its owner or does not matter, and its thing, if this was the last. Gives the number
+    /// of errors on the way; `None` if it did not close it.
     pub(crate) fn close_entry(&self, entry: &Entry, only_of: Option<Option<Id>>) -> Option<u64> {
         {
             let mut owner = entry.owner.lock();
-            if only_of.is_some_and(|expected| *owner != expected) || !entry.readiness.kill() {
+            if only_of.is_some_and(|expected| *owner != expected) || !entry.mark_closed() {
                 return None;
             }
             if let Some(lane) = owner.take() {
@@ -334,23 +369,39 @@ impl Descriptors {
             }
         }
         // From here on every use of the id is stale, so nothing new begins; what has begun ends without blocking.
-        let bound = entry.bound.write().take();
-        let errors = self.unbind(bound);
-        // Only now may the key have its next tenant: events of this one could not reach it, but one who lists the
-        // OS's handles would find two for one key.
-        let freed = self.table.write().remove(entry.id);
-        drop(freed);
+        let errors = self.leave(&entry.thing, Some(entry.id));
         self.closed.fetch_add(1, Ordering::Relaxed);
         let mut wakers = Vec::new();
-        entry.take_waiters(Ready::READABLE | Ready::WRITABLE, &mut wakers);
+        entry.take_own_waiters(&mut wakers);
         wakers.into_iter().for_each(Waker::wake);
         Some(errors)
+    }
+
+    /// One of those that lead to `thing` does no more: its key is freed. The last one closes it. Gives the number of errors.
+    fn leave(&self, thing: &Thing, id: Option<Id>) -> u64 {
+        let is_last = thing.forget_entry();
+        let mut errors = 0;
+        if is_last {
+            let _first = thing.readiness.kill();
+            let bound = thing.bound.write().take();
+            errors = self.unbind(bound);
+        }
+        // Only now may a key have its next tenant: events of this one could not reach it, but one who lists the OS's
+        // handles would find two for one key.
+        let own = id.filter(|id| *id != thing.first);
+        let first = is_last.then_some(thing.first);
+        let freed = {
+            let mut table = self.table.write();
+            [own, first].map(|id| table.remove(id?))
+        };
+        drop(freed);
+        errors
     }
 
     /// Deregisters and closes. No lock is held.
     fn unbind(&self, bound: Option<Bound>) -> u64 {
         let Some(Bound { mut source, driver }) = bound else { return 0 };
-        let deregistered = self.registrar(driver).and_then(|registrar| source.events_mut().deregister(registrar));
+        let deregistered = self.registrar(driver).and_then(|registrar| source.deregister(registrar));
         let errors = u64::from(deregistered.is_err());
         self.close_errors.fetch_add(errors, Ordering::Relaxed);
         errors

@@ -1,20 +1,28 @@
 //! The operating system with a clock that jumps, for tests that must not wait.
 //!
-//! Owns: the virtual clock and the seeded entropy. Threads and sockets are those of [`OsEnv`].
+//! Owns: the virtual clock and the seeded entropy. Signals are virtual as well; threads, sockets, files and processes are
+//! those of [`OsEnv`].
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{Env, Idle, Instant, ListenOptions, ListenerSource, OsEnv, Reactor, StreamSource, nanos};
+use super::virtual_signal::Signals;
+use super::{
+    Env, FileOptions, FileSource, Idle, Instant, Leaving, ListenOptions, ListenerSource, OsEnv, Reactor,
+    StartedProcess, StreamSource, nanos,
+};
 
 /// An [`OsEnv`] whose time is virtual and whose entropy comes from a seed.
 ///
 /// The clock starts at 0 and moves only when nothing can run (to the next deadline, at once) or by
 /// [`advance`](VirtualEnv::advance). Sockets are real: while bytes are on their way through the OS, the clock may jump past
-/// a deadline that a real clock would not have reached, so a test that uses both sets no deadline on I/O.
+/// a deadline that a real clock would not have reached, so a test that uses both sets no deadline on I/O. Signals are those
+/// of [`raise`](Env::raise) alone: the process's own do not get in here, nor these out.
 ///
 /// ```
 /// use laneway_runtime::env::{Env, Idle, Instant, VirtualEnv};
@@ -29,12 +37,18 @@ pub struct VirtualEnv {
     os: OsEnv,
     clock: AtomicU64,
     entropy: AtomicU64,
+    signals: Signals,
 }
 
 impl VirtualEnv {
     /// An env at instant 0 whose entropy follows from `seed`.
     pub fn new(seed: u64) -> VirtualEnv {
-        VirtualEnv { os: OsEnv::new(), clock: AtomicU64::new(0), entropy: AtomicU64::new(seed) }
+        VirtualEnv {
+            os: OsEnv::new(),
+            clock: AtomicU64::new(0),
+            entropy: AtomicU64::new(seed),
+            signals: Signals::default(),
+        }
     }
 
     /// Moves the clock on by `length`.
@@ -82,6 +96,27 @@ impl Env for VirtualEnv {
 
     fn tcp_connect(&self, address: SocketAddr) -> io::Result<Box<dyn StreamSource>> {
         self.os.tcp_connect(address)
+    }
+
+    fn open_file(&self, path: &Path, options: &FileOptions) -> io::Result<Box<dyn FileSource>> {
+        self.os.open_file(path, options)
+    }
+
+    fn start_process(&self, command: &mut Command, leaving: Leaving) -> io::Result<StartedProcess> {
+        self.os.start_process(command, leaving)
+    }
+
+    fn processes_left(&self) -> usize {
+        self.os.processes_left()
+    }
+
+    fn signals(&self, number: i32) -> io::Result<Box<dyn StreamSource>> {
+        Ok(self.signals.subscribe(number))
+    }
+
+    fn raise(&self, number: i32) -> io::Result<()> {
+        self.signals.raise(number);
+        Ok(())
     }
 
     /// Moves the clock to `next`, if there is one and it lies ahead.

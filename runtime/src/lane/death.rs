@@ -3,7 +3,8 @@
 //! 1. The mailbox closes: from here on nothing is queued, and the id is stale for senders.
 //! 2. The future is dropped, and what the layer above kept with the lane; their destructors may do what they like.
 //! 3. What the lane held is released: timers, descriptors, names, green locks and its places in their lines.
-//! 4. What was queued is dropped; waiting senders get their message back.
+//! 4. What was queued is dropped, and with it what it may have brought (`giving.rs`); waiting senders get their message
+//!    back.
 //! 5. The slot goes back, under its next generation or never, and the lane counts as dead.
 //! 6. Only now do links, watchers and callers hear of it, who so find its name free and room for another lane.
 //!
@@ -90,6 +91,9 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     while let Some(node) = inbox.pop_front() {
         dying.discard(node, &mut signals);
     }
+    if !signals.is_empty() {
+        dying.release_given(local, &signals);
+    }
     if taken.waiters {
         dying.receipt.senders_refused = wait::refuse_all(id);
     }
@@ -133,6 +137,7 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
         dying.discard(node, &mut signals);
     }
     node::drain(mail, |node| dying.discard(node, &mut signals));
+    dying.release_given(local, &signals);
     dying.receipt.senders_refused = wait::refuse_all(id);
     local.ending.replace(outer);
     dying.report();
@@ -241,6 +246,18 @@ impl Dying {
         discard(node, signals, &mut self.receipt);
     }
 
+    /// Closes what the lane was given and had not heard of.
+    #[cold]
+    fn release_given(&mut self, local: &Local, signals: &[Signal]) {
+        let descriptors = &local.scheduler.descriptors;
+        let given = if was_given(signals) { descriptors.count_of(self.id) as u64 } else { 0 };
+        if given != 0 {
+            self.receipt.descriptors += given;
+            make_room(local, &self.receipt);
+            self.receipt.errors += descriptors.release_owner(self.id).errors;
+        }
+    }
+
     /// Writes of an end that was no ordinary one.
     #[inline(always)]
     fn report(&self) {
@@ -297,6 +314,11 @@ pub(crate) fn abandon(slot: SlotRef, id: Id) {
     let taken = slot.word.close(id.generation().get().wrapping_add(1));
     let mut signals = Vec::new();
     node::drain(taken.head, |node| discard(node, &mut signals, &mut receipt));
+    if was_given(&signals)
+        && let Some(scheduler) = slot.table().and_then(|table| table.scheduler())
+    {
+        scheduler.descriptors.release_owner(id);
+    }
     if taken.waiters {
         wait::refuse_all(id);
     }
@@ -315,6 +337,11 @@ pub(crate) fn abandon(slot: SlotRef, id: Id) {
         Table::retire(slot);
     }
     tell(id, None, signals, &mut receipt);
+}
+
+/// Whether the lane was given descriptors that it had not heard of.
+fn was_given(signals: &[Signal]) -> bool {
+    signals.iter().any(|signal| matches!(signal, Signal::Given))
 }
 
 fn discard(node: Node, signals: &mut Vec<Signal>, receipt: &mut ExitReceipt) {

@@ -105,6 +105,11 @@ pub(crate) fn send_stop(to: Id, reason: ExitReason) -> bool {
     deliver(to, Signal::Stop(reason), Weight::Exempt)
 }
 
+/// Lets a local lane know that a descriptor is or will be its; false where it is gone.
+pub(crate) fn send_given(to: Id) -> bool {
+    deliver(to, Signal::Given, Weight::Exempt)
+}
+
 /// Waits for the end of a local lane, from wherever.
 pub(crate) fn join(id: Id) -> Answer<ExitReason> {
     let (answerer, answer) = reply::port();

@@ -2,8 +2,8 @@ use std::future::Future;
 use std::net::{self, Ipv4Addr};
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::pin::pin;
-use std::sync::atomic::AtomicUsize;
-use std::task::Wake;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use super::*;
@@ -13,6 +13,7 @@ use crate::env::{Busy, Driver, Env, ListenOptions, OsEnv, ReleaseCount};
 mod io_and_waiting;
 mod owning;
 mod scripted;
+mod sharing;
 
 /// Longer than any event takes; a test that waits as long has failed.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -175,7 +175,7 @@ fn an_event_of_a_tenant_before_does_not_reach_the_next() {
 
     reactor.registrar().post(old_token, Ready::READABLE);
     assert_eq!(reactor.poll(None, &table, &mut Vec::new()).unwrap(), 0);
-    assert_eq!(new.entry.readiness.load().ready(), Ready::WRITABLE);
+    assert_eq!(new.entry.thing.readiness.load().ready(), Ready::WRITABLE);
     let mut wakers = Vec::new();
     reactor.registrar().post(Token::of(new.id()), Ready::READABLE);
     assert_eq!(reactor.poll(None, &table, &mut wakers).unwrap(), 1);
@@ -318,4 +318,19 @@ fn close_transfer_and_release_at_once_leave_nothing_owned() {
         assert_eq!(table.counts().open, 0);
     }
     assert_eq!(Arc::strong_count(&script), 1);
+}
+
+#[test]
+fn without_a_key_for_the_duplicate_the_thing_is_as_it_was() {
+    let (_reactor, table) = scripted(1);
+    let script = Arc::new(Script::default());
+    let first = table.insert(Scripted::stream(&script), None, 0).unwrap();
+    let second = first.dup(None).unwrap();
+    assert_eq!(first.shared_by(), 2);
+    drop(second);
+    // Each key serves once, so the thing still closes with its last id.
+    assert_eq!(first.shared_by(), 1);
+    drop(first);
+    assert_eq!(Arc::strong_count(&script), 1, "the source is dropped");
+    assert_eq!(table.counts().open, 0);
 }
