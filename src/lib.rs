@@ -8,7 +8,7 @@
 //!
 //! * [`actors`]: lanes and actors as you write and call them; most of it is re-exported here.
 //! * [`supervisor`]: supervision trees.
-//! * [`net`]: sockets that belong to lanes, and links to other nodes.
+//! * [`net`]: sockets, files, processes and signals that belong to lanes, and links to other nodes.
 //! * [`runtime`]: what all of it stands on.
 //!
 //! Examples on their pages name those crates. With `laneway` alone, write `use laneway::…` for `laneway_actors::…`,
@@ -52,6 +52,9 @@ pub use actors::{
     exit, interval, is_abandoned, is_alive, join, kill, link, monitor, parent, sleep, sleep_until, spawn,
     spawn_blocking, start, stop, sync, time, timeout, trap_exits, unlink, whereis, yield_now,
 };
+pub use net::fs;
+#[cfg(unix)]
+pub use net::{process, signal};
 pub use {actors, net, runtime, supervisor};
 
 pub mod testing;

@@ -11,7 +11,11 @@ use laneway::prelude::*;
 use laneway::testing::{Canaries, Canary, KillSweep, SweepFailure, SweepReport, Victim, Violation, kill_sweep};
 use laneway::{SpawnError, StartError, interval, join, link, spawn_blocking, timeout, yield_now};
 
-/// Held for writing by the test that looks at the descriptors of the whole process.
+#[cfg(target_os = "linux")]
+#[path = "kill_sweep/descriptors.rs"]
+mod descriptors;
+
+/// Held for writing by a test that looks at the descriptors or the children of the whole process.
 static PROCESS: RwLock<()> = RwLock::new(());
 
 fn beside_others() -> RwLockReadGuard<'static, ()> {

@@ -1,6 +1,6 @@
 //! TCP for lanes: listeners and streams over IPv4 and IPv6.
 //!
-//! Owns: [`TcpListener`], [`TcpStream`] and its halves, and who owns their descriptors. Knows nothing of what the bytes
+//! Owns: [`TcpListener`], [`TcpStream`] and its halves. Knows nothing of what the bytes
 //! mean, of names (addresses are numbers here) or of how the env makes a socket.
 //!
 //! # Who owns a socket
@@ -11,8 +11,7 @@
 //! connection begins with [`TcpStream::adopt`]. Until it has, the stream dies with either of the two: with the listener's
 //! lane as its owner, with the new one as the holder of the value.
 //!
-//! There is no giving to another lane, only taking: a lane looks for its descriptors when it dies only if it knows that
-//! it has some, and that nobody can tell it from outside.
+//! Sockets can also be given to a lane by its id, for good or to be shared: see [`handle`](crate::handle).
 //!
 //! A socket that was opened outside of lanes, as in [`block_on`](runtime::Runtime::block_on), belongs to nobody but its
 //! value.
@@ -55,54 +54,13 @@
 //! ```
 
 mod listener;
-mod methods;
+pub(crate) mod methods;
 mod split;
 mod stream;
-
-use std::io;
-
-use runtime::env::{Descriptor, Source};
-use runtime::lane::{self, NotInLane};
-use runtime::{Handle, Id};
 
 pub use listener::TcpListener;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use stream::TcpStream;
-
-/// The runtime of this code; [`NotInRuntime`](runtime::NotInRuntime) in an error of kind `Other`.
-fn here() -> io::Result<Handle> {
-    Handle::current().map_err(io::Error::other)
-}
-
-/// Puts a source in the table, for the lane that calls.
-fn open(node: &Handle, source: impl Into<Source>) -> io::Result<Descriptor> {
-    let descriptors = node.descriptors();
-    // In turn, by a count that is the runtime's own, so that a run can be repeated. Two that open at once may get the
-    // same driver, which does no harm.
-    let driver = descriptors.counts().opened % descriptors.drivers() as u64;
-    let descriptor = descriptors.insert(source, lane::owner_of_descriptors(), driver as usize)?;
-    // Asked after it is in the table: before, the lane's end finds it there.
-    if lane::is_abandoned() { Err(io::Error::other(NotInLane)) } else { Ok(descriptor) }
-}
-
-/// Makes the lane that calls the owner.
-fn adopt(descriptor: &Descriptor) -> io::Result<()> {
-    let me = owner()?;
-    // A lane's death looks only in its own runtime: this finds no descriptor of another.
-    here()?.descriptors().driver_of(descriptor.id())?;
-    descriptor.transfer(me)?;
-    Ok(())
-}
-
-/// The handle of a descriptor that comes as an id, owned by the lane that calls.
-fn take(id: Id) -> io::Result<Descriptor> {
-    let me = owner()?;
-    Ok(here()?.descriptors().adopt(id, me)?)
-}
-
-fn owner() -> io::Result<Id> {
-    lane::owner_of_descriptors().ok_or_else(|| io::Error::other(NotInLane))
-}
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests;

@@ -7,6 +7,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use actors::Address;
+use runtime::env::Descriptor;
 use runtime::fault::{Ended, FaultPlan, Spawned};
 use runtime::runtime::Held;
 use runtime::{ExitReason, ExitReceipt, Handle, Id, Metrics, lane};
@@ -88,8 +89,11 @@ impl FaultPlan for Plan {
     fn dying(&self, lane: Id) {
         let Ok(handle) = Handle::current() else { return };
         let descriptors = handle.descriptors();
-        let owned = descriptors.owned_by(lane);
-        let fds = owned.into_iter().filter_map(|id| descriptors.lookup(id).ok()?.raw_fd());
+        let owned: Vec<Descriptor> =
+            descriptors.owned_by(lane).into_iter().filter_map(|id| descriptors.lookup(id).ok()).collect();
+        // What others have an id of stays open.
+        let ours = |fd: &i32| owned.iter().filter(|one| one.raw_fd() == Some(*fd)).count();
+        let fds = owned.iter().filter_map(|one| one.raw_fd().filter(|fd| ours(fd) == one.shared_by()));
         let sockets: Vec<String> = fds.filter_map(|fd| name_of(&format!("/proc/self/fd/{fd}"))).collect();
         let names = match handle.held_by(lane).names {
             0 => Vec::new(),

@@ -9,12 +9,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use runtime::Id;
 use runtime::env::{Descriptor, ListenOptions};
 use runtime::poll_share;
 use runtime::time::{Sleep, sleep};
 
 use super::stream::TcpStream;
+use crate::handle::{self, handles, identity};
 
 /// How long a listener rests after an error, so that a loop that just tries again does not spin while the process is
 /// out of file descriptors.
@@ -60,40 +60,25 @@ impl TcpListener {
     ///
     /// As `bind`.
     pub fn bind_with(address: impl Into<SocketAddr>, options: ListenOptions) -> io::Result<TcpListener> {
-        let node = super::here()?;
+        let node = handle::here()?;
         let source = node.env().tcp_listen(address.into(), &options)?;
-        Ok(TcpListener { descriptor: super::open(&node, source)?, rest: None })
+        Ok(TcpListener::of(handle::open(&node, source)?))
     }
 
-    /// Takes over a listener that another lane gave up by [`into_id`](TcpListener::into_id), or still has: the lane that
-    /// calls owns it from now on.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected`, with a [`StaleId`](runtime::StaleId), if it is closed or of another runtime;
-    /// [`NotInLane`](runtime::lane::NotInLane), in one of kind `Other`. An id that is no listener's shows later, as
-    /// `InvalidInput`.
-    pub fn from_id(id: Id) -> io::Result<TcpListener> {
-        Ok(TcpListener { descriptor: super::take(id)?, rest: None })
+    fn of(descriptor: Descriptor) -> TcpListener {
+        TcpListener { descriptor, rest: None }
     }
 
-    /// Gives up the value and leaves the listener to its owner, whose death closes it.
-    pub fn into_id(self) -> Id {
-        self.descriptor.into_id()
+    fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
     }
 
-    /// The listener's id.
-    pub fn id(&self) -> Id {
-        self.descriptor.id()
+    fn descriptor_mut(&mut self) -> &mut Descriptor {
+        &mut self.descriptor
     }
 
-    /// Makes the lane that calls the owner.
-    ///
-    /// # Errors
-    ///
-    /// As [`from_id`](TcpListener::from_id).
-    pub fn adopt(&self) -> io::Result<()> {
-        super::adopt(&self.descriptor)
+    fn into_descriptor(self) -> Descriptor {
+        self.descriptor
     }
 
     /// The address that is listened on.
@@ -133,11 +118,11 @@ impl TcpListener {
             self.rest = None;
         }
         // Before a connection is taken, which would be lost.
-        let node = super::here()?;
+        let node = handle::here()?;
         loop {
             ready!(poll_share(cx));
             let taken = ready!(self.descriptor.poll_accept(cx))
-                .and_then(|(source, peer)| Ok((TcpStream::new(super::open(&node, source)?), peer)));
+                .and_then(|(source, peer)| Ok((TcpStream::of(handle::open(&node, source)?), peer)));
             match taken {
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -149,6 +134,9 @@ impl TcpListener {
         }
     }
 }
+
+identity!(TcpListener);
+handles!(TcpListener);
 
 /// Whether the error tells of a connection that broke while it waited, and of nothing that concerns the next one.
 /// accept(2) wants these treated as "try again".

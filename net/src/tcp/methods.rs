@@ -11,12 +11,12 @@ use std::task::{Context, Poll, ready};
 use runtime::env::Descriptor;
 use runtime::poll_share;
 
-pub(super) fn poll_read(from: &Descriptor, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+pub(crate) fn poll_read(from: &Descriptor, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
     ready!(poll_share(cx));
     from.poll_read(cx, buffer)
 }
 
-pub(super) fn poll_read_vectored(
+pub(crate) fn poll_read_vectored(
     from: &Descriptor,
     cx: &mut Context<'_>,
     buffers: &mut [IoSliceMut<'_>],
@@ -25,12 +25,12 @@ pub(super) fn poll_read_vectored(
     from.poll_read_vectored(cx, buffers)
 }
 
-pub(super) fn poll_readable(from: &Descriptor, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+pub(crate) fn poll_readable(from: &Descriptor, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     ready!(poll_share(cx));
     from.poll_read_ready(cx)
 }
 
-pub(super) async fn read_exact(from: &Descriptor, buffer: &mut [u8]) -> io::Result<()> {
+pub(crate) async fn read_exact(from: &Descriptor, buffer: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     while filled < buffer.len() {
         match poll_fn(|cx| poll_read(from, cx, &mut buffer[filled..])).await? {
@@ -41,12 +41,12 @@ pub(super) async fn read_exact(from: &Descriptor, buffer: &mut [u8]) -> io::Resu
     Ok(())
 }
 
-pub(super) fn poll_write(to: &Descriptor, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+pub(crate) fn poll_write(to: &Descriptor, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
     ready!(poll_share(cx));
     to.poll_write(cx, bytes)
 }
 
-pub(super) fn poll_write_vectored(
+pub(crate) fn poll_write_vectored(
     to: &Descriptor,
     cx: &mut Context<'_>,
     buffers: &[IoSlice<'_>],
@@ -55,12 +55,12 @@ pub(super) fn poll_write_vectored(
     to.poll_write_vectored(cx, buffers)
 }
 
-pub(super) fn poll_writable(to: &Descriptor, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+pub(crate) fn poll_writable(to: &Descriptor, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     ready!(poll_share(cx));
     to.poll_write_ready(cx)
 }
 
-pub(super) async fn write_all(to: &Descriptor, mut bytes: &[u8]) -> io::Result<()> {
+pub(crate) async fn write_all(to: &Descriptor, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match poll_fn(|cx| poll_write(to, cx, bytes)).await? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
@@ -70,9 +70,10 @@ pub(super) async fn write_all(to: &Descriptor, mut bytes: &[u8]) -> io::Result<(
     Ok(())
 }
 
-/// Ends the direction of writing.
-pub(super) fn close(to: &Descriptor) -> io::Result<()> {
+/// Ends the direction of writing; what has no other, as a pipe, closes.
+pub(crate) fn close(to: &Descriptor) -> io::Result<()> {
     match to.shutdown(Shutdown::Write) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(to.close_now()?),
         // The OS says that the peer has gone, so there is nothing left to end. A descriptor that is closed is an error of
         // the same kind, but not the OS's.
         Err(error) if error.kind() == io::ErrorKind::NotConnected && error.raw_os_error().is_some() => Ok(()),
@@ -84,11 +85,6 @@ pub(super) fn close(to: &Descriptor) -> io::Result<()> {
 macro_rules! answers {
     ($type:ty) => {
         impl $type {
-            /// The stream's id.
-            pub fn id(&self) -> runtime::Id {
-                self.descriptor().id()
-            }
-
             /// The address of this end.
             ///
             /// # Errors
@@ -105,17 +101,6 @@ macro_rules! answers {
             /// The stream is closed, or the peer has gone, or as the OS gives them.
             pub fn peer_addr(&self) -> std::io::Result<std::net::SocketAddr> {
                 self.descriptor().peer_addr()
-            }
-
-            /// Makes the lane that calls the owner of the stream, whose death closes it: the first thing to do in a lane
-            /// that was made for a connection. Bytes and waiters are not touched.
-            ///
-            /// # Errors
-            ///
-            /// `NotConnected`, with a [`StaleId`](runtime::StaleId), if the stream is closed, as by the death of its
-            /// owner, or is of another runtime; [`NotInLane`](runtime::lane::NotInLane), in one of kind `Other`.
-            pub fn adopt(&self) -> std::io::Result<()> {
-                $crate::tcp::adopt(self.descriptor())
             }
         }
     };
@@ -271,4 +256,4 @@ macro_rules! writes {
     };
 }
 
-pub(super) use {answers, reads, writes};
+pub(crate) use {answers, reads, writes};

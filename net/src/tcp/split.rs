@@ -8,6 +8,7 @@ use std::sync::Arc;
 use runtime::env::Descriptor;
 
 use super::methods::{self, answers, reads, writes};
+use crate::handle::identity;
 
 /// The reading direction of a stream, lent by [`TcpStream::halves`](super::TcpStream::halves).
 #[derive(Debug)]
@@ -62,6 +63,10 @@ impl Drop for OwnedWriteHalf {
     }
 }
 
+identity!(ReadHalf<'_>);
+identity!(WriteHalf<'_>);
+identity!(OwnedReadHalf);
+identity!(OwnedWriteHalf);
 answers!(ReadHalf<'_>);
 answers!(WriteHalf<'_>);
 answers!(OwnedReadHalf);

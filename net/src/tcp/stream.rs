@@ -6,11 +6,11 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 
-use runtime::Id;
 use runtime::env::Descriptor;
 
 use super::methods::{answers, reads, writes};
 use super::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+use crate::handle::{self, handles, identity};
 
 /// A connection. Closed when dropped, and at the death of the lane that owns it.
 #[derive(Debug)]
@@ -19,12 +19,20 @@ pub struct TcpStream {
 }
 
 impl TcpStream {
-    pub(super) fn new(descriptor: Descriptor) -> TcpStream {
+    pub(super) fn of(descriptor: Descriptor) -> TcpStream {
         TcpStream { descriptor }
     }
 
     pub(super) fn descriptor(&self) -> &Descriptor {
         &self.descriptor
+    }
+
+    fn descriptor_mut(&mut self) -> &mut Descriptor {
+        &mut self.descriptor
+    }
+
+    fn into_descriptor(self) -> Descriptor {
+        self.descriptor
     }
 
     /// Connects to an address. The OS's patience ends after minutes: put a [`timeout`](runtime::time::timeout) around.
@@ -43,24 +51,9 @@ impl TcpStream {
 
     /// A stream that is not connected yet.
     fn begin(address: SocketAddr) -> io::Result<TcpStream> {
-        let node = super::here()?;
+        let node = handle::here()?;
         let source = node.env().tcp_connect(address)?;
-        Ok(TcpStream::new(super::open(&node, source)?))
-    }
-
-    /// Takes over a stream that another lane gave up by [`into_id`](TcpStream::into_id), or still has: the lane that
-    /// calls owns it from now on.
-    ///
-    /// # Errors
-    ///
-    /// As [`adopt`](TcpStream::adopt). An id that is no stream's shows later, as `InvalidInput`.
-    pub fn from_id(id: Id) -> io::Result<TcpStream> {
-        Ok(TcpStream::new(super::take(id)?))
-    }
-
-    /// Gives up the value and leaves the stream to its owner, whose death closes it.
-    pub fn into_id(self) -> Id {
-        self.descriptor.into_id()
+        Ok(TcpStream::of(handle::open(&node, source)?))
     }
 
     /// Whether small writes go out at once (`TCP_NODELAY`).
@@ -103,6 +96,8 @@ impl TcpStream {
     }
 }
 
+identity!(TcpStream);
+handles!(TcpStream);
 answers!(TcpStream);
 reads!(TcpStream);
 writes!(TcpStream);

@@ -190,9 +190,11 @@ struct Reaper {
 
 static REAPER: Mutex<Reaper> = Mutex::new(Reaper { children: Vec::new(), runs: false });
 
-/// How many child processes nobody has any more and have not ended yet.
+/// How many child processes nobody has any more and have not ended yet. 0 means that the reaper is at rest, too, and its
+/// descriptors are closed.
 pub(crate) fn lingering() -> usize {
-    REAPER.lock().children.len()
+    let reaper = REAPER.lock();
+    reaper.children.len().max(usize::from(reaper.runs))
 }
 
 /// Waits for a child, on a thread of the pool that blocks.
@@ -221,6 +223,8 @@ fn reap_all() {
     loop {
         let mut reaper = REAPER.lock();
         if !reaper.look() {
+            // Under the lock: see `lingering`.
+            drop(signals);
             reaper.runs = false;
             return;
         }
