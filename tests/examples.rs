@@ -57,3 +57,8 @@ fn bulk_release_leaves_nothing_behind() {
         "a row for each load, each without leaks:\n{out}"
     );
 }
+
+#[test]
+fn process_takes_its_child_with_it() {
+    says("process", &["twice 21 is 42", "by the next one, 8", "no process is left"]);
+}

@@ -231,6 +231,7 @@ macro_rules! handles {
             /// # Errors
             ///
             /// [`TransferError`](crate::TransferError), with the value.
+            #[allow(clippy::result_large_err, reason = "what was not transferred comes back, however large")]
             pub fn transfer_to(
                 mut self,
                 lane: impl Into<runtime::Id>,

@@ -7,7 +7,7 @@
 //! start a thread or open a socket.
 //!
 //! Read on in this order: [`reactor`] (readiness to ids), [`descriptor`] (what a lane holds), [`socket`] (what an env
-//! offers to wait for), [`file`] and [`process`] (what else it offers), [`driver`] (where a worker waits).
+//! offers to wait for), [`file`](mod@file) and [`process`] (what else it offers), [`driver`] (where a worker waits).
 //!
 //! # Readiness and completion
 //!

@@ -3,7 +3,7 @@
 //! Owns: nothing. Knows both sides, the table of descriptors and the mailbox of the lane that is given something.
 //!
 //! # Invariants
-//! 1. A lane's death looks for descriptors where the lane itself took one, or where a [`Given`](Signal::Given) is in its
+//! 1. A lane's death looks for descriptors where the lane itself took one, or where a signal `Given` is in its
 //!    mailbox, be it read or not. So the signal is sent first, and where it is refused nothing was given.
 //! 2. Whoever gives looks, after he has, whether the mailbox is closed by then, and if so releases in the place of the
 //!    death. If the death looked before the descriptor was there, it had closed the mailbox before that, and the giver
