@@ -28,7 +28,7 @@
 //!         let _heard = tell.answer(listener.id());
 //!         pending::<()>().await;
 //!     })?;
-//!     let id = poll_fn(|cx| id.poll_answer(cx)).await?;
+//!     let id = poll_fn(|cx| id.poll_answer(cx)).await.map_err(|_| "it could not listen")?;
 //!     // One that lives as long as what it borrows.
 //!     let user = Spawn::new().spawn(move |_: Inbox<()>| async move {
 //!         let mut theirs = TcpListener::lookup(id)?.on_stale(OnStale::Die);

@@ -30,7 +30,7 @@
 //!         let Some(Msg::Reload) = lane.recv().await else { panic!("asked to stop") };
 //!         std::io::Result::Ok(())
 //!     })?;
-//!     std::future::poll_fn(|cx| up.poll_answer(cx)).await?;
+//!     std::future::poll_fn(|cx| up.poll_answer(cx)).await.map_err(|_| "it is not up")?;
 //!     // As `kill -HUP` would, from outside.
 //!     signal::raise(SignalKind::hangup())?;
 //!     assert_eq!(actors::join(server.id()).await, actors::ExitReason::Normal);

@@ -179,13 +179,10 @@ fn a_receipt_counts_each_id_that_a_death_closed() {
 fn a_user_of_what_is_gone_gets_the_error_or_ends_as_it_chose() {
     on_all_nodes(async |_| {
         for what in [OnStale::Error, OnStale::Die] {
-            let (tell, id) = reply::port();
-            let owner = Spawn::new().spawn(|_: Lane<()>| async move {
-                let (ours, _theirs) = connection().await;
-                let _heard = tell.answer(ours.id());
-                pending::<()>().await;
-            });
-            let id = answered(id).await;
+            // The other end stays open: what it would do to the stream is no matter of ids.
+            let (ours, _theirs) = connection().await;
+            let owner = idle_lane();
+            let id = ours.transfer_to(owner).unwrap();
             let (tell, uses) = reply::port();
             let (tell_after, mut after) = reply::port();
             let user = Spawn::new().trap_exits().spawn(move |_: Lane<()>| async move {
@@ -196,7 +193,7 @@ fn a_user_of_what_is_gone_gets_the_error_or_ends_as_it_chose() {
                 let _heard = tell_after.answer(error.kind());
             });
             answered(uses).await;
-            kill_and_join(owner.unwrap().id()).await;
+            kill_and_join(owner).await;
             let goes_on = poll_fn(|cx| after.poll_answer(cx)).await;
             match what {
                 OnStale::Die => assert!(goes_on.is_err(), "it ended, and its port with it: {goes_on:?}"),
