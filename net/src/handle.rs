@@ -34,8 +34,8 @@
 //!         let mut theirs = TcpListener::lookup(id)?.on_stale(OnStale::Die);
 //!         theirs.accept().await.map(drop)
 //!     })?;
-//!     lane::kill(owner.mailbox.id());
-//!     let reason = lane::join(user.mailbox.id()).await;
+//!     let ends = async { lane::kill(owner.mailbox.id()) };
+//!     let (reason, _) = futures_util::join!(lane::join(user.mailbox.id()), ends);
 //!     assert_eq!(reason, ExitReason::error(runtime::StaleId(id)));
 //!     Ok::<(), Box<dyn std::error::Error>>(())
 //! })?;

@@ -32,8 +32,9 @@
 //!     })?;
 //!     std::future::poll_fn(|cx| up.poll_answer(cx)).await.map_err(|_| "it is not up")?;
 //!     // As `kill -HUP` would, from outside.
-//!     signal::raise(SignalKind::hangup())?;
-//!     assert_eq!(actors::join(server.id()).await, actors::ExitReason::Normal);
+//!     let raised = async { signal::raise(SignalKind::hangup()) };
+//!     let (reason, raised) = futures_util::join!(actors::join(server.id()), raised);
+//!     assert_eq!((reason, raised?), (actors::ExitReason::Normal, ()));
 //!     Ok::<(), Box<dyn std::error::Error>>(())
 //! })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -6,7 +6,8 @@
 //! lists, the workers' loop) is drawn here in outline; each outline names the function it follows.
 //!
 //! The lane's word has three files: `word` has wakers, workers and a kill; `mailbox` has senders and a lane that only
-//! receives; `slot` has all of them, signals, and one tenant after the other.
+//! receives; `slot` has all of them, signals, and one tenant after the other. `giving` has a lane that dies while it is given
+//! a descriptor.
 //!
 //! Bounds: `ci/model.sh` explores all interleavings of at most two preemptions, and prints how many those were. Loom keeps
 //! the last seven values of an atomic and lets no compare-and-swap fail without cause or read an old value.
@@ -17,6 +18,7 @@ use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::lane::word::{EMPTY, FIRST_NODE, LaneWord, Pushed, Refused, Weight};
 
+mod giving;
 mod hold;
 mod idle;
 mod mailbox;

@@ -100,16 +100,16 @@ impl StreamSource for Subscription {
 
 #[cfg(test)]
 mod tests {
-    use signal_hook::consts::{SIGKILL, SIGUSR2, SIGWINCH};
+    use signal_hook::consts::{SIGKILL, SIGURG, SIGUSR2, SIGWINCH};
 
     use super::*;
 
     #[test]
     fn each_subscription_gets_a_byte_for_each_time_and_none_after_it_is_dropped() {
-        // A signal that nobody else here raises.
+        // Signals that no other test here raises.
         let one = subscribe(SIGWINCH).unwrap();
         let two = subscribe(SIGWINCH).unwrap();
-        let other = subscribe(SIGUSR2).unwrap();
+        let other = subscribe(SIGURG).unwrap();
         let mut buffer = [0; 8];
         assert_eq!(one.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         for _ in 0..3 {

@@ -7,7 +7,7 @@
 //!    mailbox, be it read or not. So the signal is sent first, and where it is refused nothing was given.
 //! 2. Whoever gives looks, after he has, whether the mailbox is closed by then, and if so releases in the place of the
 //!    death. If the death looked before the descriptor was there, it had closed the mailbox before that, and the giver
-//!    sees it: the lock of the table's index is between the two.
+//!    sees it: the lock of the table's index is between the two. Model: `what_is_given_to_a_lane_that_dies_meanwhile_is_closed_once_or_was_not_given`.
 
 use std::fmt;
 use std::io;

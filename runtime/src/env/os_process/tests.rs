@@ -1,7 +1,15 @@
+use std::num::NonZeroUsize;
 use std::process::Stdio;
 use std::sync::{Mutex as StdMutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::*;
+use crate::Namespace;
+use crate::env::{Driver, Env, Instant, OsEnv};
+
+/// Longer than any event takes.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// The reaper is the process's, so tests that look at it go one after the other.
 static ALONE: StdMutex<()> = StdMutex::new(());
@@ -99,6 +107,31 @@ fn how_a_child_ended_is_told_at_each_question_and_signals_find_nobody() {
         assert_eq!(process.child.signal(0).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         process.child.signal(15).unwrap();
         assert_eq!(wait(&*process.child).signal(), Some(15));
+    }
+}
+
+#[test]
+fn the_end_of_a_child_wakes_who_waits_by_either_way() {
+    for way in WAYS {
+        let (env, namespace) = (OsEnv::new(), Namespace::new(2).unwrap());
+        let (table, mut drivers) = Driver::start(&env, namespace, NonZeroUsize::MIN).unwrap();
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "read line; exit 4"]).stdin(Stdio::piped());
+        let StartedProcess { child, stdin, .. } = start_with(&mut shell, Leaving::Kill, way).unwrap();
+        let child = table.insert(child, None, 0).unwrap();
+        let mut ended = std::pin::pin!(child.ended());
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(ended.as_mut().poll(cx).is_pending());
+        drop(stdin);
+        let status = loop {
+            // It may also be the end of a child of another test, or the signal of that, which ends a park.
+            if let Poll::Ready(status) = ended.as_mut().poll(cx) {
+                break status.unwrap();
+            }
+            drivers[0].park(Some(LIMIT), &mut Vec::new()).unwrap();
+            assert!(env.now() < Instant::ZERO + LIMIT, "nobody was told");
+        };
+        assert_eq!(status.code(), Some(4));
     }
 }
 

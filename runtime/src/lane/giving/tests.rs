@@ -1,5 +1,6 @@
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use super::*;
 use crate::env::{Busy, ListenOptions};
@@ -128,6 +129,23 @@ fn what_is_given_to_a_lane_that_dies_meanwhile_is_closed_by_either_side() {
     assert_eq!((metrics.descriptors_opened, metrics.descriptors_duplicated), (2000 - refused, 1500 - refused));
 }
 
+/// The giver's own steps, with the lane's whole death between two of them.
+#[test]
+fn what_comes_after_the_death_has_looked_is_closed_by_the_giver() {
+    let node = Runtime::builder().workers(1).build().unwrap();
+    node.block_on(async {
+        let (heir, ours) = (idle_lane(), listener());
+        let table = ours.table();
+        prepare(table, heir).unwrap();
+        kill_and_join(heir).await;
+        table.transfer(ours.id(), heir).unwrap();
+        assert!(ours.is_open());
+        see_to_death(table, heir);
+        assert!(!ours.is_open() && table.owned_by(heir).is_empty());
+        assert!(matches!(prepare(table, heir), Err(GiveError::NoLane(_))));
+    });
+}
+
 #[test]
 fn a_lane_that_asked_for_it_ends_when_what_it_uses_is_gone() {
     let node = Runtime::builder().workers(1).build().unwrap();
@@ -140,36 +158,50 @@ fn a_lane_that_asked_for_it_ends_when_what_it_uses_is_gone() {
         });
         let owner = owner.unwrap().mailbox.id();
         let id = std::future::poll_fn(|cx| answer.poll_answer(cx)).await.unwrap();
-        let uses = move |dies: bool| {
-            move |_: Inbox<()>| async move {
-                let mut theirs = Handle::current().unwrap().descriptors().lookup(id).unwrap();
-                theirs.on_stale(dies.then_some(die_of_stale as crate::env::OnStale));
-                let error = theirs.accept().await.unwrap_err();
-                assert!(!dies, "the lane goes on after its end");
-                if error.get_ref().is_some_and(|inner| inner.is::<Busy>()) {
-                    return ExitReason::error("busy");
+        let (tell, mut waits) = crate::reply::port();
+        let user = move |_: Inbox<()>| async move {
+            let mut theirs = Handle::current().unwrap().descriptors().lookup(id).unwrap();
+            theirs.on_stale(Some(die_of_stale));
+            let mut accept = std::pin::pin!(theirs.accept());
+            let mut tell = Some(tell);
+            std::future::poll_fn(|cx| {
+                let answer = accept.as_mut().poll(cx);
+                if let Some(tell) = tell.take() {
+                    let _heard = tell.answer(answer.is_pending());
                 }
-                assert_eq!(error.kind(), io::ErrorKind::NotConnected);
-                ExitReason::ShutdownWith("heard of it".into())
-            }
+                answer.map(drop)
+            })
+            .await;
+            panic!("the lane goes on after its end");
         };
-        // Both traps and none: it is no exit signal.
-        let dies = Spawn::new().trap_exits().spawn(uses(true)).unwrap().mailbox.id();
-        let second = Spawn::new().spawn(uses(false)).unwrap().mailbox.id();
-        assert_eq!(lane::join(second).await, ExitReason::error("busy"));
+        // Traps do not hold it: it is no exit signal.
+        let user = Spawn::new().trap_exits().spawn(user).unwrap().mailbox.id();
+        assert!(std::future::poll_fn(|cx| waits.poll_answer(cx)).await.unwrap());
+        // Whoever has not asked for it gets the error, of whatever kind.
+        let mut ours = node.handle().descriptors().lookup(id).unwrap();
+        let busy = ours.accept().await.unwrap_err();
+        assert!(busy.get_ref().is_some_and(|inner| inner.is::<Busy>()));
+        // Asked for before it can be over.
+        let mut end = std::pin::pin!(lane::join(user));
+        assert!(std::future::poll_fn(|cx| Poll::Ready(end.as_mut().poll(cx).is_pending())).await);
         kill_and_join(owner).await;
-        assert_eq!(lane::join(dies).await, ExitReason::error(StaleId(id)));
+        assert_eq!(end.await, ExitReason::error(StaleId(id)));
+        assert_eq!(ours.accept().await.unwrap_err().kind(), io::ErrorKind::NotConnected);
+        ours.on_stale(Some(die_of_stale));
+        assert_eq!(ours.accept().await.unwrap_err().kind(), io::ErrorKind::NotConnected);
         // Where there is no waiting, it gets the error and ends with its poll.
         assert!(!die_of_stale(StaleId(id)), "there is no lane to end");
 
-        let owned = Spawn::new().spawn(|_: Inbox<()>| async {
+        let (tell, mut goes_on) = crate::reply::port();
+        let _lane = Spawn::new().spawn(|_: Inbox<()>| async move {
             let mut ours = listener();
             ours.on_stale(Some(die_of_stale));
             ours.close_now().unwrap();
             assert!(ours.local_addr().is_err());
             yield_now().await;
+            let _heard = tell.answer(());
         });
-        let reason = lane::join(owned.unwrap().mailbox.id()).await;
-        assert!(matches!(reason, ExitReason::Error(_)), "{reason}");
+        let ended = std::future::poll_fn(|cx| goes_on.poll_answer(cx)).await.unwrap_err();
+        assert!(matches!(ended, crate::reply::NoAnswer::Ended(ExitReason::Error(_))), "{ended:?}");
     });
 }
