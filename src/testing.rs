@@ -278,7 +278,7 @@ impl KillSweep {
     }
 
     /// Real time: for scenarios with sockets, which a clock that jumps would not wait for. Sleeps take their time in
-    /// each run, so keep them short.
+    /// each run, so keep them short. There is no watchdog: a lane that is stuck is not ended early.
     pub fn real_time(mut self) -> KillSweep {
         self.clock = Clock::Real;
         self
