@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use runtime::lane::{self, DemonitorError, NameError, NotInLane};
+use runtime::lane::{self, DemonitorError, NameError, NotInLane, Resources};
 use runtime::mailbox::{Inbox, Received};
 use runtime::time::Deadline;
 use runtime::{ExitReason, Id, MonitorRef};
@@ -102,6 +102,11 @@ impl<M: Send + 'static> Context<M> {
     /// Lets exit signals come to [`Actor::exit`](crate::Actor::exit), or lets them end the actor, as they do at first.
     pub fn trap_exits(&self, trap: bool) {
         self.inside(lane::trap_exits(trap), |_| ());
+    }
+
+    /// What the actor holds now; see [`resources`](runtime::lane::resources).
+    pub fn resources(&self) -> Resources {
+        self.inside(lane::resources(), Resources::of_nothing)
     }
 
     /// Gives the actor a name, until it ends or unregisters.

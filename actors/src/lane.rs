@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use runtime::lane::{self, NameError, NotInLane};
+use runtime::lane::{self, NameError, NotInLane, Resources};
 use runtime::mailbox::{Inbox, Received};
 use runtime::time::{self, Elapsed};
 use runtime::{Down, Exit, ExitReason, Id, MonitorRef};
@@ -276,6 +276,14 @@ impl<M: Send + 'static> Lane<M> {
         let message: MakeExit<M> = Box::new(message);
         let before = self.inbox.with_extra(|more: &mut More<M>| more.exits.replace(message));
         drop(before);
+    }
+
+    /// What the lane holds now; see [`resources`](runtime::lane::resources).
+    ///
+    /// # Panics
+    /// Outside of the lane that this is.
+    pub fn resources(&self) -> Resources {
+        self.inside(lane::resources(), Resources::of_nothing)
     }
 
     /// Gives the lane a name, until it ends or unregisters.

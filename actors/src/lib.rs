@@ -39,8 +39,8 @@ pub use role::Role;
 pub use spawn::{Spawn, spawn, start};
 
 pub use runtime::lane::{
-    DemonitorError, NameError, NotInLane, SpawnError, current, demonitor, exit, is_abandoned, is_alive, join, kill,
-    link, monitor, parent, stop, trap_exits, unlink,
+    DemonitorError, LockUse, NameError, NotInLane, Resources, SpawnError, current, demonitor, exit, is_abandoned,
+    is_alive, join, kill, link, monitor, parent, stop, trap_exits, unlink,
 };
 pub use runtime::mailbox::{NotAMailbox, Received};
 pub use runtime::sync;

@@ -267,6 +267,12 @@ impl<W: Copy> WaitList<W> {
         self.seats.at(ticket.at).is_some_and(|seat| seat.number == ticket.number && seat.party.by == by)
     }
 
+    /// Where the one asked whose seat it is.
+    pub(crate) fn place_of(&self, ticket: Ticket, by: By) -> Option<&'static Location<'static>> {
+        let seat = self.seats.at(ticket.at).filter(|seat| seat.number == ticket.number && seat.party.by == by)?;
+        Some(seat.party.place)
+    }
+
     /// Gives the seat up, whatever it had.
     pub(crate) fn leave(&mut self, ticket: Ticket) -> Option<Left<W>> {
         let was_offered = self.seat(ticket)?.state == State::Offered;

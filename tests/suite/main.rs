@@ -15,6 +15,7 @@ mod mailboxes;
 mod monitors;
 mod names;
 mod reports;
+mod resources;
 mod shutdown;
 mod support;
 mod timers;

@@ -14,6 +14,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::panic::Location;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
@@ -30,6 +31,9 @@ use crate::wait_list::{By, Ticket};
 pub(crate) trait Held: Sync {
     /// Whether the grant stands and is `by`'s.
     fn is_held_by(&self, grant: Ticket, by: By) -> bool;
+
+    /// What it is, in a word, and where `by` took it, whose the grant must be.
+    fn describe(&self, grant: Ticket, by: By) -> Option<(&'static str, &'static Location<'static>)>;
 
     /// `by` has died, and its guard was leaked or moved: ends what can be ended of the grant. False where it did not stand.
     fn abandon(&self, grant: Ticket, by: By) -> bool;

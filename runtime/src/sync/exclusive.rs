@@ -210,6 +210,8 @@ impl Source for Exclusive {
     type Grant = Granted;
     type Refusal = LeftBehind;
 
+    const KIND: &'static str = "mutex";
+
     fn refusal(&self, word: &LockWord, (): ()) -> Option<LeftBehind> {
         if word.is_abandoned() { self.died.clone().map(LeftBehind) } else { None }
     }

@@ -21,7 +21,7 @@ use crate::id::Id;
 use crate::lane::index::Held;
 use crate::sched::worker::Local;
 use crate::slot::AtomicPlace;
-use crate::wait_list::line::Line;
+use crate::wait_list::line::{Line, Source};
 use crate::wait_list::{By, Ticket};
 
 /// The lasting part of a mutex.
@@ -119,6 +119,11 @@ impl Held for Core {
     fn is_held_by(&self, grant: Ticket, by: By) -> bool {
         let By::Lane(id) = by else { return false };
         self.word().is_locked_as(grant.number) && self.holder.load(Ordering::Relaxed) == id.to_bits()
+    }
+
+    fn describe(&self, grant: Ticket, by: By) -> Option<(&'static str, &'static Location<'static>)> {
+        let (_, place) = self.read().filter(|_| self.is_held_by(grant, by))?;
+        Some((Exclusive::KIND, place))
     }
 
     fn abandon(&self, grant: Ticket, by: By) -> bool {

@@ -65,6 +65,8 @@ impl Source for Permits {
     type Grant = Ticket;
     type Refusal = Closed;
 
+    const KIND: &'static str = "semaphore";
+
     fn refusal(&self, (): &(), _: u32) -> Option<Closed> {
         self.closed.then_some(Closed(()))
     }
@@ -114,6 +116,11 @@ impl Pooled for Core {
 impl Held for Core {
     fn is_held_by(&self, grant: Ticket, by: By) -> bool {
         self.line.look(|permits| permits.record(grant).is_some_and(|record| record.taker.by == by))
+    }
+
+    fn describe(&self, grant: Ticket, by: By) -> Option<(&'static str, &'static Location<'static>)> {
+        let taker = self.line.look(|permits| permits.record(grant).map(|record| record.taker))?;
+        (taker.by == by).then_some((Permits::KIND, taker.place))
     }
 
     fn abandon(&self, grant: Ticket, by: By) -> bool {

@@ -109,6 +109,8 @@ impl Source for Sharing {
     type Grant = Granted;
     type Refusal = Arc<Holder>;
 
+    const KIND: &'static str = "read-write lock";
+
     fn refusal(&self, (): &(), want: Want) -> Option<Arc<Holder>> {
         let is_lost = self.lost_writer || want == Want::Write && self.lost_readers != 0;
         self.died.clone().filter(|_| is_lost)
@@ -192,6 +194,10 @@ impl Core {
 impl Held for Core {
     fn is_held_by(&self, grant: Ticket, by: By) -> bool {
         self.taker(grant).is_some_and(|taker| taker.by == by)
+    }
+
+    fn describe(&self, grant: Ticket, by: By) -> Option<(&'static str, &'static Location<'static>)> {
+        self.taker(grant).filter(|taker| taker.by == by).map(|taker| (Sharing::KIND, taker.place))
     }
 
     fn abandon(&self, grant: Ticket, by: By) -> bool {

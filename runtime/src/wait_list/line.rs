@@ -27,6 +27,9 @@ pub(crate) trait Source: Default {
     /// Why nobody gets it any more.
     type Refusal;
 
+    /// What it is, in a word, for those who look into what a lane waits for.
+    const KIND: &'static str;
+
     /// Why there is no use in waiting.
     fn refusal(&self, fast: &Self::Fast, want: Self::Want) -> Option<Self::Refusal>;
 
@@ -69,6 +72,9 @@ pub(crate) trait Waits: Sync {
 
     /// Whether the seat is there, and `by`'s.
     fn is_seat_of(&self, ticket: Ticket, by: By) -> bool;
+
+    /// What the line is for, in a word, and where `by` asked for it, whose seat it must be.
+    fn describe(&self, ticket: Ticket, by: By) -> Option<(&'static str, &'static Location<'static>)>;
 }
 
 /// A thing, and who waits for it.
@@ -358,6 +364,10 @@ where
 
     fn is_seat_of(&self, ticket: Ticket, by: By) -> bool {
         self.inner.lock().list.is_seat_of(ticket, by)
+    }
+
+    fn describe(&self, ticket: Ticket, by: By) -> Option<(&'static str, &'static Location<'static>)> {
+        Some((S::KIND, self.inner.lock().list.place_of(ticket, by)?))
     }
 }
 

@@ -18,6 +18,8 @@ impl Source for Stock {
     type Grant = u32;
     type Refusal = &'static str;
 
+    const KIND: &'static str = "stock";
+
     fn refusal(&self, (): &(), _: u32) -> Option<&'static str> {
         self.closed.then_some("closed")
     }
