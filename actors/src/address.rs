@@ -8,8 +8,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use runtime::mailbox::{MailboxId, NotAMailbox, SendFuture, TrySendError};
+use runtime::mailbox::{MailboxId, NotAMailbox, SendFuture, TrySendError, Unsent};
 use runtime::time::{self, TimerId};
+use runtime::wait_graph::{self, Question};
 use runtime::{ExitReason, Id, StaleId, lane, peer};
 
 use crate::ask::Ask;
@@ -118,6 +119,7 @@ impl<M: Send + 'static> Address<M> {
         if !self.id().namespace().is_peer() || lane::is_abandoned() {
             return Err(SendError::NoProc(message));
         }
+        wait_graph::hands_over_by::<M>();
         let Some(route) = peer::route(self.id()) else { return Err(SendError::NodeDown(message)) };
         let Err((why, message)) = route.tell(self.id(), Box::new(message)) else { return Ok(()) };
         let Ok(message) = message.downcast::<M>() else {
@@ -140,8 +142,15 @@ impl<M: Send + 'static> Address<M> {
     ///
     /// # Cancellation
     /// Dropped before it is ready, the future drops the message, and nothing was sent.
+    #[inline]
+    #[track_caller]
     pub fn send(self, message: M) -> Sending<M> {
         Sending(self.0.send(message))
+    }
+
+    #[inline]
+    pub(crate) fn send_question(self, message: M) -> Sending<M> {
+        Sending(self.0.send_question(message))
     }
 
     /// Asks: sends the message that `question` makes of a reply port, and waits for the answer, for
@@ -152,6 +161,8 @@ impl<M: Send + 'static> Address<M> {
     ///
     /// # Cancellation
     /// Dropped, the ask is over. The lane may handle the question all the same; its answer goes nowhere.
+    #[inline]
+    #[track_caller]
     pub fn ask<T: Send + 'static>(self, question: impl FnOnce(Reply<T>) -> M) -> Ask<M, T> {
         Ask::new(self, question)
     }
@@ -261,6 +272,19 @@ impl<M: Send + 'static> Sending<M> {
     }
 }
 
+/// A question under way. It hands out nothing but its own port.
+impl<M: Send + 'static> Sending<M> {
+    #[inline(always)]
+    pub(crate) fn poll_question(
+        &mut self,
+        question: &Question,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError<M>>> {
+        let to = self.to();
+        sent(to, self.0.poll_question(question, cx))
+    }
+}
+
 impl<M: Send + 'static> fmt::Debug for Sending<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.to() {
@@ -276,13 +300,29 @@ impl<M: Send + 'static> Future for Sending<M> {
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let to = self.to();
-        match (Pin::new(&mut self.0).poll(cx), to) {
-            (Poll::Ready(Err(message)), Some(to)) => Poll::Ready(to.beyond(message)),
-            // A send that was ready panics when it is polled, so that there is always somebody it was for.
-            (Poll::Ready(Err(message)), None) => Poll::Ready(Err(SendError::NoProc(message))),
-            (Poll::Ready(Ok(())), _) => Poll::Ready(Ok(())),
-            (Poll::Pending, _) => Poll::Pending,
-        }
+        sent(to, Pin::new(&mut self.0).poll(cx))
+    }
+}
+
+#[inline(always)]
+fn sent<M: Send + 'static>(
+    to: Option<Address<M>>,
+    polled: Poll<Result<(), Unsent<M>>>,
+) -> Poll<Result<(), SendError<M>>> {
+    match polled {
+        Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+        Poll::Pending => Poll::Pending,
+        Poll::Ready(Err(unsent)) => Poll::Ready(was_not_sent(to, unsent)),
+    }
+}
+
+#[cold]
+fn was_not_sent<M: Send + 'static>(to: Option<Address<M>>, unsent: Unsent<M>) -> Result<(), SendError<M>> {
+    match (unsent, to) {
+        (Unsent::Deadlock(undelivered), _) => Err(SendError::Deadlock(undelivered)),
+        (unsent, Some(to)) => to.beyond(unsent.into_message()),
+        // A send that was ready panics when it is polled, so that there is always somebody it was for.
+        (unsent, None) => Err(SendError::NoProc(unsent.into_message())),
     }
 }
 

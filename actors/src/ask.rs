@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use runtime::lane;
 use runtime::reply::{self, Answer};
 use runtime::time::Deadline;
+use runtime::wait_graph::{self, Question};
 
 use crate::address::{Address, Sending};
 use crate::error::AskError;
@@ -24,13 +26,18 @@ pub struct Ask<M: Send + 'static, T> {
     answer: Answer<T>,
     timeout: Option<Duration>,
     deadline: Option<Deadline>,
+    asked: Question,
 }
 
 impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
-    pub(crate) fn new(to: Address<M>, question: impl FnOnce(Reply<T>) -> M) -> Ask<M, T> {
+    #[inline]
+    #[track_caller]
+    pub(crate) fn new<F: FnOnce(Reply<T>) -> M>(to: Address<M>, question: F) -> Ask<M, T> {
+        let asked = Question::to(to.id(), Location::caller());
         let (answerer, answer) = reply::port();
-        let sending = to.send(question(Reply::local(answerer)));
-        Ask { sending: Some(sending), answer, timeout: Some(DEFAULT_TIMEOUT), deadline: None }
+        wait_graph::hands_over_by::<F>();
+        let sending = to.send_question(question(Reply::local(answerer)));
+        Ask { sending: Some(sending), answer, timeout: Some(DEFAULT_TIMEOUT), deadline: None, asked }
     }
 
     /// How long to wait for the answer, from the first poll on; zero is over at once unless the answer is there.
@@ -48,7 +55,7 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
     fn poll_timeout(&mut self, cx: &mut Context<'_>) -> Poll<AskError> {
         let Some(length) = self.timeout else { return Poll::Pending };
         let deadline = self.deadline.get_or_insert_with(|| Deadline::after(length));
-        deadline.poll_passed(cx).map(|()| AskError::Timeout(length))
+        deadline.poll_passed_of_wait(cx).map(|()| AskError::Timeout(length))
     }
 }
 
@@ -61,7 +68,7 @@ impl<M: Send + 'static, T: Send + 'static> Future for Ask<M, T> {
             if sending.to().is_some_and(|to| lane::current() == Some(to.id())) {
                 return Poll::Ready(Err(AskError::ToSelf));
             }
-            match Pin::new(sending).poll(cx) {
+            match sending.poll_question(&this.asked, cx) {
                 Poll::Pending => return this.poll_timeout(cx).map(Err),
                 Poll::Ready(sent) => {
                     this.sending = None;
@@ -69,7 +76,7 @@ impl<M: Send + 'static, T: Send + 'static> Future for Ask<M, T> {
                 }
             }
         }
-        match this.answer.poll_answer(cx) {
+        match this.answer.poll_answer_to(&mut this.asked, cx) {
             Poll::Ready(answered) => Poll::Ready(answered.map_err(AskError::from)),
             Poll::Pending => Poll::Ready(Err(ready!(this.poll_timeout(cx)))),
         }

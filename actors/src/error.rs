@@ -4,11 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use runtime::lane::SpawnError;
+use runtime::mailbox::Undelivered;
 use runtime::reply::NoAnswer;
-use runtime::{ExitReason, Id};
+use runtime::{Deadlock, ExitReason, Id};
 
 /// Why a message was not sent. It is handed back in every case.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError<M> {
     /// The mailbox is full, or others wait before us; the message is returned, nothing was queued. Only from
@@ -26,6 +27,9 @@ pub enum SendError<M> {
     /// The message cannot be encoded for its way to another node, or is too large for it; it is returned, but reply
     /// ports in it may have been used up.
     Unsendable(M),
+    /// The mailbox is full, and its lane waits, itself or by others, for the one that sends: there would never be room. The
+    /// message is returned, nothing was queued. Only from `send`, of a lane.
+    Deadlock(Box<Undelivered<M>>),
 }
 
 impl<M> SendError<M> {
@@ -38,6 +42,7 @@ impl<M> SendError<M> {
             | SendError::NodeDown(message)
             | SendError::Congested(message)
             | SendError::Unsendable(message) => message,
+            SendError::Deadlock(undelivered) => undelivered.message,
         }
     }
 
@@ -50,6 +55,10 @@ impl<M> SendError<M> {
             SendError::NodeDown(message) => SendError::NodeDown(f(message)),
             SendError::Congested(message) => SendError::Congested(f(message)),
             SendError::Unsendable(message) => SendError::Unsendable(f(message)),
+            SendError::Deadlock(undelivered) => {
+                let Undelivered { message, deadlock } = *undelivered;
+                SendError::Deadlock(Box::new(Undelivered { message: f(message), deadlock }))
+            }
         }
     }
 
@@ -63,6 +72,9 @@ impl<M> SendError<M> {
             SendError::Unsendable(_) => {
                 ("Unsendable", "the message cannot be encoded for another node; it is returned")
             }
+            SendError::Deadlock(..) => {
+                ("Deadlock", "the mailbox is full and its lane waits for the sender; the message is returned")
+            }
         }
     }
 }
@@ -75,7 +87,8 @@ impl<M> fmt::Debug for SendError<M> {
 
 impl<M> fmt::Display for SendError<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.what().1)
+        f.write_str(self.what().1)?;
+        if let SendError::Deadlock(undelivered) = self { write!(f, "; {}", undelivered.deadlock) } else { Ok(()) }
     }
 }
 
@@ -106,6 +119,9 @@ pub enum AskError {
     Congested,
     /// The question cannot be encoded for another node; nothing was asked.
     Unsendable,
+    /// The lane that was asked waits, itself or by others, for the one that asks: there would never be an answer. Whether
+    /// it had begun to handle the question is not known; when it does, its answer goes nowhere.
+    Deadlock(Deadlock),
 }
 
 impl fmt::Display for AskError {
@@ -121,6 +137,7 @@ impl fmt::Display for AskError {
             AskError::Refused(why) => write!(f, "the lane's node did not let the question in: {why}"),
             AskError::Congested => f.write_str("too much is queued for the lane's node; nothing was asked"),
             AskError::Unsendable => f.write_str("the question cannot be encoded for another node; nothing was asked"),
+            AskError::Deadlock(deadlock) => deadlock.fmt(f),
         }
     }
 }
@@ -133,6 +150,7 @@ impl From<NoAnswer> for AskError {
             NoAnswer::Ended(reason) => AskError::Ended(reason),
             NoAnswer::NodeDown => AskError::NodeDown,
             NoAnswer::Refused(why) => AskError::Refused(why),
+            NoAnswer::Deadlock(deadlock) => AskError::Deadlock(deadlock),
             _ => AskError::NoReply,
         }
     }
@@ -146,6 +164,7 @@ impl<M> From<SendError<M>> for AskError {
             SendError::NoProc(_) => AskError::NoProc,
             SendError::NodeDown(_) => AskError::NodeDown,
             SendError::Unsendable(_) => AskError::Unsendable,
+            SendError::Deadlock(undelivered) => AskError::Deadlock(undelivered.deadlock),
         }
     }
 }

@@ -39,13 +39,14 @@ pub use role::Role;
 pub use spawn::{Spawn, spawn, start};
 
 pub use runtime::lane::{
-    DemonitorError, LockUse, NameError, NotInLane, Resources, SpawnError, current, demonitor, exit, is_abandoned,
-    is_alive, join, kill, link, monitor, parent, stop, trap_exits, unlink,
+    DemonitorError, JoinError, LockUse, NameError, NotInLane, Resources, SpawnError, current, demonitor, exit,
+    is_abandoned, is_alive, join, kill, link, monitor, parent, stop, trap_exits, try_join, unlink,
 };
-pub use runtime::mailbox::{NotAMailbox, Received};
+pub use runtime::mailbox::{NotAMailbox, Received, Undelivered};
 pub use runtime::sync;
 pub use runtime::time::{self, Elapsed, interval, sleep, sleep_until, timeout};
 pub use runtime::{
-    BuildError, Builder, Down, Exit, ExitReason, ExitReceipt, Handle, Id, IntoExit, Metrics, MonitorRef, NameTaken,
-    Namespace, NotInRuntime, Runtime, ShutdownReport, StaleId, Stuck, spawn_blocking, yield_now,
+    BuildError, Builder, Deadlock, DeadlockPolicy, Down, Exit, ExitReason, ExitReceipt, Handle, Id, IntoExit, Metrics,
+    MonitorRef, NameTaken, Namespace, NotInRuntime, Runtime, ShutdownReport, StaleId, Stuck, WaitGraph, spawn_blocking,
+    yield_now,
 };

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use runtime::reply::{Answerer, NoAnswer};
+use runtime::wait_graph;
 
 use crate::remote::ReplyRoute;
 
@@ -36,6 +37,7 @@ impl<T> Reply<T> {
         match self.port.take() {
             Some(Port::Local(answerer)) => answerer.answer(value),
             Some(Port::Remote { route, encode }) => {
+                wait_graph::hands_over_by::<T>();
                 route.answer(encode(&value));
                 Ok(())
             }

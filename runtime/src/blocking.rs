@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::context;
 use crate::sched::Scheduler;
+use crate::wait_graph::note::hands_out;
 
 /// Runs `work` on a thread where it may block; ready with its result.
 ///
@@ -22,6 +23,7 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
+    hands_out::<F>();
     let busy = context::scheduler().map(Busy::new);
     // The thread is busy until whoever waits has the result, not only until the work is done: the wake-up is between.
     let work = move || (catch_unwind(AssertUnwindSafe(work)), busy);

@@ -5,10 +5,11 @@
 
 use std::any::{Any, type_name};
 use std::fmt;
-use std::future::poll_fn;
 use std::panic::Location;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 pub(crate) mod death;
 pub(crate) mod few;
@@ -37,11 +38,15 @@ use crate::id::{Id, StaleId};
 use crate::mailbox::{DEFAULT_BOUND, Inbox, MAX_BOUND, MailboxId};
 use crate::name::NameTaken;
 use crate::peer;
+use crate::reply::{Answer, NoAnswer};
 use crate::runtime::NotInRuntime;
 use crate::sched;
 use crate::sched::Scheduler;
 use crate::signal::MonitorRef;
 use crate::slot::slot_of;
+use crate::wait_graph::note::{self, Number, UNKNOWN, hands_out_this};
+use crate::wait_graph::record::Wait;
+use crate::wait_graph::{Awaits, Deadlock};
 
 /// Why a lane was not spawned. Nothing of it remains; what its future owned is dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,6 +197,7 @@ impl Spawn {
         M: Send + 'static,
         F: Future<Output: IntoExit> + Send + 'static,
     {
+        hands_out_this(&make);
         context::with_scheduler(|scheduler| self.spawn_on(scheduler.ok_or(SpawnError::NotInRuntime)?, at, make))
     }
 
@@ -362,10 +368,105 @@ pub fn stop(id: Id, reason: ExitReason) -> Result<(), StaleId> {
 /// Waits until a local lane is gone and what it held is released: why it ended, [`ExitReason::NoProc`] where it was gone
 /// before.
 ///
-/// Unlike a monitor this needs no lane to wait in.
-pub async fn join(id: Id) -> ExitReason {
-    let mut answer = watch::join(id);
-    poll_fn(|cx| answer.poll_answer(cx)).await.unwrap_or(ExitReason::NoProc)
+/// Unlike a monitor this needs no lane to wait in. A lane that waits, itself or by others, for the one that joins it never
+/// ends: [`try_join`] says so.
+#[track_caller]
+pub fn join(id: Id) -> Join {
+    Join(Joining::new(id, Location::caller(), true))
+}
+
+/// As [`join`], with an error where the lane waits, itself or by others, for the current one.
+///
+/// ```
+/// use laneway_runtime::lane::{self, JoinError};
+/// # let runtime = laneway_runtime::Runtime::builder().build().unwrap();
+/// # runtime.block_on(async {
+/// let lane = lane::Spawn::new().spawn(|_: laneway_runtime::mailbox::Inbox<()>| async {
+///     let me = lane::current().unwrap();
+///     let Err(JoinError::Deadlock(deadlock)) = lane::try_join(me).await else { panic!("a lane that outlives itself") };
+///     assert_eq!(deadlock.chain()[0].of, Some(me));
+/// });
+/// lane::join(lane.unwrap().mailbox.id()).await;
+/// # });
+/// ```
+///
+/// # Errors
+/// [`JoinError`].
+#[track_caller]
+pub fn try_join(id: Id) -> TryJoin {
+    TryJoin(Joining::new(id, Location::caller(), false))
+}
+
+/// Why the end of a lane is not waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The lane waits, itself or by others, for the one that would wait for its end. It lives on.
+    Deadlock(Deadlock),
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JoinError::Deadlock(deadlock) => deadlock.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for JoinError {}
+
+/// The future of [`join`].
+#[derive(Debug)]
+#[must_use = "nobody waits before it is awaited"]
+pub struct Join(Joining);
+
+/// The future of [`try_join`].
+#[derive(Debug)]
+#[must_use = "nobody waits before it is awaited"]
+pub struct TryJoin(Joining);
+
+#[derive(Debug)]
+struct Joining {
+    id: Id,
+    at: &'static Location<'static>,
+    number: Number,
+    mute: bool,
+    answer: Option<Answer<ExitReason>>,
+}
+
+impl Joining {
+    fn new(id: Id, at: &'static Location<'static>, mute: bool) -> Joining {
+        Joining { id, at, number: Number::default(), mute, answer: None }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<ExitReason, Deadlock>> {
+        let Joining { id, at, mute, .. } = *self;
+        let wait = Wait { awaits: Awaits::End, of: Some(id), lock: None, at: Some(at), handed_out: UNKNOWN, mute };
+        let answer = self.answer.get_or_insert_with(|| watch::join(id));
+        let ended = std::task::ready!(answer.poll_parking(cx, |cx| note::park(cx, &mut self.number, wait)));
+        Poll::Ready(match ended {
+            Ok(reason) => Ok(reason),
+            Err(NoAnswer::Deadlock(deadlock)) => Err(deadlock),
+            Err(_) => Ok(ExitReason::NoProc),
+        })
+    }
+}
+
+impl Future for Join {
+    type Output = ExitReason;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ExitReason> {
+        // One that is mute is told of no deadlock.
+        self.0.poll(cx).map(|ended| ended.unwrap_or(ExitReason::NoProc))
+    }
+}
+
+impl Future for TryJoin {
+    type Output = Result<ExitReason, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<ExitReason, JoinError>> {
+        self.0.poll(cx).map_err(JoinError::Deadlock)
+    }
 }
 
 /// Turns what a panic threw into the reason with which its lane would have ended.

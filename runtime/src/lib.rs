@@ -12,7 +12,8 @@
 //! 4. `sched`: workers, queues, who sleeps and whom to wake.
 //! 5. `wait_list` and [`sync`]: green locks, whose waiters are lanes; `lane/index`: what a lane holds of them.
 //! 6. [`env`](mod@env): the world, as clock, entropy, threads and sockets; [`time`]: timers on it.
-//! 7. [`runtime`]: starting and ending all that.
+//! 7. [`wait_graph`]: who waits for whom, and what is done about circles.
+//! 8. [`runtime`]: starting and ending all that.
 //!
 //! # Where unsafe code is
 //!
@@ -65,6 +66,8 @@ mod slot;
 pub mod sync;
 #[cfg(not(loom))]
 pub mod time;
+#[cfg(not(loom))]
+pub mod wait_graph;
 mod wait_list;
 
 /// What the models need, and nothing that cannot be built under loom.
@@ -86,6 +89,11 @@ mod sched {
     pub(crate) mod idle;
     pub(crate) mod parker;
     pub(crate) mod pulse;
+}
+#[cfg(loom)]
+#[allow(dead_code, reason = "models do not call all of it")]
+mod wait_graph {
+    pub(crate) mod word;
 }
 #[cfg(loom)]
 mod slot {
@@ -132,3 +140,5 @@ pub mod stuck {
 }
 #[cfg(not(loom))]
 pub use signal::{Down, Exit, MonitorRef};
+#[cfg(not(loom))]
+pub use wait_graph::{Deadlock, DeadlockPolicy, WaitGraph};

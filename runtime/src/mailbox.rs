@@ -9,29 +9,35 @@
 use std::any::{TypeId, type_name};
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::{self, ManuallyDrop};
+use std::mem;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
+mod error;
 mod extra;
 pub(crate) mod node;
 pub(crate) mod wait;
 
 use node::{List, Node};
 
+pub use error::{TrySendError, Undelivered, Unsent};
+
 use crate::context;
 use crate::exit::ExitReason;
 use crate::id::{Id, StaleId};
 use crate::lane::Pooled;
 use crate::lane::own::{DOOMED, Own, RECEIVES_BY_WAKER, RECEIVES_NO_MORE, WANTS_MAIL};
-use crate::lane::waker::waker;
+use crate::lane::waker::is_of;
 use crate::lane::word::{self, Pushed, Refused, Taken, Weight};
 use crate::sched;
 use crate::sched::turn::Share;
 use crate::sched::worker::Local;
 use crate::signal::{Down, Exit, MonitorRef, Signal, take_effect};
 use crate::slot::{self, SlotRef, slot_of};
+use crate::wait_graph::Question;
+use crate::wait_graph::note::{self, hands_out};
 
 /// The bound of a mailbox that was not given another.
 pub const DEFAULT_BOUND: u32 = 1024;
@@ -90,46 +96,6 @@ impl fmt::Display for NotAMailbox {
 
 impl std::error::Error for NotAMailbox {}
 
-/// Why a message was not queued. It is handed back in every case.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TrySendError<M> {
-    /// The mailbox is full, or others wait before us; the message is returned, nothing was queued.
-    Full(M),
-    /// The lane is gone, or the caller's [is abandoned](crate::lane::is_abandoned); the message is returned, and this will
-    /// never succeed again.
-    Gone(M),
-}
-
-impl<M> TrySendError<M> {
-    /// The message.
-    pub fn into_message(self) -> M {
-        match self {
-            TrySendError::Full(message) | TrySendError::Gone(message) => message,
-        }
-    }
-}
-
-impl<M> fmt::Debug for TrySendError<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            TrySendError::Full(_) => "Full(..)",
-            TrySendError::Gone(_) => "Gone(..)",
-        })
-    }
-}
-
-impl<M> fmt::Display for TrySendError<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            TrySendError::Full(_) => "the mailbox is full; the message is returned",
-            TrySendError::Gone(_) => "the lane is gone; the message is returned",
-        })
-    }
-}
-
-impl<M> std::error::Error for TrySendError<M> {}
-
 impl<M: Send + 'static> MailboxId<M> {
     pub(crate) fn new_unchecked(id: Id) -> MailboxId<M> {
         MailboxId { id, takes: PhantomData }
@@ -182,11 +148,14 @@ impl<M: Send + 'static> MailboxId<M> {
         let Some(slot) = slot_of(self.id) else { return Err(TrySendError::Gone(message)) };
         // ORDER: Relaxed: as in `push`.
         let weigh = || Weight::Counted { bound: slot.bound.load(Ordering::Relaxed) };
-        let pushed = push_unless_abandoned(slot, self.id.generation().get(), weigh, Node::new(message));
-        pushed.map_err(|(refused, node)| match refused {
-            Refused::Full => TrySendError::Full(message_of(node)),
-            Refused::Stale => TrySendError::Gone(message_of(node)),
-        })
+        match push_unless_abandoned(slot, self.id.generation().get(), weigh, Node::new(message)) {
+            Ok(()) => {
+                hands_out::<M>();
+                Ok(())
+            }
+            Err((Refused::Full, node)) => Err(TrySendError::Full(message_of(node))),
+            Err((Refused::Stale, node)) => Err(TrySendError::Gone(message_of(node))),
+        }
     }
 
     /// Queues a message whether there is room or not: for what was promised to be delivered, as by a timer.
@@ -194,6 +163,7 @@ impl<M: Send + 'static> MailboxId<M> {
     /// # Errors
     /// [`TrySendError::Gone`] hands the message back.
     pub fn send_exempt(self, message: M) -> Result<(), TrySendError<M>> {
+        hands_out::<M>();
         let Some(slot) = slot_of(self.id) else { return Err(TrySendError::Gone(message)) };
         let generation = self.id.generation().get();
         let pushed = push_unless_abandoned(slot, generation, || Weight::Exempt, Node::new(message));
@@ -205,7 +175,17 @@ impl<M: Send + 'static> MailboxId<M> {
     ///
     /// # Cancellation
     /// Dropped before it is ready, the future drops the message, and nothing was queued.
+    #[inline]
+    #[track_caller]
     pub fn send(self, message: M) -> SendFuture<M> {
+        note::sends(self.id, Location::caller());
+        SendFuture(Step::Holds { to: self, message })
+    }
+
+    /// As [`MailboxId::send`], of a message that holds the port of a question and no other: to be polled by
+    /// [`SendFuture::poll_question`].
+    #[inline]
+    pub fn send_question(self, message: M) -> SendFuture<M> {
         SendFuture(Step::Holds { to: self, message })
     }
 
@@ -254,7 +234,7 @@ fn message_of<M: Send + 'static>(node: Node) -> M {
     }
 }
 
-/// The future of [`MailboxId::send`]; `Err` hands the message back: the lane is gone.
+/// The future of [`MailboxId::send`]; `Err` hands the message back.
 #[must_use = "nothing is sent before it is awaited"]
 pub struct SendFuture<M: Send + 'static>(Step<M>);
 
@@ -279,33 +259,46 @@ impl<M: Send + 'static> fmt::Debug for SendFuture<M> {
 impl<M: Send + 'static> Unpin for SendFuture<M> {}
 
 impl<M: Send + 'static> Future for SendFuture<M> {
-    type Output = Result<(), M>;
+    type Output = Result<(), Unsent<M>>;
 
     // Always: with it the whole way of a message into a mailbox is part of the lane's own code.
     #[inline(always)]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), M>> {
-        let this = self.get_mut();
-        let (to, message) = match mem::replace(&mut this.0, Step::Waits(wait::Waiter::GONE)) {
-            Step::Holds { to, message } => (to, message),
-            Step::Waits(waiter) => return this.poll_waiter(waiter, cx),
-        };
-        match sched::turn::share() {
-            Share::Granted => {}
-            Share::Over => {
-                this.0 = Step::Holds { to, message };
-                return sched::turn::over(cx);
-            }
-            Share::Abandoned => return Poll::Ready(Err(message)),
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<M>>> {
+        let sent = self.get_mut().poll_send(cx, None);
+        if let Poll::Ready(Ok(())) = sent {
+            hands_out::<M>();
         }
-        let Some(slot) = slot_of(to.id) else { return Poll::Ready(Err(message)) };
-        match to.push(slot, Node::new(message)) {
-            Ok(()) => Poll::Ready(Ok(())),
-            Err((refused, node)) => this.was_refused(to, slot, refused, node, cx),
-        }
+        sent
     }
 }
 
 impl<M: Send + 'static> SendFuture<M> {
+    /// As its `poll`, of a message that holds the port of a question and no other: nothing else is handed out by it.
+    #[inline(always)]
+    pub fn poll_question(&mut self, question: &Question, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<M>>> {
+        self.poll_send(cx, Some(question))
+    }
+
+    #[inline(always)]
+    fn poll_send(&mut self, cx: &mut Context<'_>, question: Option<&Question>) -> Poll<Result<(), Unsent<M>>> {
+        let (to, message) = match mem::replace(&mut self.0, Step::Waits(wait::Waiter::GONE)) {
+            Step::Holds { to, message } => (to, message),
+            Step::Waits(waiter) => return self.poll_waiter(waiter, cx),
+        };
+        match sched::turn::share() {
+            Share::Granted => {}
+            Share::Over => {
+                self.0 = Step::Holds { to, message };
+                return sched::turn::over(cx);
+            }
+            Share::Abandoned => return Poll::Ready(Err(Unsent::Gone(message))),
+        }
+        let Some(slot) = slot_of(to.id) else { return Poll::Ready(Err(Unsent::Gone(message))) };
+        match to.push(slot, Node::new(message)) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err((refused, node)) => self.was_refused(to, slot, refused, node, cx, question),
+        }
+    }
     /// The mailbox that is sent to; `None` once the send was ready.
     #[inline]
     pub fn to(&self) -> Option<MailboxId<M>> {
@@ -316,10 +309,16 @@ impl<M: Send + 'static> SendFuture<M> {
     }
 
     #[cold]
-    fn poll_waiter(&mut self, mut waiter: wait::Waiter, cx: &mut Context<'_>) -> Poll<Result<(), M>> {
+    fn poll_waiter(&mut self, mut waiter: wait::Waiter, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<M>>> {
         let settled = waiter.poll(cx);
         self.0 = Step::Waits(waiter);
-        settled.map_err(message_of)
+        settled.map_err(|unsent| match unsent {
+            Unsent::Gone(node) => Unsent::Gone(message_of(node)),
+            Unsent::Deadlock(undelivered) => {
+                let Undelivered { message, deadlock } = *undelivered;
+                Unsent::Deadlock(Box::new(Undelivered { message: message_of(message), deadlock }))
+            }
+        })
     }
 
     #[cold]
@@ -329,16 +328,16 @@ impl<M: Send + 'static> SendFuture<M> {
         slot: SlotRef,
         mut refused: Refused,
         mut node: Node,
-        cx: &Context<'_>,
-    ) -> Poll<Result<(), M>> {
+        cx: &mut Context<'_>,
+        question: Option<&Question>,
+    ) -> Poll<Result<(), Unsent<M>>> {
+        let at = question.map(Question::at).or_else(|| note::place_of_send(to.id));
         while refused == Refused::Full {
             let bound = slot.bound.load(Ordering::Relaxed);
-            node = match wait::take_seat(to.id, slot, bound, node, cx.waker()) {
-                wait::Seated::Waiting(waiter) => {
-                    self.0 = Step::Waits(waiter);
-                    return Poll::Pending;
-                }
-                wait::Seated::Stale(node) => return Poll::Ready(Err(message_of(node))),
+            node = match wait::take_seat(to.id, slot, bound, node, cx.waker(), at) {
+                // It notes what it waits for.
+                wait::Seated::Waiting(waiter) => return self.poll_waiter(waiter, cx),
+                wait::Seated::Stale(node) => return Poll::Ready(Err(Unsent::Gone(message_of(node)))),
                 wait::Seated::Room(node) => node,
             };
             (refused, node) = match to.push(slot, node) {
@@ -346,7 +345,7 @@ impl<M: Send + 'static> SendFuture<M> {
                 Err(again) => again,
             };
         }
-        Poll::Ready(Err(message_of(node)))
+        Poll::Ready(Err(Unsent::Gone(message_of(node))))
     }
 }
 
@@ -581,8 +580,7 @@ fn find_more(
 /// only those that were woken), that one has to be woken as well: the worker does so before it polls.
 #[inline]
 fn receive_by(slot: SlotRef, own: &mut Own, cx: &Context<'_>) -> Found {
-    // Its destructor does nothing.
-    if ManuallyDrop::new(waker(slot)).will_wake(cx.waker()) { Found::Nothing } else { receive_by_waker(own, cx) }
+    if is_of(cx.waker(), slot) { Found::Nothing } else { receive_by_waker(own, cx) }
 }
 
 #[cold]

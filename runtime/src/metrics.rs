@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::receipt::ExitReceipt;
 
-const COUNT: usize = 15;
+const COUNT: usize = 16;
 
 /// A worker's own counters.
 #[repr(align(128))]
@@ -34,6 +34,7 @@ const BYTES: usize = 11;
 const TOO_LONG: usize = 12;
 const LOCKS: usize = 13;
 const WAITS: usize = 14;
+const DEADLOCKS: usize = 15;
 
 /// What a runtime has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub struct Metrics {
     pub abandoned_lanes: u64,
     /// Lanes that were ever among those.
     pub abandoned_total: u64,
+    /// Circles of lanes that waited for each other, found and broken.
+    pub deadlocks: u64,
     /// Lanes that ended otherwise than normally or by shutdown.
     pub abnormal: u64,
     /// Timers standing.
@@ -105,6 +108,10 @@ impl Line {
     #[inline]
     pub(crate) fn note_turn(&self) {
         self.add(TURNS, 1);
+    }
+
+    pub(crate) fn note_deadlock(&self) {
+        self.add(DEADLOCKS, 1);
     }
 
     pub(crate) fn note_death(&self, receipt: &ExitReceipt) {
@@ -216,6 +223,7 @@ impl Counters {
             alive: spawned.saturating_sub(ended),
             turns: self.sum(TURNS),
             polls_too_long: self.sum(TOO_LONG),
+            deadlocks: self.sum(DEADLOCKS),
             abnormal: self.sum(ABNORMAL),
             timers_released: self.sum(TIMERS),
             descriptors_released: self.sum(DESCRIPTORS),

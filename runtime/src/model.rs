@@ -1,7 +1,7 @@
 //! Loom's models: the words and hand-shakes of the runtime, run in every interleaving within a bound.
 //!
 //! Each model drives the code that ships (`lane/word.rs`, `reply/word.rs`, `sched/idle.rs`, `sched/parker.rs`,
-//! `sched/pulse.rs`, `sched/hold.rs`) with as few threads and steps as still meet each other in every way. What a word guards is written and read `Relaxed`, so
+//! `sched/pulse.rs`, `sched/hold.rs`, `wait_graph/word.rs`) with as few threads and steps as still meet each other in every way. What a word guards is written and read `Relaxed`, so
 //! that a model fails if the word itself does not publish it. What stands around the words in production (slots, wait
 //! lists, the workers' loop) is drawn here in outline; each outline names the function it follows.
 //!
@@ -26,6 +26,7 @@ mod parker;
 mod pulse;
 mod reply;
 mod slot;
+mod wait_graph;
 mod wait_list;
 mod word;
 

@@ -18,6 +18,8 @@ use crate::exit::ExitReason;
 use crate::panic::contain;
 use crate::sched;
 use crate::sched::worker::Local;
+use crate::wait_graph::note::{hands_out, parks_otherwise};
+use crate::wait_graph::{Deadlock, Question};
 
 /// Why there will be no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub enum NoAnswer {
     Ended(ExitReason),
     /// The link to the answerer's node is gone.
     NodeDown,
+    /// The lane that was asked waits, itself or by others, for the one that asks: nobody would ever answer.
+    Deadlock(Deadlock),
     /// The answerer's node did not let the question in, in words.
     Refused(&'static str),
 }
@@ -65,6 +69,7 @@ impl<T> Answerer<T> {
     /// # Errors
     /// The value.
     pub fn answer(mut self, value: T) -> Result<(), T> {
+        hands_out::<T>();
         match self.0.take().map(|end| end.settle(Ok(value))) {
             Some(Ok(waker)) => {
                 wake(waker);
@@ -139,6 +144,40 @@ impl<T> Answer<T> {
     /// # Panics
     /// After it was ready.
     pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, NoAnswer>> {
+        let polled = self.poll_end(cx);
+        if polled.is_pending() {
+            // Nobody knows who has the port.
+            parks_otherwise();
+        }
+        polled
+    }
+
+    /// The answer to this question, once it is there; [`NoAnswer::Deadlock`] where the lane that was asked waits for the
+    /// current one.
+    ///
+    /// # Panics
+    /// After it was ready.
+    pub fn poll_answer_to(&mut self, question: &mut Question, cx: &mut Context<'_>) -> Poll<Result<T, NoAnswer>> {
+        self.poll_parking(cx, |cx| question.park(cx))
+    }
+
+    /// As `poll_answer`, for an operation that notes what it waits for by `park`.
+    #[inline]
+    pub(crate) fn poll_parking(
+        &mut self,
+        cx: &mut Context<'_>,
+        park: impl FnOnce(&Context<'_>) -> Option<Deadlock>,
+    ) -> Poll<Result<T, NoAnswer>> {
+        let polled = self.poll_end(cx);
+        if polled.is_pending()
+            && let Some(deadlock) = park(cx)
+        {
+            return Poll::Ready(Err(NoAnswer::Deadlock(deadlock)));
+        }
+        polled
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, NoAnswer>> {
         if self.verdict.is_none() {
             match std::task::ready!(self.end.poll(cx)) {
                 Ok(answer) => return Poll::Ready(Ok(answer)),

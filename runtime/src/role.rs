@@ -13,9 +13,11 @@ use parking_lot::Mutex;
 use rustc_hash::FxBuildHasher;
 
 use crate::id::{Id, Namespace, StaleId};
+use crate::lane::waker::keep;
 use crate::panic::contain;
 use crate::region::Region;
 use crate::slot::fresh_namespace;
+use crate::wait_graph::note::parks_otherwise;
 
 /// Generation and lane of each role.
 static ROLES: Region<[AtomicU64; 2]> = Region::new();
@@ -111,7 +113,7 @@ fn wake_all(waiting: Option<Vec<Waker>>) {
 
 /// Ready with the lane once somebody fills the role.
 pub fn poll_filled(role: Id, cx: &mut Context<'_>) -> Poll<Result<Id, StaleId>> {
-    let waker = cx.waker().clone();
+    let waker = keep(cx.waker());
     let mut book = BOOK.lock();
     match current(role) {
         Err(stale) => Poll::Ready(Err(stale)),
@@ -121,6 +123,7 @@ pub fn poll_filled(role: Id, cx: &mut Context<'_>) -> Poll<Result<Id, StaleId>> 
             if !waiting.iter().any(|other| other.will_wake(&waker)) {
                 waiting.push(waker);
             }
+            parks_otherwise();
             Poll::Pending
         }
     }

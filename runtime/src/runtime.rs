@@ -37,6 +37,7 @@ use crate::sched::{Scheduler, worker};
 use crate::slot::{self, SlotRef, Table};
 use crate::sync;
 use crate::time::timers::Timers;
+use crate::wait_graph::{DeadlockPolicy, WaitGraph};
 
 /// The code runs in no runtime: neither in a lane nor inside [`Runtime::block_on`] or [`Handle::enter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,7 @@ pub struct Builder {
     clock_jumps: bool,
     adaptive: bool,
     faults: Option<Arc<dyn FaultPlan>>,
+    deadlocks: DeadlockPolicy,
     watchdog: Option<Duration>,
     stuck_stacks: bool,
 }
@@ -118,6 +120,7 @@ impl Builder {
             clock_jumps: false,
             adaptive: true,
             faults: None,
+            deadlocks: DeadlockPolicy::Report,
             watchdog: Some(WATCHDOG_LIMIT),
             stuck_stacks: false,
         }
@@ -205,6 +208,12 @@ impl Builder {
         self
     }
 
+    /// What is done about lanes that wait for each other in a circle; [`DeadlockPolicy::Report`] by default.
+    pub fn on_deadlock(mut self, policy: DeadlockPolicy) -> Builder {
+        self.deadlocks = policy;
+        self
+    }
+
     /// Starts the workers.
     ///
     /// # Errors
@@ -257,6 +266,7 @@ impl Builder {
             clock_jumps: self.clock_jumps,
             faults: self.faults,
             stuck_stacks: self.stuck_stacks,
+            deadlocks: self.deadlocks,
             env,
         });
         table.set_scheduler(Some(scheduler.clone()));
@@ -367,6 +377,11 @@ impl Handle {
     /// The workers that are in one poll for too long, as far as the [watchdog](Builder::watchdog) has found them.
     pub fn stuck(&self) -> Vec<Stuck> {
         self.0.pulses.iter().filter_map(|pulse| pulse.note()).filter(|stuck| !stuck.releases).collect()
+    }
+
+    /// Which lanes wait for which.
+    pub fn wait_graph(&self) -> WaitGraph {
+        WaitGraph::of(self.slots())
     }
 
     /// What a lane, living or dead, still has in the tables of the runtime.

@@ -34,6 +34,7 @@ use crate::name::Names;
 use crate::panic::contain;
 use crate::slot::{SlotRef, Table, Vacant};
 use crate::time::timers::{Due, Timers};
+use crate::wait_graph::DeadlockPolicy;
 use worker::Local;
 
 /// What the workers of a runtime share.
@@ -67,6 +68,7 @@ pub(crate) struct Scheduler {
     pub(crate) faults: Option<Arc<dyn FaultPlan>>,
     /// Stuck workers are asked where they are.
     pub(crate) stuck_stacks: bool,
+    pub(crate) deadlocks: DeadlockPolicy,
 }
 
 impl std::fmt::Debug for Scheduler {

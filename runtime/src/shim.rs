@@ -23,6 +23,14 @@ pub(crate) fn spin() {
     std::hint::spin_loop();
 }
 
+/// After a store that is sequentially consistent. Loom takes such stores and loads for ones that release and acquire, and
+/// knows only fences for what they are.
+#[inline(always)]
+pub(crate) fn order_for_models() {
+    #[cfg(loom)]
+    loom::sync::atomic::fence(Ordering::SeqCst);
+}
+
 /// As `panic::contain`: no model's waker panics.
 #[cfg(loom)]
 pub(crate) fn contain(call: impl FnOnce()) -> bool {

@@ -33,6 +33,8 @@ use crate::lane::own::Own;
 use crate::lane::word::{LaneWord, OnWake};
 use crate::region::{Region, Zeroed};
 use crate::sched::Scheduler;
+use crate::wait_graph::record::Record;
+use crate::wait_graph::word::WaitWord;
 
 const PAGE: usize = 4096;
 /// Messages with which a lane still profits from waiting: a quarter of a mailbox of the default bound.
@@ -60,10 +62,48 @@ pub(crate) struct Slot {
     pub(crate) bound: AtomicU32,
     /// Whether messages gather while the lane waits for its turn (see [`Slot::note_taken`]).
     collects: AtomicBool,
+    /// Whether somebody may have a copy of the lane's waker whom the runtime does not know (see `lane/waker.rs`).
+    pub(crate) lent: AtomicBool,
     /// The bits of the parent's id, 0 for none.
     parent: AtomicU64,
     spawned_at: AtomicPlace,
+    /// Whether the lane waits for another (see `wait_graph.rs`).
+    pub(crate) waits: WaitWord,
+    /// How many times the lane has handed something out in which a port could be (see `wait_graph/note.rs`).
+    pub(crate) handed_out: AtomicU32,
     own: OwnCell,
+}
+
+/// Something that stays for ever, and which of it several threads look at.
+#[derive(Debug)]
+pub(crate) struct AtomicStatic<T: 'static>(AtomicPtr<T>);
+
+/// A place in the source.
+pub(crate) type AtomicPlace = AtomicStatic<Location<'static>>;
+
+impl<T> Default for AtomicStatic<T> {
+    fn default() -> AtomicStatic<T> {
+        AtomicStatic(AtomicPtr::new(ptr::null_mut()))
+    }
+}
+
+impl<T: Sync> AtomicStatic<T> {
+    #[inline]
+    pub(crate) fn load(&self, order: Ordering) -> Option<&'static T> {
+        let item = NonNull::new(self.0.load(order))?;
+        // SAFETY: only references for ever are stored.
+        Some(unsafe { item.as_ref() })
+    }
+
+    #[inline]
+    pub(crate) fn store(&self, item: &'static T, order: Ordering) {
+        self.0.store(ptr::from_ref(item).cast_mut(), order);
+    }
+
+    #[inline]
+    pub(crate) fn clear(&self, order: Ordering) {
+        self.0.store(ptr::null_mut(), order);
+    }
 }
 
 #[repr(align(64))]
@@ -74,8 +114,11 @@ const _: () = assert!(size_of::<Slot>() == 128, "a slot is two cache lines");
 // SAFETY: all fields but `own` are atomics, and `own` is reached under invariant 2 only.
 unsafe impl Sync for Slot {}
 
-// SAFETY: zero is a closed mailbox of generation 0, a dead state, null pointers, and `Own` says so of itself.
+// SAFETY: zero is a closed mailbox of generation 0, a dead state, no wait, null pointers, and `Own` says so of itself.
 unsafe impl Zeroed for Slot {}
+
+// SAFETY: atomics, each of which may be zero: a number, ids' bits and marks, and pointers to no place and no lock.
+unsafe impl Zeroed for Record {}
 
 /// A slot, wherever it is kept.
 pub(crate) type SlotRef = &'static Slot;
@@ -104,24 +147,6 @@ impl AtomicSlot {
     #[inline]
     pub(crate) fn store(&self, slot: Option<SlotRef>, order: Ordering) {
         self.0.store(slot.map_or(ptr::null_mut(), |slot| ptr::from_ref(slot).cast_mut()), order);
-    }
-}
-
-/// A place in the source that several threads look at.
-#[derive(Debug, Default)]
-pub(crate) struct AtomicPlace(AtomicPtr<Location<'static>>);
-
-impl AtomicPlace {
-    #[inline]
-    pub(crate) fn load(&self, order: Ordering) -> Option<&'static Location<'static>> {
-        let place = NonNull::new(self.0.load(order))?;
-        // SAFETY: only `&'static` places are stored.
-        Some(unsafe { place.as_ref() })
-    }
-
-    #[inline]
-    pub(crate) fn store(&self, place: &'static Location<'static>, order: Ordering) {
-        self.0.store(ptr::from_ref(place).cast_mut(), order);
     }
 }
 
@@ -274,6 +299,8 @@ impl Vacant {
         slot.collects.store(false, Ordering::Relaxed);
         slot.parent.store(parent.map_or(0, Id::to_bits), Ordering::Release);
         slot.spawned_at.store(spawned_at, Ordering::Release);
+        slot.lent.store(false, Ordering::Relaxed);
+        slot.handed_out.store(0, Ordering::Relaxed);
         // The lane counts as scheduled from now on, so nobody else queues it.
         slot.word.open(generation.get());
         Some(Unborn { slot, id, abandon })

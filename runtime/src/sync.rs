@@ -33,7 +33,7 @@ mod sharing;
 #[cfg(test)]
 mod testing;
 
-pub use error::{Abandoned, LockError, OwnerDied, TryLockError};
+pub use error::{Abandoned, Deadlocked, LockError, OwnerDied, TryLockError};
 pub use holder::{Holder, Waiter};
 pub use mutex::{Lock, LockOwned, Mutex, MutexGuard, OwnedMutexGuard};
 pub use rollback::Rollback;

@@ -18,11 +18,12 @@ use crate::context;
 use crate::env::Instant;
 use crate::id::{Id, Namespace};
 use crate::lane::own::{HAS_TIMERS, Own};
-use crate::lane::waker::waker;
+use crate::lane::waker::{is_of, keep};
 use crate::runtime::NotInRuntime;
 use crate::sched::Scheduler;
 use crate::sched::worker::Local;
 use crate::slot::{self, SlotRef};
+use crate::wait_graph::note::{hands_out, parks_otherwise};
 
 /// From this length on a deadline may be set by the cheaper clock.
 const LENIENT: Duration = Duration::from_secs(1);
@@ -160,6 +161,12 @@ impl Sleep {
         }
     }
 
+    fn poll_at_home(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let home = self.home;
+        // The runtime whose clock this goes by may have ended: then that time never comes.
+        home.with(|scheduler| self.poll_on(scheduler, cx)).unwrap_or(Poll::Pending)
+    }
+
     fn poll_on(&mut self, scheduler: &Scheduler, cx: &Context<'_>) -> Poll<()> {
         let timers = &scheduler.timers;
         if tick_of(self.deadline) <= timers.fired() {
@@ -169,7 +176,7 @@ impl Sleep {
         }
         let lane = with_lane_of(scheduler, |slot, own| {
             own.flags |= HAS_TIMERS;
-            (slot.key(), waker(slot).will_wake(cx.waker()))
+            (slot.key(), is_of(cx.waker(), slot))
         });
         let (owner, wakes_owner) = lane.map_or((None, false), |(key, wakes_owner)| (Some(key), wakes_owner));
         let by = context::current_id();
@@ -190,8 +197,8 @@ impl Sleep {
         let (set, waker) = match owner {
             Some(owner) if wakes_owner => (timers.set_wake(self.deadline, owner), None),
             _ => {
-                let waker = cx.waker().clone();
-                (timers.set_waker(self.deadline, owner, waker.clone()), Some(waker))
+                let waker = keep(cx.waker());
+                (timers.set_waker(self.deadline, owner, keep(&waker)), Some(waker))
             }
         };
         let Some(set) = set else { return Poll::Ready(()) };
@@ -211,9 +218,11 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let home = self.home;
-        // The runtime whose clock this goes by may have ended: then that time never comes.
-        home.with(|scheduler| self.poll_on(scheduler, cx)).unwrap_or(Poll::Pending)
+        let polled = self.poll_at_home(cx);
+        if polled.is_pending() {
+            parks_otherwise();
+        }
+        polled
     }
 }
 
@@ -254,12 +263,22 @@ impl Deadline {
 
     /// Ready once it has come. A pending answer may wake the lane early, which is to be expected of any future.
     pub fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = self.poll_passed_of_wait(cx);
+        if polled.is_pending() {
+            parks_otherwise();
+        }
+        polled
+    }
+
+    /// As [`Deadline::poll_passed`], for an operation that fails once its own time is over. Should it be part of a deadlock, that
+    /// is said at once, and not only then.
+    pub fn poll_passed_of_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(sleep) = &mut self.sleep {
-            return Pin::new(sleep).poll(cx);
+            return sleep.poll_at_home(cx);
         }
         let at = self.at;
         let alarmed = context::with_current(|local, slot, own| {
-            if !waker(slot).will_wake(cx.waker()) {
+            if !is_of(cx.waker(), slot) {
                 return None;
             }
             let Scheduler { timers, env, .. } = &*local.scheduler;
@@ -288,7 +307,7 @@ impl Deadline {
         });
         match alarmed.flatten() {
             Some(polled) => polled,
-            None => Pin::new(self.sleep.insert(sleep_until(at))).poll(cx),
+            None => self.sleep.insert(sleep_until(at)).poll_at_home(cx),
         }
     }
 }
@@ -392,7 +411,8 @@ impl TimerId {
 ///
 /// # Panics
 /// Outside of a runtime.
-pub fn call_at(deadline: Instant, call: impl FnOnce() + Send + 'static) -> TimerId {
+pub fn call_at<F: FnOnce() + Send + 'static>(deadline: Instant, call: F) -> TimerId {
+    hands_out::<F>();
     context::with_scheduler(|scheduler| match scheduler {
         Some(scheduler) => {
             let mut call: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(call));

@@ -103,7 +103,7 @@ fn waiting_senders_are_served_in_order_and_get_their_message_back_at_death() {
             .spawn(move |_: Inbox<()>| async move {
                 for number in 0.. {
                     if let Err(back) = receiver.send(number).await {
-                        assert_eq!(back, number);
+                        assert_eq!(back.into_message(), number);
                         return;
                     }
                 }

@@ -26,6 +26,7 @@ use std::task::Waker;
 use parking_lot::Mutex;
 
 use crate::Id;
+use crate::lane::waker::keep;
 
 /// What may be tried on a descriptor, as a set. All of it is a hint: the attempt tells the truth.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -214,7 +215,7 @@ impl WaiterSlot {
     ///
     /// Somebody else is parked here; the slot is as it was.
     pub(crate) fn park(&self, waiter: WaiterId, waker: &Waker) -> Result<Option<Waker>, Busy> {
-        let new = Some((waiter, waker.clone()));
+        let new = Some((waiter, keep(waker)));
         let mut slot = self.0.lock();
         if slot.as_ref().is_some_and(|(present, _)| *present != waiter) {
             // `new` was declared before the guard, so it is dropped after it (invariant 4).

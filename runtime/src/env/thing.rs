@@ -22,6 +22,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::readiness::{Direction, Readiness, Ready, Seen, WaiterId, WaiterSlot};
 use super::socket::{Source, StreamSource};
+use crate::wait_graph::note::parks_otherwise;
 use crate::{Id, StaleId};
 
 /// What one or more ids lead to.
@@ -210,7 +211,10 @@ impl Entry {
                 slot.leave(waiter);
                 Poll::Ready(answer)
             }
-            None => Poll::Pending,
+            None => {
+                parks_otherwise();
+                Poll::Pending
+            }
         }
     }
 

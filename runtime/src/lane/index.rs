@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
 
 use super::own::{Own, WAITS};
-use super::waker::waker;
+use super::waker::{keep, waker};
 use crate::context;
 use crate::slab::Slab;
 use crate::slot::SlotRef;
@@ -115,7 +115,7 @@ fn leave_all(waits: Slab<Wait>, by: By) {
 
 /// Who polls here: by whom the turns are watched, and the waker of that lane or thread where `cx` has another.
 pub(crate) fn who(cx: &Context<'_>) -> (By, Option<Waker>) {
-    let unless_same = |own: &Waker| (!own.will_wake(cx.waker())).then(|| own.clone());
+    let unless_same = |own: &Waker| (!own.will_wake(cx.waker())).then(|| keep(own));
     let lane = context::with_local(|local| {
         let slot = local?.current()?;
         Some((By::Lane(slot.tenant()?), unless_same(&waker(slot))))

@@ -16,6 +16,7 @@ use crate::id::Id;
 use crate::mailbox::node::List;
 use crate::reply::Answerer;
 use crate::time::wheel::TimerKey;
+use crate::wait_graph::Deadlock;
 
 /// The owner's half of a slot: one cache line.
 #[derive(Debug, Default)]
@@ -76,6 +77,8 @@ pub(crate) struct More {
     pub(crate) joiners: Vec<Answerer<ExitReason>>,
     /// Who waits for the mailbox, where it is not the lane itself.
     pub(crate) receiver: Option<Waker>,
+    /// With what error the wait of this number is to end.
+    pub(crate) told: Option<(u64, Deadlock)>,
     /// Awaits that the lane may still reach before it is killed.
     pub(crate) awaits_left: u64,
     /// What the layer above keeps with the lane. User code may be in it: it is dropped with nothing borrowed.

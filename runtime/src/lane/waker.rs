@@ -1,9 +1,12 @@
-//! Wakers without counts: a slot's address and a static table, so that clone and drop are free.
+//! Wakers without counts: a slot's address and a static table, so that drop is free and clone all but free: it notes that
+//! somebody whom the runtime does not know can wake the lane, for which see `wait_graph/note.rs`.
 //!
 //! A waker that outlives its lane wakes the slot's next tenant at most once a call, which every future must allow, or
 //! nobody: slots are never unmapped (invariant 1 of `slot.rs`), so looking is always sound.
 
+use std::mem::ManuallyDrop;
 use std::ptr;
+use std::sync::atomic::Ordering;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use crate::sched;
@@ -22,7 +25,30 @@ fn raw(slot: *const ()) -> RawWaker {
     RawWaker::new(slot, &TABLE)
 }
 
+/// Whether a waker is that of the slot's lane.
+#[inline]
+pub(crate) fn is_of(other: &Waker, slot: SlotRef) -> bool {
+    // Its destructor does nothing.
+    ManuallyDrop::new(waker(slot)).will_wake(other)
+}
+
+/// A copy of a waker for the runtime's own use: one of a lane's is not counted as lent.
+#[inline]
+pub(crate) fn keep(other: &Waker) -> Waker {
+    if ptr::eq(other.vtable(), &raw const TABLE) {
+        // SAFETY: as in `waker`: only that makes wakers with this table.
+        return unsafe { Waker::from_raw(raw(other.data())) };
+    }
+    other.clone()
+}
+
 fn clone(slot: *const ()) -> RawWaker {
+    // SAFETY: as in `wake`.
+    let of: SlotRef = unsafe { &*slot.cast::<Slot>() };
+    // ORDER: Relaxed, here and below: read at the end of the turn by the thread that polls, where copies are made first.
+    if !of.lent.load(Ordering::Relaxed) {
+        of.lent.store(true, Ordering::Relaxed);
+    }
     raw(slot)
 }
 

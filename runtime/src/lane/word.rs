@@ -278,6 +278,21 @@ impl LaneWord {
         self.0.load(Ordering::Relaxed) & KILL != 0
     }
 
+    /// Whether the lane is to be polled (again).
+    #[inline]
+    pub(crate) fn is_scheduled(&self) -> bool {
+        // ORDER: Relaxed: a hint, for the worker that runs it.
+        self.0.load(Ordering::Relaxed) & SCHEDULED != 0
+    }
+
+    /// Whether the tenant of `generation` lives and was neither woken nor killed since its last poll, which may be on its
+    /// way out.
+    pub(crate) fn is_parked(&self, generation: u16) -> bool {
+        // ORDER: Acquire: who does not find `SCHEDULED` any more sees what its worker did before it took the bit out.
+        let word = self.0.load(Ordering::Acquire);
+        generation_of(word) == generation && word & (SCHEDULED | KILL) == 0
+    }
+
     /// Whether there is something to take, or room to be made, as far as one look tells; who acts on "no" goes through
     /// [`LaneWord::transition_to_idle`].
     #[inline]

@@ -9,7 +9,9 @@
 //! 2. While seats wait for a mailbox, its word bears the waiters bit or its owner is on the way through `admit`.
 
 use std::collections::VecDeque;
+use std::panic::Location;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use hashbrown::HashMap;
@@ -17,10 +19,15 @@ use parking_lot::Mutex;
 use rustc_hash::FxBuildHasher;
 
 use super::node::{List, Node};
+use super::{Undelivered, Unsent};
 use crate::id::Id;
+use crate::lane::waker::keep;
 use crate::lane::word::{Announced, UNBOUNDED};
 use crate::panic::contain;
 use crate::slot::SlotRef;
+use crate::wait_graph::note::{self, Number, UNKNOWN, hands_out_something};
+use crate::wait_graph::record::Wait;
+use crate::wait_graph::{Awaits, Deadlock};
 
 const SHARDS: usize = 64;
 
@@ -37,6 +44,10 @@ fn lists(id: Id) -> &'static Mutex<Lists> {
 struct Seat {
     /// The lane whose mailbox is waited for.
     id: Id,
+    /// Where the send was called, where that is known.
+    at: Option<&'static Location<'static>>,
+    /// Which wait it is, for the one who sits here.
+    number: AtomicU64,
     state: Mutex<Waiting>,
 }
 
@@ -70,28 +81,46 @@ impl Waiter {
         self.0.as_ref().map(|seat| seat.id)
     }
 
-    /// Whether the lane has the message; `Err` gives it back where the lane ended first.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Node>> {
+    /// Whether the lane has the message; `Err` gives it back where the lane ended first, or waits for the sender.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<Node>>> {
         let seat = self.0.as_ref().expect("a send was polled after it was ready");
-        let settled = std::task::ready!(seat.poll(cx));
+        let settled = match seat.poll(cx) {
+            Poll::Ready(settled) => settled.map_err(Unsent::Gone),
+            Poll::Pending => {
+                let Some(deadlock) = seat.park(cx) else { return Poll::Pending };
+                let Some(node) = leave(seat) else { return Poll::Pending };
+                Err(Unsent::Deadlock(Box::new(Undelivered { message: node, deadlock })))
+            }
+        };
         self.0 = None;
         Poll::Ready(settled)
+    }
+
+    #[cold]
+    fn give_up(&mut self) {
+        let Some(seat) = self.0.take() else { return };
+        // ORDER: Relaxed: as in `park`.
+        drop(Number(seat.number.load(Ordering::Relaxed)));
+        if leave(&seat).is_none() {
+            // It has been let in since.
+            hands_out_something();
+        }
     }
 }
 
 impl Drop for Waiter {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        if let Some(seat) = &self.0 {
-            drop(leave(seat));
+        if self.0.is_some() {
+            self.give_up();
         }
     }
 }
 
 impl Seat {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), Node>> {
-        // Cloned before the lock is taken: a clone is the user's code.
-        let mut new = cx.waker().clone();
+        // Copied before the lock is taken: a copy may be made by the user's code.
+        let mut new = keep(cx.waker());
         let mut state = self.state.lock();
         match &mut *state {
             Waiting::InLine(waker) => {
@@ -108,6 +137,19 @@ impl Seat {
         }
     }
 
+    /// The sender waits; the error with which that is to end instead, where there is one.
+    fn park(&self, cx: &Context<'_>) -> Option<Deadlock> {
+        // ORDER: Relaxed, here and below: only whoever polls the send looks at it.
+        let mut number = Number(self.number.load(Ordering::Relaxed));
+        let Seat { id: of, at, .. } = *self;
+        let wait = Wait { awaits: Awaits::Room, of: Some(of), lock: None, at, handed_out: UNKNOWN, mute: false };
+        let deadlock = note::park(cx, &mut number, wait);
+        self.number.store(number.0, Ordering::Relaxed);
+        // Given up with the seat only.
+        std::mem::forget(number);
+        deadlock
+    }
+
     fn settle(&self, outcome: Waiting) -> Option<Waker> {
         match std::mem::replace(&mut *self.state.lock(), outcome) {
             Waiting::InLine(waker) => Some(waker),
@@ -117,14 +159,22 @@ impl Seat {
 }
 
 /// Takes the last seat for the mailbox of `id`, unless there is room.
-pub(crate) fn take_seat(id: Id, slot: SlotRef, bound: u32, node: Node, waker: &Waker) -> Seated {
-    let waker = waker.clone();
+pub(crate) fn take_seat(
+    id: Id,
+    slot: SlotRef,
+    bound: u32,
+    node: Node,
+    waker: &Waker,
+    at: Option<&'static Location<'static>>,
+) -> Seated {
+    let waker = keep(waker);
     let mut lists = lists(id).lock();
     match slot.word.announce_waiter(id.generation().get(), bound) {
         Announced::Room => Seated::Room(node),
         Announced::Stale => Seated::Stale(node),
         Announced::Waiting => {
-            let seat = Arc::new(Seat { id, state: Mutex::new(Waiting::InLine(waker)) });
+            let state = Mutex::new(Waiting::InLine(waker));
+            let seat = Arc::new(Seat { id, at, number: AtomicU64::new(0), state });
             lists.entry(id).or_default().push_back((seat.clone(), node));
             Seated::Waiting(Waiter(Some(seat)))
         }

@@ -12,6 +12,7 @@ use std::mem::ManuallyDrop;
 use std::task::{Context, Poll, Waker};
 
 use super::word::{OnFill, OnLook, Word};
+use crate::lane::waker::keep;
 use crate::mailbox::node::{self, Lent};
 
 /// What lies in a cell's 48 bytes.
@@ -127,7 +128,7 @@ impl<V> WaiterEnd<V> {
     /// After it was ready.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<V> {
         let cell = self.0.as_ref().expect("an answer was polled after it was ready");
-        // Cloned before anything is decided: a clone is the user's code and may panic.
+        // Copied before anything is decided: a copy of a waker that is not a lane's is the user's code and may panic.
         let mut mine = None;
         loop {
             match cell.word().look() {
@@ -152,7 +153,7 @@ impl<V> WaiterEnd<V> {
                     }
                 }
                 OnLook::Open => {
-                    let waker = mine.take().unwrap_or_else(|| cx.waker().clone());
+                    let waker = mine.take().unwrap_or_else(|| keep(cx.waker()));
                     // SAFETY: `OPEN`: the waker is ours, and there is none.
                     unsafe { cell.waker().write(waker) };
                     if cell.word().wait() {

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::Mutex;
 
 use super::NoAnswer;
+use crate::lane::waker::keep;
 use crate::panic::contain;
 
 /// One verdict, shared by all ports that one lane drops in one turn.
@@ -54,8 +55,8 @@ impl Verdict {
     }
 
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<NoAnswer> {
-        // Cloned outside of the lock: what a waker does then is the user's.
-        let waker = cx.waker().clone();
+        // Copied outside of the lock: what a waker does then is the user's.
+        let waker = keep(cx.waker());
         let mut state = self.0.lock();
         match &mut *state {
             State::Fallen(why) => Poll::Ready(why.clone()),

@@ -35,6 +35,7 @@ use crate::panic::{self, contain};
 use crate::reply::NoAnswer;
 use crate::reply::verdict::Verdict;
 use crate::slot::{SlotRef, Vacant, batch};
+use crate::wait_graph::note::{self, Notes};
 
 /// Lanes that may run from the hand-over place in a row before the queue has its turn.
 const NEXT_IN_A_ROW: u32 = 3;
@@ -49,6 +50,11 @@ const IO_WITHIN: Duration = Duration::from_millis(1);
 /// Rounds of searching before a worker sleeps. More of them cost the others more, whose queues are looked at, than they
 /// saved in wake-ups.
 const SEARCH_ROUNDS: u32 = 4;
+
+/// `verdict`, `late_wakers` or `unpolled` are not empty.
+const NEWS: u8 = 1;
+/// The lane has something for [`note::settle_down`].
+pub(crate) const PARKED: u8 = 2;
 
 /// All that a worker keeps to itself.
 pub(crate) struct Local {
@@ -76,11 +82,13 @@ pub(crate) struct Local {
     /// What the panic hook saw last.
     pub(crate) panic_place: RefCell<Option<Arc<str>>>,
     pub(crate) turn: Turn,
+    /// What the lane that has its turn waits for.
+    pub(crate) notes: Notes,
     late_wakers: RefCell<Vec<Waker>>,
     /// What was offered to the lane whose turn is over, and passes on.
     unpolled: RefCell<Vec<Unpolled>>,
-    /// Whether `verdict`, `late_wakers` or `unpolled` want to be looked at when the turn is over.
-    has_news: Cell<bool>,
+    /// What is to be looked at when the turn is over: [`NEWS`], [`PARKED`].
+    has_news: Cell<u8>,
     pub(crate) counters: Arc<Line>,
     /// Operations that are not reported yet.
     operations: Cell<u64>,
@@ -107,9 +115,10 @@ impl Local {
             verdict: RefCell::new(None),
             panic_place: RefCell::new(None),
             turn: Turn::of_worker(index),
+            notes: Notes::of_worker(index),
             late_wakers: RefCell::default(),
             unpolled: RefCell::default(),
-            has_news: Cell::new(false),
+            has_news: Cell::new(0),
             counters,
             operations: Cell::new(0),
             random: Cell::new(u64::from_ne_bytes(seed) | 1),
@@ -203,7 +212,13 @@ impl Local {
     /// Wakes a waker that is not ours once the present poll is over.
     pub(crate) fn wake_later(&self, waker: Waker) {
         self.late_wakers.borrow_mut().push(waker);
-        self.has_news.set(true);
+        self.note_news(NEWS);
+    }
+
+    /// Has something looked at when the turn is over.
+    #[inline]
+    pub(crate) fn note_news(&self, what: u8) {
+        self.has_news.set(self.has_news.get() | what);
     }
 
     /// What will have become of the lane that has its turn or dies here; `None` where there is none.
@@ -212,7 +227,7 @@ impl Local {
         if self.running.get().is_none() && self.ending.borrow().is_none() {
             return None;
         }
-        self.has_news.set(true);
+        self.note_news(NEWS);
         Some(self.verdict.borrow_mut().get_or_insert_default().clone())
     }
 
@@ -460,12 +475,18 @@ impl Local {
 
     /// Gives a lane its turn.
     fn run(&self, slot: SlotRef) {
+        if slot.waits.is_in_wait() {
+            note::get_up(self, slot);
+        }
         let on = slot.word.transition_to_running();
         self.pulse.begin(Some(slot));
         self.running.set(Some(slot));
         self.turn.begin();
         match self.turn_of(slot, on) {
             Goes::On { wants_mail } => {
+                if self.has_news.get() != 0 {
+                    self.tell_news(slot, Some(wants_mail));
+                }
                 self.running.set(None);
                 // From here on the lane may run elsewhere.
                 match slot.word.transition_to_idle(wants_mail) {
@@ -479,8 +500,9 @@ impl Local {
             Goes::TakenAway => {}
         }
         self.counters.note_turn();
-        if self.has_news.get() {
-            self.tell_news();
+        // What is left is that of a lane that has ended.
+        if self.has_news.get() != 0 {
+            self.tell_news(slot, None);
         }
         self.pulse.end();
         if self.turn.is_over() {
@@ -574,7 +596,7 @@ impl Local {
             let unpolled = index::unpolled_offers(slot, own, self.turn.number());
             if !unpolled.is_empty() {
                 self.unpolled.borrow_mut().extend(unpolled);
-                self.has_news.set(true);
+                self.note_news(NEWS);
             }
         }
         if own.has(DOOMED) {
@@ -595,19 +617,37 @@ impl Local {
         }
     }
 
-    /// Wakes those who must not be woken, and tells those who cannot be told, before the turn is over.
-    #[cold]
-    fn tell_news(&self) {
-        self.has_news.set(false);
-        self.pass_verdict(|| NoAnswer::Dropped);
-        while let Some(waker) = { self.late_wakers.borrow_mut().pop() } {
-            self.pulse.clear_lane();
-            contain(|| waker.wake());
+    /// Wakes those who must not be woken, and tells those who cannot be told, before the turn is over; then, when all that
+    /// the lane did in it has come to those it is for, sees to what the lane itself waits for. `goes_on` is whether it waits
+    /// for mail; `None` where it has ended.
+    #[inline(never)]
+    fn tell_news(&self, slot: SlotRef, goes_on: Option<bool>) {
+        if self.has_news.get() & NEWS != 0 {
+            self.tell_others();
         }
-        // The lane may have another turn elsewhere by now. Where it takes the offer up, there is nothing to pass on.
-        while let Some(unpolled) = { self.unpolled.borrow_mut().pop() } {
-            self.pulse.clear_lane();
-            unpolled.pass_on();
+        if self.has_news.replace(0) & PARKED != 0 {
+            note::settle_down(self, slot, goes_on);
+            // Whoever chooses a victim is code of others.
+            if self.has_news.get() & NEWS != 0 {
+                self.tell_others();
+            }
+        }
+    }
+
+    #[cold]
+    fn tell_others(&self) {
+        // Wakers are code of others as well, which may bring more.
+        while self.has_news.get() & NEWS != 0 {
+            self.has_news.set(self.has_news.get() & !NEWS);
+            self.pass_verdict(|| NoAnswer::Dropped);
+            while let Some(waker) = { self.late_wakers.borrow_mut().pop() } {
+                self.pulse.clear_lane();
+                contain(|| waker.wake());
+            }
+            while let Some(unpolled) = { self.unpolled.borrow_mut().pop() } {
+                self.pulse.clear_lane();
+                unpolled.pass_on();
+            }
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::error::Error;
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 
 use super::holder::Holder;
 use super::{owner, sharing};
+use crate::wait_graph::Deadlock;
 
 /// Why a lock was not simply got.
 ///
@@ -33,6 +35,8 @@ pub enum LockError<G> {
     /// Whoever had the lock has died, and his guard was leaked or moved to another lane: as it may be in use, nobody gets
     /// the lock before that guard is dropped.
     Abandoned(Abandoned),
+    /// Whoever has the lock waits, himself or by others, for the lane that would wait for it: it was not got. Only to lanes.
+    Deadlock(Deadlocked),
 }
 
 /// A lock whose last holder died, got with what he left.
@@ -55,6 +59,37 @@ pub(super) enum Mark {
 #[derive(Clone, Debug)]
 pub struct Abandoned {
     holder: Arc<Holder>,
+}
+
+/// A lock whose holder waits for the one who would wait for it: the lock was not got, and the place in line is given up.
+#[derive(Clone, Debug)]
+pub struct Deadlocked {
+    holder: Arc<Holder>,
+    deadlock: Deadlock,
+}
+
+impl Deadlocked {
+    pub(super) fn new(holder: Option<Holder>, deadlock: Deadlock) -> Deadlocked {
+        let first = &deadlock.chain()[0];
+        let words = || Holder { lane: first.of, name: None, taken_at: first.held_since.unwrap_or(Location::caller()) };
+        Deadlocked { holder: Arc::new(holder.unwrap_or_else(words)), deadlock }
+    }
+
+    /// Who has the lock, and where he took it.
+    pub fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    /// Who waits for whom.
+    pub fn deadlock(&self) -> &Deadlock {
+        &self.deadlock
+    }
+}
+
+impl fmt::Display for Deadlocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the lock was not got: {}", self.deadlock)
+    }
 }
 
 impl<G> OwnerDied<G> {
@@ -113,6 +148,7 @@ impl<G> LockError<G> {
         match self {
             LockError::OwnerDied(died) => Ok(died.recover()),
             LockError::Abandoned(abandoned) => Err(LockError::Abandoned(abandoned)),
+            LockError::Deadlock(deadlocked) => Err(LockError::Deadlock(deadlocked)),
         }
     }
 
@@ -123,14 +159,16 @@ impl<G> LockError<G> {
                 LockError::OwnerDied(OwnerDied { guard: (), holder, mark: None })
             }
             LockError::Abandoned(abandoned) => LockError::Abandoned(abandoned),
+            LockError::Deadlock(deadlocked) => LockError::Deadlock(deadlocked),
         }
     }
 
-    /// Who died, if that is what it is about, and where he had taken the lock.
+    /// Who died, or has the lock, if it is about one, and where he had taken it.
     pub fn holder(&self) -> Option<&Holder> {
         match self {
             LockError::OwnerDied(died) => Some(died.holder()),
             LockError::Abandoned(abandoned) => Some(abandoned.holder()),
+            LockError::Deadlock(deadlocked) => Some(deadlocked.holder()),
         }
     }
 }
@@ -167,6 +205,7 @@ impl<G> fmt::Debug for LockError<G> {
         match self {
             LockError::OwnerDied(died) => died.fmt(f),
             LockError::Abandoned(abandoned) => fmt::Debug::fmt(abandoned, f),
+            LockError::Deadlock(deadlocked) => fmt::Debug::fmt(deadlocked, f),
         }
     }
 }
@@ -176,6 +215,7 @@ impl<G> fmt::Display for LockError<G> {
         match self {
             LockError::OwnerDied(died) => died.fmt(f),
             LockError::Abandoned(abandoned) => abandoned.fmt(f),
+            LockError::Deadlock(deadlocked) => deadlocked.fmt(f),
         }
     }
 }
@@ -200,5 +240,6 @@ impl<G> fmt::Display for TryLockError<G> {
 
 impl<G> Error for OwnerDied<G> {}
 impl Error for Abandoned {}
+impl Error for Deadlocked {}
 impl<G> Error for LockError<G> {}
 impl<G> Error for TryLockError<G> {}

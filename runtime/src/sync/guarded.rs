@@ -14,6 +14,8 @@ use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ptr;
 
+use crate::wait_graph::note::hands_out;
+
 /// What a lock guards.
 #[derive(Debug, Default)]
 pub(crate) struct Guarded<T: ?Sized>(UnsafeCell<T>);
@@ -65,7 +67,18 @@ pub(crate) struct Access<M: Home, H: Opens> {
     pub(crate) hold: H,
     home: M,
     /// It is to be as `Send` and `Sync` as the value.
-    value: PhantomData<M::Value>,
+    _value: HandsOut<M::Value>,
+}
+
+/// Whoever gives a lock back may have left something in what it guards.
+#[derive(Debug)]
+struct HandsOut<T: ?Sized>(PhantomData<T>);
+
+impl<T: ?Sized> Drop for HandsOut<T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        hands_out::<T>();
+    }
 }
 
 impl<M: Home, H: Opens> Access<M, H> {
@@ -73,7 +86,7 @@ impl<M: Home, H: Opens> Access<M, H> {
     #[inline(always)]
     pub(crate) fn new(home: M, hold: H) -> Access<M, H> {
         debug_assert!(ptr::eq(home.lasting(), hold.of()), "a hold opens its own lock");
-        Access { hold, home, value: PhantomData }
+        Access { hold, home, _value: HandsOut(PhantomData) }
     }
 
     #[inline]

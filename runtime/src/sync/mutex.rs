@@ -20,7 +20,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use super::error::{Abandoned, LockError, Mark, OwnerDied, TryLockError};
+use super::error::{Abandoned, Deadlocked, LockError, Mark, OwnerDied, TryLockError};
 use super::exclusive::{Exclusive, Granted, LeftBehind};
 use super::guarded::{Access, Guarded, Home};
 use super::holder::{Holder, Waiter};
@@ -33,6 +33,8 @@ use crate::lane::Pooled;
 use crate::lane::index;
 use crate::panic::contain;
 use crate::sched::turn::poll_share;
+use crate::wait_graph::note::{self, Number};
+use crate::wait_graph::record::Wait;
 use crate::wait_list::line::Taker;
 
 /// One value for many lanes, one at a time.
@@ -234,12 +236,14 @@ struct Waiting {
     place: &'static Location<'static>,
     /// Most need none.
     seat: Option<Pooled<Seat<Exclusive>>>,
+    /// Which wait it is.
+    number: Number,
 }
 
 impl Waiting {
     #[inline]
     fn new(place: &'static Location<'static>) -> Waiting {
-        Waiting { place, seat: None }
+        Waiting { place, seat: None, number: Number::default() }
     }
 
     #[inline(always)]
@@ -270,7 +274,12 @@ impl Waiting {
             ready!(poll_share(cx));
         }
         let seat = self.seat.get_or_insert_with(|| Pooled::new(Seat::new(&core.line)));
-        let granted = ready!(seat.poll(cx, (), self.place));
+        let Poll::Ready(granted) = seat.poll_parking(cx, (), self.place) else {
+            let wait = Wait::for_lock(core.face(), self.place);
+            let Some(deadlock) = note::park(cx, &mut self.number, wait) else { return Poll::Pending };
+            self.seat = None;
+            return Poll::Ready(Err(LockError::Deadlock(Deadlocked::new(core.holder(), deadlock))));
+        };
         self.seat = None;
         Poll::Ready(locked(core, self.place, granted, guard))
     }

@@ -9,7 +9,7 @@
 
 use std::panic::Location;
 use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::exclusive::{self, Exclusive, LockWord};
 use super::guarded::{Excludes, Opens};
@@ -21,6 +21,8 @@ use crate::id::Id;
 use crate::lane::index::Held;
 use crate::sched::worker::Local;
 use crate::slot::AtomicPlace;
+use crate::wait_graph::lock::{Awaited, Face, HeldBy};
+use crate::wait_graph::note::{UNKNOWN, handed_out_by_this};
 use crate::wait_list::line::{Line, Source};
 use crate::wait_list::{By, Ticket};
 
@@ -34,6 +36,10 @@ pub(crate) struct Core {
     taken_at: AtomicPlace,
     /// What the holder alone uses: where the lock stands in the index of the lane that took it, and two bits.
     notes: AtomicU64,
+    /// What the lane had handed out when it took the lock: while that is all, the guard is in its hands.
+    handed_out: AtomicU32,
+    /// The lock as the wait graph knows it, once somebody has waited for it.
+    face: Face,
 }
 
 /// It was got by a destructor that runs because of a death or a panic: that death does not mark it.
@@ -68,7 +74,9 @@ impl Core {
 
     /// Notes who has got the lock.
     #[inline(always)]
-    fn note(&self, lane: u64, place: &'static Location<'static>, at: u32, in_trouble: bool) {
+    fn note(&self, lane: u64, place: &'static Location<'static>, at: u32, in_trouble: bool, handed_out: u32) {
+        // ORDER: Relaxed: `holder`, which is stored last, publishes it.
+        self.handed_out.store(handed_out, Ordering::Relaxed);
         // ORDER: Relaxed: who gets the guard from this thread sees what it wrote.
         self.notes.store(u64::from(at) | if in_trouble { IN_TROUBLE } else { 0 }, Ordering::Relaxed);
         // ORDER: Release, here and below, with the Acquires in `read`: who reads either reads, after it, the number of this
@@ -84,6 +92,11 @@ impl Core {
         let lane = self.holder.load(Ordering::Acquire);
         let place = self.taken_at.load(Ordering::Acquire)?;
         (lane != 0 && self.word().is_locked_as(number)).then(|| (lane_of(lane), place))
+    }
+
+    /// The lock as the wait graph knows it.
+    pub(crate) fn face(&'static self) -> &'static Face {
+        self.face.of(self)
     }
 
     pub(crate) fn holder(&self) -> Option<Holder> {
@@ -113,6 +126,16 @@ const NO_LANE: u64 = 1;
 /// The lane whose bits are noted.
 fn lane_of(holder: u64) -> Option<Id> {
     Id::from_bits(holder)
+}
+
+impl Awaited for Core {
+    fn held(&self) -> Option<HeldBy> {
+        let number = self.word().locking()?;
+        let (lane, taken_at) = self.read()?;
+        let handed_out = self.handed_out.load(Ordering::Relaxed);
+        // Of no other locking, see `read`.
+        self.word().is_locked_as(number).then_some(HeldBy { lane, taken_at, handed_out })
+    }
 }
 
 impl Held for Core {
@@ -155,7 +178,7 @@ impl Owner {
             let Some(id) = slot.tenant().filter(|_| !counts || local.takes_operation()) else { return false };
             let Some(number) = core.word().try_lock() else { return false };
             let at = own.index().note_hold(By::Lane(id), core, Ticket { at: 0, number });
-            core.note(id.to_bits(), place, at, std::thread::panicking());
+            core.note(id.to_bits(), place, at, std::thread::panicking(), handed_out_by_this(slot));
             true
         });
         match in_lane {
@@ -173,7 +196,7 @@ impl Owner {
     }
 
     fn outside(core: &'static Core, place: &'static Location<'static>) -> Owner {
-        core.note(NO_LANE, place, u32::MAX, in_trouble());
+        core.note(NO_LANE, place, u32::MAX, in_trouble(), UNKNOWN);
         Owner(core)
     }
 
@@ -182,7 +205,7 @@ impl Owner {
         let noted = context::with_current(|_, slot, own| {
             let Some(id) = slot.tenant() else { return false };
             let at = own.index().note_hold(By::Lane(id), core, Ticket { at: 0, number });
-            core.note(id.to_bits(), place, at, std::thread::panicking());
+            core.note(id.to_bits(), place, at, std::thread::panicking(), handed_out_by_this(slot));
             true
         });
         if noted == Some(true) { Owner(core) } else { Owner::outside(core, place) }

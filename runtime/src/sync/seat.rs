@@ -7,6 +7,8 @@ use std::panic::Location;
 use std::task::{Context, Poll};
 
 use crate::lane::index;
+use crate::lane::waker::keep;
+use crate::wait_graph::note::parks_otherwise;
 use crate::wait_list::line::{Line, Source, Waits};
 use crate::wait_list::{By, Party, Ticket};
 
@@ -36,15 +38,30 @@ where
         Seat { line, ticket: None, noted: None }
     }
 
-    /// Waits for what is wanted. Whoever polls it with another waker, or in another lane, has the place from then on.
+    /// As [`Seat::poll_parking`], for a lock of which it is not known who would have to give back what.
     pub(crate) fn poll(
         &mut self,
         cx: &Context<'_>,
         want: S::Want,
         place: &'static Location<'static>,
     ) -> Poll<Result<S::Grant, S::Refusal>> {
+        let polled = self.poll_parking(cx, want, place);
+        if polled.is_pending() {
+            parks_otherwise();
+        }
+        polled
+    }
+
+    /// Waits for what is wanted. Whoever polls it with another waker, or in another lane, has the place from then on, and
+    /// notes what he parks in.
+    pub(crate) fn poll_parking(
+        &mut self,
+        cx: &Context<'_>,
+        want: S::Want,
+        place: &'static Location<'static>,
+    ) -> Poll<Result<S::Grant, S::Refusal>> {
         let (by, also) = index::who(cx);
-        let polled = self.line.poll(&mut self.ticket, want, Party { by, waker: cx.waker().clone(), also, place });
+        let polled = self.line.poll(&mut self.ticket, want, Party { by, waker: keep(cx.waker()), also, place });
         match (self.ticket, self.noted) {
             (Some(ticket), Some(noted)) if noted.by == by && noted.ticket == ticket => {
                 index::note_polled(noted.at, self.line, ticket);

@@ -68,7 +68,7 @@ impl Op {
         match self {
             Op::Send(sending) => {
                 if let Err(message) = ready!(Pin::new(sending).poll(cx)) {
-                    take_back(message);
+                    take_back(message.into_message());
                 }
             }
             Op::Answer(question, answer) => {

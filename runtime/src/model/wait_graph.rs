@@ -1,0 +1,237 @@
+//! Lanes that wait for each other: who is told, and that nobody is told of what does not stand.
+
+use std::sync::Arc;
+
+use loom::sync::Mutex;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, Ordering::Relaxed};
+use loom::thread;
+
+use super::{RunQueue, explore};
+use crate::lane::word::{LaneWord, OnIdle, OnWake};
+use crate::wait_graph::word::WaitWord;
+
+const GENERATION: u16 = 1;
+/// It waits for nobody, as the lane reads its record.
+const NOBODY: usize = usize::MAX;
+
+/// A lane that asks another and waits for the answer.
+struct Lane {
+    word: LaneWord,
+    waits: WaitWord,
+    /// The record: whom it waits for.
+    of: AtomicUsize,
+    queue: RunQueue,
+    answered: AtomicBool,
+    told: AtomicBool,
+}
+
+struct World {
+    lanes: Vec<Lane>,
+    claims: Mutex<()>,
+    told: AtomicUsize,
+}
+
+impl World {
+    fn new(count: usize) -> Arc<World> {
+        let lane = |_| Lane {
+            word: LaneWord::new(),
+            waits: WaitWord::new(),
+            of: AtomicUsize::new(NOBODY),
+            queue: RunQueue::new(),
+            answered: AtomicBool::new(false),
+            told: AtomicBool::new(false),
+        };
+        Arc::new(World { lanes: (0..count).map(lane).collect(), claims: Mutex::new(()), told: AtomicUsize::new(0) })
+    }
+
+    /// Queues a lane for its first turn.
+    fn spawn(&self, me: usize) {
+        self.lanes[me].word.open(GENERATION);
+        self.lanes[me].queue.push();
+    }
+
+    /// As `Local::run` does before the poll; false where the lane is not queued.
+    fn begin_turn(&self, me: usize) -> bool {
+        let lane = &self.lanes[me];
+        if !lane.queue.pop() {
+            return false;
+        }
+        if lane.waits.is_in_wait() && lane.waits.end() {
+            lane.told.store(true, Relaxed);
+        }
+        let _ = lane.word.transition_to_running();
+        true
+    }
+
+    /// As `note::settle_down` and what follows it, for a lane that waits for another.
+    fn end_turn(&self, me: usize, of: usize) {
+        let lane = &self.lanes[me];
+        if !lane.word.is_scheduled() {
+            // ORDER: as in `Record::write`.
+            lane.of.store(of, Ordering::Release);
+            lane.waits.begin();
+            if self.lanes[of].waits.look().is_some() {
+                self.look_for_circle(me);
+            }
+        }
+        if lane.word.transition_to_idle(false) == OnIdle::Schedule {
+            lane.queue.push();
+        }
+    }
+
+    /// As `Seen::of`: the wait, and for whom.
+    fn seen(&self, lane: usize) -> Option<(crate::wait_graph::word::Ticket, usize)> {
+        let lane = &self.lanes[lane];
+        let ticket = lane.waits.look()?;
+        let of = lane.of.load(Ordering::Acquire);
+        lane.waits.still(ticket).then_some((ticket, of))
+    }
+
+    /// As the function of that name, for `DeadlockPolicy::Report`.
+    fn look_for_circle(&self, me: usize) {
+        let mut circle = vec![me];
+        loop {
+            let Some((_, next)) = self.seen(circle[circle.len() - 1]) else { return };
+            if next == me {
+                break;
+            }
+            if circle.contains(&next) {
+                return;
+            }
+            circle.push(next);
+        }
+        let _claims = self.claims.lock().expect("no model panics under a lock");
+        let mut seen = Vec::new();
+        for (index, lane) in circle.iter().enumerate() {
+            match self.seen(*lane) {
+                Some((ticket, of)) if of == circle[(index + 1) % circle.len()] => seen.push(ticket),
+                _ => return,
+            }
+        }
+        if circle.iter().all(|lane| self.lanes[*lane].word.is_parked(GENERATION))
+            && circle.iter().zip(seen).all(|(lane, ticket)| self.lanes[*lane].waits.still(ticket))
+        {
+            for lane in &circle {
+                assert!(!self.lanes[*lane].answered.load(Relaxed), "a deadlock is claimed of one that has its answer");
+            }
+            self.told.fetch_add(1, Relaxed);
+            self.lanes[me].waits.tell();
+            self.wake(me);
+        }
+    }
+
+    /// Another lane's answer.
+    fn answer(&self, lane: usize) {
+        self.lanes[lane].answered.store(true, Relaxed);
+        self.wake(lane);
+    }
+
+    fn wake(&self, lane: usize) {
+        if self.lanes[lane].word.wake() == OnWake::Schedule {
+            self.lanes[lane].queue.push();
+        }
+    }
+}
+
+#[test]
+fn of_two_that_close_a_circle_at_a_time_exactly_one_is_told() {
+    explore(|| {
+        let world = World::new(2);
+        world.spawn(0);
+        world.spawn(1);
+        let other = {
+            let world = world.clone();
+            thread::spawn(move || {
+                assert!(world.begin_turn(1));
+                world.end_turn(1, 0);
+            })
+        };
+        assert!(world.begin_turn(0));
+        world.end_turn(0, 1);
+        other.join().expect("the other worker");
+        assert_eq!(world.told.load(Relaxed), 1, "nobody was told, or both");
+        let told: Vec<usize> = (0..2).filter(|lane| world.begin_turn(*lane)).collect();
+        assert_eq!(told.len(), 1, "whoever is told has a turn, and nobody else");
+        assert!(world.lanes[told[0]].told.load(Relaxed), "and hears of it there");
+    });
+}
+
+#[test]
+fn of_three_that_close_a_circle_exactly_one_is_told() {
+    explore(|| {
+        let world = World::new(3);
+        (0..3).for_each(|lane| world.spawn(lane));
+        assert!(world.begin_turn(0));
+        world.end_turn(0, 1);
+        let other = {
+            let world = world.clone();
+            thread::spawn(move || {
+                assert!(world.begin_turn(1));
+                world.end_turn(1, 2);
+            })
+        };
+        assert!(world.begin_turn(2));
+        world.end_turn(2, 0);
+        other.join().expect("the other worker");
+        assert_eq!(world.told.load(Relaxed), 1, "nobody was told, or two");
+    });
+}
+
+#[test]
+fn one_that_was_woken_for_nothing_looks_again() {
+    explore(|| {
+        let world = World::new(2);
+        world.spawn(0);
+        world.spawn(1);
+        assert!(world.begin_turn(0));
+        world.end_turn(0, 1);
+        let other = {
+            let world = world.clone();
+            thread::spawn(move || {
+                // As a signal does.
+                world.wake(0);
+                if world.begin_turn(0) {
+                    if !world.lanes[0].told.load(Relaxed) {
+                        world.end_turn(0, 1);
+                    }
+                }
+            })
+        };
+        assert!(world.begin_turn(1));
+        world.end_turn(1, 0);
+        other.join().expect("the other worker");
+        assert_eq!(world.told.load(Relaxed), 1, "nobody was told, or both");
+    });
+}
+
+#[test]
+fn nothing_is_claimed_of_one_that_was_answered_before_the_other_asked_it() {
+    explore(|| {
+        let world = World::new(2);
+        world.spawn(0);
+        world.spawn(1);
+        // It has asked the other.
+        assert!(world.begin_turn(1));
+        world.end_turn(1, 0);
+        let other = {
+            let world = world.clone();
+            thread::spawn(move || {
+                // It goes on with its answer, and answers in its turn.
+                if world.begin_turn(1) {
+                    assert!(world.lanes[1].answered.swap(false, Relaxed), "it was woken for its answer");
+                    world.answer(0);
+                }
+            })
+        };
+        assert!(world.begin_turn(0));
+        world.answer(1);
+        world.end_turn(0, 1);
+        other.join().expect("the other worker");
+        if world.begin_turn(1) {
+            assert!(world.lanes[1].answered.swap(false, Relaxed), "it was woken for its answer");
+            world.answer(0);
+        }
+        assert!(world.begin_turn(0) && world.lanes[0].answered.load(Relaxed), "the answer was lost");
+        assert_eq!(world.told.load(Relaxed), 0, "a deadlock was claimed that is none");
+    });
+}

@@ -1,0 +1,276 @@
+//! Who waits for whom, and what becomes of lanes that wait for each other in a circle.
+//!
+//! Owns: what users see of it ([`Deadlock`], [`WaitGraph`], [`DeadlockPolicy`]). Read on in `note` (what a lane notes and
+//! its worker writes down), `word` and `record` (where that stands), `chain` (the walk) and `claim` (what is done about a
+//! circle, and when it is certain).
+//!
+//! Each lane waits in one place at a time, or else nothing is said of it: so the graph is a set of chains, and the lane
+//! that closes a circle finds it by following its own. That costs a look at the lane it waits for, where that one does not
+//! wait itself, and is linear in the chain where it does.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::task::Context;
+
+mod chain;
+mod claim;
+pub(crate) mod lock;
+pub(crate) mod note;
+pub(crate) mod record;
+pub(crate) mod word;
+
+use note::Number;
+use record::{Seen, Wait};
+
+use crate::id::Id;
+use crate::slot::SlotRef;
+
+/// What a lane waits for another to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Awaits {
+    /// To answer its question.
+    Answer,
+    /// To make room in its mailbox.
+    Room,
+    /// To end.
+    End,
+    /// To give back the mutex that it holds.
+    Lock,
+}
+
+impl fmt::Display for Awaits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Awaits::Answer => "an answer",
+            Awaits::Room => "room in the mailbox",
+            Awaits::End => "the end",
+            Awaits::Lock => "the mutex",
+        })
+    }
+}
+
+/// One lane that waits for another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Waiting {
+    /// The lane.
+    pub lane: Id,
+    /// The names that it has registered.
+    pub names: Vec<Arc<str>>,
+    /// Where it was spawned.
+    pub spawned_at: Option<&'static Location<'static>>,
+    /// What it waits for.
+    pub awaits: Awaits,
+    /// The lane that is to do that, which so holds what this one waits for; `None` for a mutex that is held outside of lanes.
+    pub of: Option<Id>,
+    /// Where that lane took the mutex, where it is one that is awaited.
+    pub held_since: Option<&'static Location<'static>>,
+    /// Where it called what it waits in, where that is known.
+    pub awaited_at: Option<&'static Location<'static>>,
+    /// Whether nothing else can have its code go on. Where something can, as in a `select`, no deadlock is claimed.
+    pub alone: bool,
+}
+
+impl Waiting {
+    fn label(&self) -> impl fmt::Display {
+        fmt::from_fn(move |f| {
+            write!(f, "lane {}", self.lane)?;
+            self.names.iter().try_for_each(|name| write!(f, " {name:?}"))
+        })
+    }
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} awaits {}", self.label(), self.awaits)?;
+        match self.of {
+            Some(of) => write!(f, " of lane {of}")?,
+            None => f.write_str(" of nobody that is a lane")?,
+        }
+        if let Some(since) = self.held_since {
+            write!(f, ", taken at {since},")?;
+        }
+        if let Some(at) = self.awaited_at {
+            write!(f, " at {at}")?;
+        }
+        if self.alone { Ok(()) } else { f.write_str(", among others") }
+    }
+}
+
+/// Lanes that wait for each other in a circle, so that none of them would ever go on.
+///
+/// It is the error of the wait that closed the circle; those of the other lanes stand, and go on once that lane has acted on
+/// it. What the lane holds that others wait for is its own to let go of.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Deadlock(Arc<Vec<Waiting>>);
+
+impl Deadlock {
+    /// The lanes in the order of waiting: first the one that was told, each waiting for the next and the last for the first.
+    pub fn chain(&self) -> &[Waiting] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Deadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deadlock").field("chain", &self.0).finish()
+    }
+}
+
+impl fmt::Display for Deadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("deadlock: ")?;
+        for (index, waiting) in self.0.iter().enumerate() {
+            if index != 0 {
+                f.write_str("; ")?;
+            }
+            waiting.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Deadlock {}
+
+type Choose = dyn Fn(&Deadlock) -> Option<Id> + Send + Sync;
+
+/// What is done about lanes that wait for each other in a circle; [`Builder::on_deadlock`](crate::Builder::on_deadlock).
+///
+/// ```
+/// use laneway_runtime::{DeadlockPolicy, Runtime};
+///
+/// // The lane whose wait closed the circle dies, and its supervisor starts it anew.
+/// let runtime = Runtime::builder().workers(1).on_deadlock(DeadlockPolicy::KillNewcomer).build()?;
+/// assert!(runtime.handle().wait_graph().waits().is_empty());
+/// # Ok::<(), laneway_runtime::BuildError>(())
+/// ```
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum DeadlockPolicy {
+    /// The lane that closed the circle gets the [`Deadlock`] as the error of its wait.
+    #[default]
+    Report,
+    /// The lane that closed the circle is killed.
+    KillNewcomer,
+    /// The lane of the circle that this gives is killed. For `None`, or a lane that is not of the circle, as [`Report`];
+    /// where it panics as well. It is called by a worker, and must neither block nor take long.
+    ///
+    /// [`Report`]: DeadlockPolicy::Report
+    Choose(Arc<Choose>),
+    /// Nothing: the lanes wait. The [`WaitGraph`] shows them.
+    Ignore,
+}
+
+impl DeadlockPolicy {
+    /// [`DeadlockPolicy::Choose`] of a closure.
+    pub fn choose(victim: impl Fn(&Deadlock) -> Option<Id> + Send + Sync + 'static) -> DeadlockPolicy {
+        DeadlockPolicy::Choose(Arc::new(victim))
+    }
+}
+
+impl fmt::Debug for DeadlockPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeadlockPolicy::Report => "Report",
+            DeadlockPolicy::KillNewcomer => "KillNewcomer",
+            DeadlockPolicy::Choose(_) => "Choose(..)",
+            DeadlockPolicy::Ignore => "Ignore",
+        })
+    }
+}
+
+/// Which lanes of a runtime wait for which, as of one look at each.
+///
+/// Waits for an answer, for room in a mailbox, for a lane's end and for a mutex are listed, by lanes: a thread in `block_on` is none. Of
+/// a lane that waits for several at a time, one is listed, and marked as not [alone](Waiting::alone).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WaitGraph {
+    waits: Vec<Waiting>,
+}
+
+impl WaitGraph {
+    pub(crate) fn of(slots: impl Iterator<Item = SlotRef>) -> WaitGraph {
+        let seen = slots.filter_map(|slot| Seen::of(slot.id()?));
+        WaitGraph { waits: seen.map(|seen| claim::describe(&seen, seen.is_alone())).collect() }
+    }
+
+    /// Each lane that waits for another.
+    pub fn waits(&self) -> &[Waiting] {
+        &self.waits
+    }
+
+    /// The graph in the language of Graphviz: an arrow from each lane that waits to the one it waits for, dashed where it
+    /// waits for something else as well.
+    pub fn to_dot(&self) -> String {
+        let arrows = fmt::from_fn(|f| {
+            self.waits.iter().try_for_each(|waiting| {
+                let Waiting { lane, awaits, of, .. } = waiting;
+                let style = if waiting.alone { "solid" } else { "dashed" };
+                writeln!(f, "    \"{lane}\" [label={:?}];", waiting.label().to_string())?;
+                let at = waiting.awaited_at.map(|at| format!("\n{at}")).unwrap_or_default();
+                let of = of.map_or("outside".to_owned(), |of| of.to_string());
+                writeln!(f, "    \"{lane}\" -> \"{of}\" [label={:?}, style={style}];", format!("{awaits}{at}"))
+            })
+        });
+        format!("digraph waits {{\n{arrows}}}\n")
+    }
+}
+
+impl fmt::Display for WaitGraph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.waits.iter().try_for_each(|waiting| writeln!(f, "{waiting}"))
+    }
+}
+
+/// Tells the runtime that the current lane has handed something on that may hold the port of a question ([`Reply`]) by a
+/// way that the runtime does not see: a channel of another crate, a static, memory that it shares with others, or a message
+/// in which it is wrapped as `ManuallyDrop`. The same goes for the guard of a mutex.
+///
+/// A lane that keeps the port of a question and waits, in its turn, for the one who asked would wait for ever; the runtime
+/// claims that as a [`Deadlock`] unless the lane has handed something on in between. What goes by messages, answers, timers
+/// and spawns of the runtime it sees by itself. It needs this call only where the port leaves the lane by other ways *and*
+/// the lane then waits for the one who asked. Outside of lanes nothing happens.
+///
+/// [`Reply`]: crate::reply::Answerer
+pub fn hand_over() {
+    note::hands_out_something();
+}
+
+/// As [`hand_over`], where a value of this type may hold a port; for those who build what carries values between lanes.
+#[inline]
+pub fn hands_over_by<T>() {
+    note::hands_out::<T>();
+}
+
+/// A question that the current lane is about to ask another, for those who build asks: to be made before the question is
+/// sent.
+#[derive(Debug)]
+pub struct Question {
+    of: Id,
+    at: &'static Location<'static>,
+    number: Number,
+    handed_out: u32,
+}
+
+impl Question {
+    /// A question to a lane, asked from a place in the source.
+    #[inline]
+    pub fn to(lane: Id, at: &'static Location<'static>) -> Question {
+        Question { of: lane, at, number: Number::default(), handed_out: note::handed_out_by(lane) }
+    }
+
+    /// The place from which it is asked.
+    pub fn at(&self) -> &'static Location<'static> {
+        self.at
+    }
+
+    /// The current lane waits for the answer; the error with which that is to end instead, where there is one.
+    #[inline]
+    pub(crate) fn park(&mut self, cx: &Context<'_>) -> Option<Deadlock> {
+        let Question { of, at, handed_out, .. } = *self;
+        let wait = Wait { awaits: Awaits::Answer, of: Some(of), lock: None, at: Some(at), handed_out, mute: false };
+        note::park(cx, &mut self.number, wait)
+    }
+}

@@ -1,0 +1,226 @@
+//! What a lane notes while it is polled, and what its worker makes of that when the turn is over.
+//!
+//! Owns: [`Notes`], the worker's part in the wait graph. Knows nothing of chains.
+//!
+//! A lane that parks in an operation which waits for another lane notes that; one that parks in anything else that may wake
+//! its code notes that much. When the turn is over, and the lane was not woken meanwhile, its worker writes the record. The
+//! wait counts as *alone* where nothing else can have the lane's code go on:
+//!
+//! * one such operation was polled in the turn and not given up, by the lane's own waker and not by that of a set of
+//!   futures within it;
+//! * the lane does not wait for mail, a timer, a socket or a role, or for a port that is none of these operations;
+//! * nobody has a copy of the lane's waker but what the runtime itself has made one for ([`Slot::lent`]): a future that the
+//!   runtime does not know cannot wake a lane without one.
+//!
+//! [`Slot::lent`]: crate::slot::Slot
+
+use std::cell::Cell;
+use std::panic::Location;
+use std::sync::atomic::Ordering;
+use std::task::Context;
+
+use super::record::{ALONE, Record, Wait};
+use super::{Deadlock, claim};
+use crate::context;
+use crate::id::Id;
+use crate::lane::own::Own;
+use crate::lane::waker;
+use crate::sched::worker::{Local, PARKED};
+use crate::slot::{SlotRef, slot_of};
+
+/// No lane has handed out so much, or one has and is not known any more.
+pub(crate) const UNKNOWN: u32 = u32::MAX;
+
+/// How many times a lane has handed something out in which a port could be. It stays at [`UNKNOWN`] when it gets there.
+pub(crate) fn handed_out_by(lane: Id) -> u32 {
+    // ORDER: Acquire: the claim that reads this has seen the lane's present wait, which publishes it; whoever is about to
+    // ask reads it before its question is pushed.
+    slot_of(lane).map_or(UNKNOWN, |slot| slot.handed_out.load(Ordering::Acquire))
+}
+
+/// The same of the lane that runs here.
+#[inline]
+pub(crate) fn handed_out_by_this(slot: SlotRef) -> u32 {
+    // ORDER: Relaxed: written by this worker.
+    slot.handed_out.load(Ordering::Relaxed)
+}
+
+/// The current lane hands something out by the runtime that may hold the port of a question: from now on nobody can say
+/// any more that what was asked of it lies with it.
+#[inline]
+pub(crate) fn hands_out<T: ?Sized>() {
+    // What has no destructor holds no port.
+    if std::mem::needs_drop::<T>() {
+        hands_out_something();
+    }
+}
+
+/// As [`hands_out`], of the type of a value.
+#[inline]
+pub(crate) fn hands_out_this<T>(_: &T) {
+    hands_out::<T>();
+}
+
+#[inline]
+pub(crate) fn hands_out_something() {
+    // In a borrow, as in `park`: the slot is not another's meanwhile.
+    context::with_current(|_, slot, _| {
+        // ORDER: Relaxed, Release: only the lane's own worker writes it; see `handed_out_by`.
+        let before = slot.handed_out.load(Ordering::Relaxed);
+        slot.handed_out.store(before.saturating_add(1), Ordering::Release);
+    });
+}
+
+/// The current lane makes a send at this place.
+#[inline]
+pub(crate) fn sends(to: Id, at: &'static Location<'static>) {
+    context::with_local(|local| {
+        if let Some(local) = local {
+            local.notes.sending.set(Some((to, at)));
+        }
+    });
+}
+
+/// Where the current lane has made the send to a lane, if that was its last.
+pub(crate) fn place_of_send(to: Id) -> Option<&'static Location<'static>> {
+    let last = context::with_local(|local| local.and_then(|local| local.notes.sending.get()));
+    last.and_then(|(lane, at)| (lane == to).then_some(at))
+}
+
+/// Which wait an operation is in: no two of a runtime have the same number. 0 before the first. Dropped, it gives the wait
+/// up: a lane that does so in the poll in which it parked in it does not wait for that any more.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Number(pub(crate) u64);
+
+impl Drop for Number {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0 != 0 {
+            context::with_local(|local| {
+                if let Some(local) = local
+                    && local.notes.parked.get().is_some_and(|record| record.number() == self.0)
+                {
+                    local.notes.parked.set(None);
+                }
+            });
+        }
+    }
+}
+
+/// What the lane that has its turn has noted, beside what stands in its record.
+#[derive(Debug)]
+pub(crate) struct Notes {
+    /// The lane's record, where it parks in a wait.
+    parked: Cell<Option<&'static Record>>,
+    /// The turn in which something was noted that makes the wait one of several.
+    mixed_in: Cell<u64>,
+    /// The lane's wait of before this turn is to end with an error, which lies with the lane.
+    told: Cell<bool>,
+    next_number: Cell<u64>,
+    /// Where the lane has last made a send, and to whom: a send has no room for that itself.
+    sending: Cell<Option<(Id, &'static Location<'static>)>>,
+}
+
+impl Notes {
+    pub(crate) fn of_worker(index: usize) -> Notes {
+        Notes {
+            parked: Cell::new(None),
+            mixed_in: Cell::new(u64::MAX),
+            told: Cell::new(false),
+            next_number: Cell::new((index as u64) << 48 | 1),
+            sending: Cell::new(None),
+        }
+    }
+}
+
+/// The current lane is about to park in an operation that waits for another, or does so again. The error with which the
+/// operation is to end instead, where there is one.
+#[inline]
+pub(crate) fn park(cx: &Context<'_>, number: &mut Number, wait: Wait) -> Option<Deadlock> {
+    context::with_current(|local, slot, own| {
+        let notes = &local.notes;
+        let fresh = number.0 == 0;
+        if fresh {
+            number.0 = notes.next_number.get();
+            notes.next_number.set(number.0 + 1);
+        } else if notes.told.get()
+            && let Some(deadlock) = take_told(own, number.0)
+        {
+            return Some(deadlock);
+        }
+        let record = Record::of(slot)?;
+        let before = record.write(number.0, fresh, wait);
+        let parked_before = notes.parked.replace(Some(record)).is_some();
+        if (parked_before && before != number.0) || !waker::is_of(cx.waker(), slot) {
+            mix(local);
+        }
+        local.note_news(PARKED);
+        None
+    })
+    .flatten()
+}
+
+#[cold]
+fn take_told(own: &mut Own, number: u64) -> Option<Deadlock> {
+    own.more.as_mut()?.told.take_if(|(of, _)| *of == number).map(|(_, deadlock)| deadlock)
+}
+
+/// The current lane parks in something else that may have its code go on.
+#[inline]
+pub(crate) fn parks_otherwise() {
+    context::with_local(|local| {
+        if let Some(local) = local {
+            mix(local);
+        }
+    });
+}
+
+#[inline]
+fn mix(local: &Local) {
+    local.notes.mixed_in.set(local.turn.number());
+}
+
+/// The worker has taken a lane that is in a wait from its queue: the wait is over, or about to be polled again.
+#[inline]
+pub(crate) fn get_up(local: &Local, slot: SlotRef) {
+    if slot.waits.end() {
+        local.notes.told.set(true);
+        local.note_news(PARKED);
+    }
+}
+
+/// The poll is over, and all that were to be woken in it are: lets others see what the lane waits for, and looks whether it
+/// waits for itself. `goes_on` is whether it waits for mail as well; `None` where it has ended.
+#[inline]
+pub(crate) fn settle_down(local: &Local, slot: SlotRef, goes_on: Option<bool>) {
+    let notes = &local.notes;
+    let parked = notes.parked.take();
+    if notes.told.get() {
+        drop_told(local, slot, goes_on.is_some());
+    }
+    let (Some(mailed), Some(record)) = (goes_on, parked) else { return };
+    if slot.word.is_scheduled() {
+        return;
+    }
+    // ORDER: Relaxed: set by copies that were made in this poll, or so long ago that it is known here.
+    if mailed || notes.mixed_in.get() == local.turn.number() || slot.lent.load(Ordering::Relaxed) {
+        record.mark(ALONE, false);
+        slot.waits.begin();
+        return;
+    }
+    slot.waits.begin();
+    if record.target().and_then(slot_of).is_some_and(|target| target.waits.look().is_some()) {
+        claim::look_for_circle(local, slot, record);
+    }
+}
+
+/// The wait that was to end with an error ended otherwise, or is about to.
+#[cold]
+fn drop_told(local: &Local, slot: SlotRef, goes_on: bool) {
+    local.notes.told.set(false);
+    if !goes_on {
+        return;
+    }
+    let told = context::with_own(local, slot, |own| own.more.as_mut().and_then(|more| more.told.take()));
+    drop(told);
+}

@@ -1,0 +1,216 @@
+//! What is known of a lane's wait: one cache line a lane, beside its slot, touched by lanes that wait for others and by
+//! who looks at them.
+//!
+//! Owns: the records of all slots, and what is written in them. Knows nothing of walks.
+//!
+//! # Invariants
+//! 1. Only the worker that has the lane writes its record, and but for two of the marks only while the lane's
+//!    [`WaitWord`](super::word::WaitWord) is even, as it is while the lane is polled.
+//! 2. So what was read between two looks at the word that found the same wait belongs to that wait.
+
+use std::panic::Location;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Awaits;
+use super::lock::Face;
+use super::note::UNKNOWN;
+use super::word::Ticket;
+use crate::id::Id;
+use crate::region::Region;
+use crate::slot::{AtomicPlace, AtomicStatic, SlotRef, slot_of};
+
+/// One a slot, by its key.
+static RECORDS: Region<Record> = Region::new();
+
+/// The present wait of a slot's tenant. All zeroes say nothing.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Record {
+    /// The wait's number, see [`Number`](super::note::Number).
+    number: AtomicU64,
+    /// The lane that is waited for.
+    of: AtomicU64,
+    at: AtomicPlace,
+    /// The lock that is waited for, where it is one.
+    lock: AtomicStatic<Face>,
+    /// What is awaited of it, marks, and in the high half [`Wait::handed_out`].
+    info: AtomicU64,
+}
+
+/// What a lane waits for in one operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    pub(crate) awaits: Awaits,
+    /// The lane that is waited for, if it is known.
+    pub(crate) of: Option<Id>,
+    /// The lock, whose holder is waited for.
+    pub(crate) lock: Option<&'static Face>,
+    /// Where the operation was called, where that is known.
+    pub(crate) at: Option<&'static Location<'static>>,
+    /// What [`handed_out_by`](super::note::handed_out_by) that lane was before it got what it is to answer by.
+    pub(crate) handed_out: u32,
+    /// The operation cannot end with an error.
+    pub(crate) mute: bool,
+}
+
+impl Wait {
+    /// For a lock's holder, whoever that is.
+    pub(crate) fn for_lock(lock: &'static Face, at: &'static Location<'static>) -> Wait {
+        Wait { awaits: Awaits::Lock, of: None, lock: Some(lock), at: Some(at), handed_out: UNKNOWN, mute: false }
+    }
+}
+
+const AWAITS: u64 = 0xFF;
+/// Nothing but this can wake the lane's code.
+pub(crate) const ALONE: u64 = 1 << 8;
+/// The wait is published for the first time.
+const FRESH: u64 = 1 << 9;
+/// The wait cannot end with an error.
+const MUTE: u64 = 1 << 10;
+/// Somebody decides how the circle is to be broken.
+pub(crate) const IN_HAND: u64 = 1 << 11;
+const HANDED_OUT_SHIFT: u32 = 32;
+
+#[inline]
+fn code_of(awaits: Awaits) -> u64 {
+    match awaits {
+        Awaits::Answer => 1,
+        Awaits::Room => 2,
+        Awaits::End => 3,
+        Awaits::Lock => 4,
+    }
+}
+
+fn awaits_of(code: u64) -> Option<Awaits> {
+    match code {
+        1 => Some(Awaits::Answer),
+        2 => Some(Awaits::Room),
+        3 => Some(Awaits::End),
+        4 => Some(Awaits::Lock),
+        _ => None,
+    }
+}
+
+#[cold]
+fn reach(slot: SlotRef) -> Option<&'static Record> {
+    RECORDS.reach(slot.key())
+}
+
+/// What a record said in one wait.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) lane: Id,
+    pub(crate) slot: SlotRef,
+    pub(crate) ticket: Ticket,
+    pub(crate) awaits: Awaits,
+    pub(crate) of: Option<Id>,
+    pub(crate) at: Option<&'static Location<'static>>,
+    /// Where the lock was taken that is awaited.
+    pub(crate) held_since: Option<&'static Location<'static>>,
+    /// What the lane that is waited for had handed out when it got what it is to give.
+    pub(crate) handed_out: u32,
+    info: u64,
+}
+
+impl Record {
+    /// The record of a slot; `None` where there is no memory for it.
+    #[inline]
+    pub(crate) fn of(slot: SlotRef) -> Option<&'static Record> {
+        match RECORDS.at(slot.key()) {
+            Some(record) => Some(record),
+            None => reach(slot),
+        }
+    }
+
+    /// Writes what the lane that is polled is about to wait for, as wait of this number and as if it were alone; the number
+    /// before, which is the same where it waits for that again.
+    #[inline]
+    pub(crate) fn write(&self, number: u64, fresh: bool, wait: Wait) -> u64 {
+        // ORDER: Release, here and below: whoever reads what is written for this wait, looking for an earlier one, then
+        // finds the word changed (invariant 2). Relaxed: our own.
+        let before = self.number.load(Ordering::Relaxed);
+        self.number.store(number, Ordering::Release);
+        self.of.store(wait.of.map_or(0, Id::to_bits), Ordering::Release);
+        if let Some(lock) = wait.lock {
+            self.lock.store(lock, Ordering::Release);
+        }
+        match wait.at {
+            Some(at) => self.at.store(at, Ordering::Release),
+            None => self.at.clear(Ordering::Release),
+        }
+        let fresh = if fresh { FRESH } else { 0 };
+        let mute = if wait.mute { MUTE } else { 0 };
+        let handed_out = u64::from(wait.handed_out) << HANDED_OUT_SHIFT;
+        self.info.store(code_of(wait.awaits) | ALONE | fresh | mute | handed_out, Ordering::Release);
+        before
+    }
+
+    /// The lane that the one which was polled is about to wait for, for its worker.
+    #[inline]
+    pub(crate) fn target(&self) -> Option<Id> {
+        // ORDER: Relaxed, here and below: our own.
+        Id::from_bits(self.of.load(Ordering::Relaxed)).or_else(|| self.holder())
+    }
+
+    #[cold]
+    fn holder(&self) -> Option<Id> {
+        self.lock.load(Ordering::Relaxed)?.held()?.lane
+    }
+
+    /// Sets or takes back a mark, for the lane's worker.
+    #[inline]
+    pub(crate) fn mark(&self, mark: u64, set: bool) {
+        // ORDER: Relaxed: our own. Release, as in `write`.
+        let info = self.info.load(Ordering::Relaxed);
+        self.info.store(if set { info | mark } else { info & !mark }, Ordering::Release);
+    }
+
+    /// The present wait's number, for the worker that has the lane.
+    pub(crate) fn number(&self) -> u64 {
+        // ORDER: Relaxed: written by this worker.
+        self.number.load(Ordering::Relaxed)
+    }
+}
+
+impl Seen {
+    /// The wait that a lane is in now.
+    pub(crate) fn of(lane: Id) -> Option<Seen> {
+        let slot = slot_of(lane)?;
+        let ticket = slot.waits.look()?;
+        let record = RECORDS.at(lane.key())?;
+        // ORDER: Acquire, here and below: see `write`.
+        let info = record.info.load(Ordering::Acquire);
+        let awaits = awaits_of(info & AWAITS)?;
+        let at = record.at.load(Ordering::Acquire);
+        let held = match awaits {
+            Awaits::Lock => record.lock.load(Ordering::Acquire).and_then(Face::held),
+            _ => None,
+        };
+        let of = Id::from_bits(record.of.load(Ordering::Acquire)).or(held.and_then(|held| held.lane));
+        let held_since = held.map(|held| held.taken_at);
+        let handed_out = held.map_or((info >> HANDED_OUT_SHIFT) as u32, |held| held.handed_out);
+        let seen = Seen { lane, slot, ticket, awaits, of, at, held_since, handed_out, info };
+        // The record is that of the slot's tenant, which may be another.
+        (slot.waits.still(ticket) && slot.word.generation() == lane.generation().get()).then_some(seen)
+    }
+
+    /// Whether nothing but what is awaited can wake the lane's code. What is awaited of another node is not known here.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.info & ALONE != 0 && self.of.is_none_or(|of| !of.namespace().is_peer())
+    }
+
+    /// Whether this was not said of the same wait before.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.info & FRESH != 0
+    }
+
+    /// Whether the wait can end with an error.
+    pub(crate) fn takes_errors(&self) -> bool {
+        self.info & MUTE == 0
+    }
+
+    /// Whether somebody decides how the circle that this is part of is to be broken.
+    pub(crate) fn is_in_hand(&self) -> bool {
+        self.info & IN_HAND != 0
+    }
+}
