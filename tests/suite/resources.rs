@@ -31,10 +31,10 @@ fn a_lane_lists_what_it_holds_and_its_receipt_gives_back_as_much() {
                 let line = hold_elsewhere(others.clone()).await;
                 let _held = (mine.lock_owned().await.unwrap(), permits.acquire_owned().await.unwrap());
                 let mut waits = Box::pin(others.lock_owned());
-                poll_fn(|cx| Poll::Ready(assert_pending(waits.as_mut().poll(cx)))).await;
+                assert!(poll_fn(|cx| Poll::Ready(waits.as_mut().poll(cx).is_pending())).await);
                 let mut sleeps = [(); 3].map(|()| Box::pin(laneway::sleep(HOUR)));
                 for sleep in &mut sleeps {
-                    poll_fn(|cx| Poll::Ready(assert_pending(sleep.as_mut().poll(cx)))).await;
+                    assert!(poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx).is_pending())).await);
                 }
                 let _socket = TcpListener::bind(([127, 0, 0, 1], 0)).unwrap();
                 lane.register("wealthy").unwrap();
@@ -80,11 +80,7 @@ async fn hold_elsewhere(mutex: Arc<Mutex<()>>) -> laneway::Id {
     holder.unwrap().id()
 }
 
-fn assert_pending<T>(poll: Poll<T>) {
-    assert!(poll.is_pending());
-}
-
 #[test]
 fn nobody_but_a_lane_has_resources() {
-    assert!(laneway::runtime::lane::resources().is_err());
+    assert!(runtime::lane::resources().is_err());
 }
