@@ -7,6 +7,7 @@
 mod abandoned;
 mod actors;
 mod asks;
+mod channels;
 mod exits;
 mod lanes;
 mod links;
