@@ -1,9 +1,10 @@
-//! What is done over and over calls no allocator: messages, questions, lanes that come and go. Counted over the whole
+//! What is done over and over calls no allocator: messages, questions, channels, lanes that come and go. Counted over the whole
 //! process, so this is a program of its own, with one test.
 
 use std::time::Duration;
 
 use laneway::prelude::*;
+use laneway::sync::{Notify, mpsc, oneshot};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -69,6 +70,25 @@ fn messages_questions_and_lanes_that_come_and_go_allocate_nothing() {
                 // What nobody turns into a message is dropped on the way.
                 assert_eq!(lane.try_recv(), None);
             });
+            let notify = Notify::new();
+            let (sender, mut receiver) = mpsc::channel(1);
+            let theirs = sender.clone();
+            laneway::spawn(async move |_: Lane<()>| while theirs.send(1).await.is_ok() {}).unwrap();
+            // The other lane waits for room each time, and this one for its message.
+            let channel = blocks!({
+                assert_eq!(receiver.recv().await, Some(1));
+                laneway::yield_now().await;
+            });
+            let oneshots = blocks!({
+                let (sender, receiver) = oneshot::channel();
+                sender.send(7).unwrap();
+                assert_eq!(receiver.await, Ok(7));
+            });
+            let notified = blocks!({
+                notify.notify_one();
+                notify.notified().await;
+            });
+            drop((sender, receiver));
             let sleeps = blocks!({ sleep(Duration::from_micros(1)).await });
             let counts = [
                 ("messages", messages),
@@ -76,6 +96,9 @@ fn messages_questions_and_lanes_that_come_and_go_allocate_nothing() {
                 ("questions", questions),
                 ("lives", lives),
                 ("deaths that are watched", deaths),
+                ("messages by a channel", channel),
+                ("oneshots", oneshots),
+                ("notifications", notified),
             ];
             say.send((counts, sleeps)).unwrap();
         })

@@ -10,7 +10,7 @@
 //! 3. [`lane`], with `lane/frame`, `lane/waker`: the life of a lane; [`signal`]: what others do to it, in
 //!    order with messages; `lane/death`: its end, in six steps.
 //! 4. `sched`: workers, queues, who sleeps and whom to wake.
-//! 5. `wait_list` and [`sync`]: green locks, whose waiters are lanes; `lane/index`: what a lane holds of them.
+//! 5. `wait_list` and [`sync`]: green locks and channels, whose waiters are lanes; `lane/index`: what a lane holds of them.
 //! 6. [`env`](mod@env): the world, as clock, entropy, threads and sockets; [`time`]: timers on it.
 //! 7. [`wait_graph`]: who waits for whom, and what is done about circles.
 //! 8. [`runtime`]: starting and ending all that.
@@ -108,6 +108,7 @@ mod env {
 mod sync {
     pub(crate) mod exclusive;
     pub(crate) mod holder;
+    pub(crate) mod room;
 }
 #[cfg(loom)]
 mod panic {

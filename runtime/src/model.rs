@@ -25,6 +25,7 @@ mod mailbox;
 mod parker;
 mod pulse;
 mod reply;
+mod room;
 mod slot;
 mod wait_graph;
 mod wait_list;

@@ -1,4 +1,4 @@
-//! Green locks: they park the lane, not its worker, and know who holds them.
+//! Green locks and channels: they park the lane, not its worker. Locks know who holds them.
 //!
 //! Owns: what all of them share: who [holds](Holder) one, and where it was taken. Each lock has a file of its own below.
 //!
@@ -8,7 +8,7 @@
 //! is polled by an executor other than a lane or [`block_on`](crate::Runtime::block_on) is offered its turn for as long as
 //! it likes, since such an executor does not tell of its turns: do not keep it unpolled.
 //!
-//! What a lane holds when it dies is given back, whatever became of the guards.
+//! What a lane holds of a lock when it dies is given back, whatever became of the guards.
 
 use std::sync::Arc;
 
@@ -17,25 +17,40 @@ use crate::slot;
 use crate::wait_list::By;
 use crate::wait_list::line::{Line, Source, Taker};
 
+mod barrier;
+pub mod broadcast;
+mod calls;
+mod condvar;
+mod crowd;
 mod error;
 pub(crate) mod exclusive;
 mod guarded;
 pub(crate) mod hold;
 pub(crate) mod holder;
+pub mod mpsc;
 mod mutex;
+mod notify;
+mod once_cell;
+pub mod oneshot;
 mod owner;
 mod pool;
 mod rollback;
+pub(crate) mod room;
 mod rwlock;
 pub(crate) mod seat;
 mod semaphore;
 mod sharing;
 #[cfg(test)]
 mod testing;
+pub mod watch;
 
+pub use barrier::{Barrier, BarrierWait, BarrierWaitResult};
+pub use condvar::{Condvar, Wait};
 pub use error::{Abandoned, Deadlocked, LockError, OwnerDied, TryLockError};
 pub use holder::{Holder, Waiter};
 pub use mutex::{Lock, LockOwned, Mutex, MutexGuard, OwnedMutexGuard};
+pub use notify::{Notified, Notify};
+pub use once_cell::{OnceCell, SetError};
 pub use rollback::Rollback;
 pub use rwlock::{
     OwnedRwLockReadGuard, OwnedRwLockWriteGuard, Read, ReadOwned, RwLock, RwLockReadGuard, RwLockWriteGuard, Write,
@@ -62,8 +77,15 @@ fn waiters<S: Source>(line: &Line<S>) -> Vec<Waiter> {
 /// How many locks of all kinds a lane has, and in how many lines it waits.
 pub(crate) fn had_by(lane: Id) -> (usize, usize) {
     let by = By::Lane(lane);
-    let kinds =
-        [pool::had_by::<owner::Core>(by), pool::had_by::<sharing::Core>(by), pool::had_by::<semaphore::Core>(by)];
+    let kinds = [
+        pool::had_by::<owner::Core>(by),
+        pool::had_by::<sharing::Core>(by),
+        pool::had_by::<semaphore::Core>(by),
+        pool::had_by::<barrier::Core>(by),
+        pool::had_by::<calls::Core>(by),
+        pool::had_by::<crowd::Doors>(by),
+        mpsc::had_by(by),
+    ];
     kinds.into_iter().fold((0, 0), |(locks, waits), (more_locks, more_waits)| (locks + more_locks, waits + more_waits))
 }
 

@@ -7,6 +7,7 @@
 mod abandoned;
 mod actors;
 mod asks;
+mod channels;
 mod deadlocks;
 mod exits;
 mod lanes;

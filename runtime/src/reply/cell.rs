@@ -132,14 +132,7 @@ impl<V> WaiterEnd<V> {
         let mut mine = None;
         loop {
             match cell.word().look() {
-                OnLook::Filled => {
-                    // SAFETY: `FILLED`: the value is there and ours.
-                    let value = unsafe { cell.take_value() };
-                    if let Some(cell) = self.0.take() {
-                        node::take_back(cell.unit);
-                    }
-                    return Poll::Ready(value);
-                }
+                OnLook::Filled => return self.try_take().map_or(Poll::Pending, Poll::Ready),
                 OnLook::Waiting => {
                     // SAFETY: the waker was put there by us and stays there while we may look: the answerer takes it
                     // by copying, and does not write to it. What it has taken is compared by address alone.
@@ -167,14 +160,25 @@ impl<V> WaiterEnd<V> {
     }
 }
 
-impl<V> Drop for WaiterEnd<V> {
-    fn drop(&mut self) {
-        let Some(cell) = self.0.take() else { return };
+impl<V> WaiterEnd<V> {
+    /// The value, where it is there already. Whoever was to be woken for it still is.
+    pub(crate) fn try_take(&mut self) -> Option<V> {
+        let cell = self.0.take_if(|cell| cell.word().look() == OnLook::Filled)?;
+        // SAFETY: `FILLED`: the value is there and ours.
+        let value = unsafe { cell.take_value() };
+        node::take_back(cell.unit);
+        Some(value)
+    }
+
+    /// Nobody waits any more: a value that came first.
+    pub(crate) fn leave(&mut self) -> Option<V> {
         loop {
+            let cell = self.0.as_ref()?;
             match cell.word().look() {
                 OnLook::Open => {
                     if cell.word().leave() {
-                        return;
+                        self.0 = None;
+                        return None;
                     }
                 }
                 OnLook::Waiting => {
@@ -182,22 +186,20 @@ impl<V> Drop for WaiterEnd<V> {
                         // SAFETY: `OPEN` again: the waker is ours.
                         let waker = unsafe { cell.waker().read() };
                         // Its destructor is the user's and may panic: leave first.
-                        let left = cell.word().leave();
-                        if left {
-                            drop(waker);
-                            return;
+                        if cell.word().leave() {
+                            self.0 = None;
                         }
                         drop(waker);
                     }
                 }
-                OnLook::Filled => {
-                    // SAFETY: `FILLED`: the value is there and ours.
-                    let value = unsafe { cell.take_value() };
-                    node::take_back(cell.unit);
-                    drop(value);
-                    return;
-                }
+                OnLook::Filled => return self.try_take(),
             }
         }
+    }
+}
+
+impl<V> Drop for WaiterEnd<V> {
+    fn drop(&mut self) {
+        drop(self.leave());
     }
 }

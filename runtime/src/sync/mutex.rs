@@ -102,7 +102,13 @@ impl<T> Mutex<T> {
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> Lock<'_, T> {
-        Lock { mutex: self, waiting: Waiting::new(Location::caller()) }
+        self.lock_at(Location::caller())
+    }
+
+    /// As [`Mutex::lock`], on behalf of whoever is at `place`.
+    #[inline]
+    pub(super) fn lock_at(&self, place: &'static Location<'static>) -> Lock<'_, T> {
+        Lock { mutex: self, waiting: Waiting::new(place) }
     }
 
     /// As [`Mutex::lock`], for a guard that owns its share of the mutex.
