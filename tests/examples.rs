@@ -62,3 +62,11 @@ fn bulk_release_leaves_nothing_behind() {
 fn process_takes_its_child_with_it() {
     says("process", &["twice 21 is 42", "by the next one, 8", "no process is left"]);
 }
+
+#[test]
+fn philosophers_are_told_of_their_deadlock_and_get_their_forks_back() {
+    let out = run("philosophers", &["--for", "1"]);
+    for word in ["is told", "awaits the mutex", "meals [1, 1, 1, 1, 1]", "all forks are back"] {
+        assert!(out.contains(word), "the philosophers do not say {word:?}:\n{out}");
+    }
+}
