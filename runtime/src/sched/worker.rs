@@ -11,10 +11,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::Scheduler;
-use super::batch::Batch;
+use super::batch::{Batch, MOVED};
 use super::crew::REPORT_EVERY;
 use super::hold::Left;
-use super::pulse::{HandedOver, Pulse};
+use super::pulse::{HandedOver, Pulse, Section};
 use super::queue::Queue;
 use super::turn::Turn;
 use super::watchdog::{self, Stuck};
@@ -262,13 +262,41 @@ struct Rounds {
     io_at: Instant,
     from_next: u32,
     searching: bool,
+    neighbour: Neighbour,
+}
+
+/// Another worker, and in which section it was when it was looked at first.
+#[derive(Clone, Copy, Default)]
+struct Neighbour {
+    worker: usize,
+    section: Option<Section>,
+    since: Instant,
 }
 
 impl Rounds {
     fn new(now: Instant) -> Rounds {
         let look_every = LOOK_OUTSIDE_EVERY;
         let (until_look, until_io) = (look_every - 1, LOOK_OUTSIDE_EVERY);
-        Rounds { until_look, look_every, looked_at: now, until_io, io_at: now, from_next: 0, searching: false }
+        Rounds {
+            until_look,
+            look_every,
+            looked_at: now,
+            until_io,
+            io_at: now,
+            from_next: 0,
+            searching: false,
+            neighbour: Neighbour::default(),
+        }
+    }
+
+    /// Looks at another worker from now on.
+    fn look_at_next(&mut self, own: usize, scheduler: &Scheduler) {
+        let places = scheduler.queues.in_use();
+        let after = |worker: usize| (worker + 1) % places;
+        let next = after(self.neighbour.worker);
+        let worker = if next == own { after(next) } else { next };
+        let section = if worker == own { None } else { scheduler.pulses[worker].section() };
+        self.neighbour = Neighbour { worker, section, since: self.looked_at };
     }
 
     /// A look outside: whether at I/O, too.
@@ -355,6 +383,11 @@ impl Local {
                 // The look is still due, also where the crew has grown by the time that this is seen.
                 return None;
             }
+            self.batch.woken_ahead.note_turns(rounds.look_every);
+            // Whoever is to run next waits for once, which shows whether messages gather for it meanwhile.
+            if let Some(slot) = self.pulse.take_next() {
+                self.queue.push(slot);
+            }
             if rounds.note_look(self.scheduler.env.now()) {
                 self.scheduler.turn_driver(self.index, &mut rounds.searching);
             } else {
@@ -363,8 +396,12 @@ impl Local {
             if let Some(slot) = self.scheduler.queues.take_injected(&self.queue) {
                 return Some(slot);
             }
-            // Whoever is to run next waits for once, which shows whether messages gather for it meanwhile.
-            rounds.from_next = NEXT_IN_A_ROW;
+            if rounds.look_every < LOOK_OUTSIDE_EVERY {
+                self.help_neighbour(rounds);
+            }
+            // Whom the look has woken goes ahead of the others, if not too often (`batch.rs`).
+            let goes_ahead = self.pulse.has_next() && self.batch.woken_ahead.take(1);
+            rounds.from_next = if goes_ahead { 0 } else { NEXT_IN_A_ROW };
         }
         if rounds.from_next < NEXT_IN_A_ROW {
             if let Some(slot) = self.pulse.take_next() {
@@ -376,6 +413,27 @@ impl Local {
         }
         rounds.from_next = 0;
         self.queue.pop().or_else(|| self.search(rounds))
+    }
+
+    /// Takes from a worker that has been in one section for long: its lane does not let it go, or the system has put off
+    /// its thread, and the watchdog would come much later. Not where turns are short, as such a look costs both workers.
+    #[cold]
+    fn help_neighbour(&self, rounds: &mut Rounds) {
+        let ahead = &self.batch.taken_ahead;
+        ahead.note_turns(rounds.look_every);
+        let Neighbour { worker, section, since } = rounds.neighbour;
+        if section.is_none() || section != self.scheduler.pulses[worker].section() {
+            return rounds.look_at_next(self.index, &self.scheduler);
+        }
+        let (waiting, limit) = (self.queue.len(), ahead.left());
+        if rounds.looked_at - since < TIMERS_WITHIN || limit == 0 || waiting > MOVED {
+            return;
+        }
+        self.scheduler.queues.move_from(worker, limit as usize, &self.queue);
+        let taken = self.queue.len().saturating_sub(waiting);
+        if taken != 0 && ahead.take(taken as u32) {
+            self.move_behind(waiting);
+        }
     }
 
     fn search(&self, rounds: &mut Rounds) -> Option<SlotRef> {
