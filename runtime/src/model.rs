@@ -18,6 +18,7 @@ use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::lane::word::{EMPTY, FIRST_NODE, LaneWord, Pushed, Refused, Weight};
 
+mod crew;
 mod giving;
 mod hold;
 mod idle;

@@ -134,9 +134,11 @@ impl Idle {
         word & (1 << worker) == 0
     }
 
-    /// How many workers are awake and do not search: a hint.
+    /// How many workers are awake and do not search. One that is counted and goes to sleep does so after this.
     pub(crate) fn at_work(&self) -> usize {
-        let word = self.word.load(Ordering::Relaxed);
+        // ORDER: a read-modify-write, AcqRel: who goes to sleep changes the word after this and sees what we did before, as
+        // that we have let go of the driver; or we see it asleep. Model: `model/crew.rs`.
+        let word = self.word.fetch_add(0, Ordering::AcqRel);
         (self.awake(word) as usize).saturating_sub(searching(word) as usize)
     }
 

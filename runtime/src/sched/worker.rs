@@ -477,9 +477,9 @@ impl Local {
         // The next pick looks again.
         rounds.until_look = 0;
         let before = self.scheduler.metrics.turns();
-        self.scheduler.stand_by.wait();
-        // The crew is held up: there may be lanes, sockets and timers that nobody sees to.
-        if self.scheduler.metrics.turns() == before {
+        let waited = self.scheduler.stand_by.wait(|| self.scheduler.idle.at_work(), || ());
+        // The crew is held up, or has gone to rest: there may be lanes, sockets and timers that nobody sees to.
+        if !waited || self.scheduler.metrics.turns() == before {
             self.scheduler.stand_by.all_hands(|| self.scheduler.env.now());
         }
     }
