@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use laneway_runtime::env::{Env, VirtualEnv};
+use laneway_runtime::env::VirtualEnv;
 use laneway_runtime::lane::Spawn;
 use laneway_runtime::mailbox::Inbox;
 use laneway_runtime::{Runtime, time, yield_now};

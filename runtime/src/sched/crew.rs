@@ -17,7 +17,8 @@
 //! 3. Who stands by or naps looks every [`LOOK_EVERY`] whether the crew makes progress, so no lane waits much longer than that
 //!    for a crew that is held up.
 //! 4. Not all workers that are awake rest at a time ([`StandBy::rest`]): one of them comes to what was pushed, or goes to
-//!    sleep as `idle.rs` has it, and minds the driver. So whoever rests need not be woken for anything.
+//!    sleep as `idle.rs` has it, and minds the driver. So whoever rests need not be woken for anything. One that is stuck,
+//!    or a stand-in that leaves, may make that untrue until the rest is over.
 //!
 //! Model: `model/crew.rs`.
 
@@ -222,9 +223,9 @@ impl StandBy {
         begin: impl FnOnce() -> T,
         still: impl FnOnce() -> bool,
     ) -> bool {
-        // ORDER: SeqCst: of two who do this at a time at least one sees the other and goes on. Model:
+        // ORDER: Relaxed: of two who do this at a time the later change sees the earlier, and goes on. Model:
         // `not_all_rest_at_a_time`.
-        let resting = self.resting.fetch_add(1, Ordering::SeqCst) + 1;
+        let resting = self.resting.fetch_add(1, Ordering::Relaxed) + 1;
         let rests = at_work() > resting;
         if rests {
             let begun = begin();
@@ -235,7 +236,7 @@ impl StandBy {
             drop(crew);
             drop(begun);
         }
-        self.resting.fetch_sub(1, Ordering::SeqCst);
+        self.resting.fetch_sub(1, Ordering::Relaxed);
         rests
     }
 

@@ -142,6 +142,12 @@ impl Idle {
         (self.awake(word) as usize).saturating_sub(searching(word) as usize)
     }
 
+    /// Who sleeps, one bit each. Who does so after this sees what we did before.
+    pub(crate) fn sleepers(&self) -> u64 {
+        // ORDER: a read-modify-write, AcqRel, as in `at_work`. Model: `model/park.rs`.
+        self.word.fetch_add(0, Ordering::AcqRel) & SLEEPING
+    }
+
     /// Whether, beside the caller, somebody is awake who does not search: a hint.
     pub(crate) fn another_is_awake(&self) -> bool {
         let word = self.word.load(Ordering::Relaxed);

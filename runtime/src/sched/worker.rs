@@ -361,10 +361,7 @@ impl Local {
         // Who still waits here is taken over by others, or by whoever stops the runtime.
         self.hand_over();
         self.give_up_search(&mut rounds);
-        // Who found the driver taken by this worker sleeps without one, and nobody would mind timers and sockets.
-        if let Some(worker) = self.scheduler.idle.wake_one() {
-            self.scheduler.unpark(worker);
-        }
+        self.scheduler.leave_drivers(self.index);
     }
 
     /// Gives all that is cached here to the others.
