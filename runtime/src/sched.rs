@@ -17,6 +17,7 @@ pub(crate) mod batch;
 pub(crate) mod crew;
 pub(crate) mod hold;
 pub(crate) mod idle;
+pub(crate) mod neighbour;
 pub(crate) mod parker;
 pub(crate) mod pulse;
 pub(crate) mod queue;

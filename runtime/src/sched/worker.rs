@@ -11,10 +11,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::Scheduler;
-use super::batch::{Batch, MOVED};
+use super::batch::Batch;
 use super::crew::REPORT_EVERY;
 use super::hold::Left;
-use super::pulse::{HandedOver, Pulse, Section};
+use super::neighbour::Neighbour;
+use super::pulse::{HandedOver, Pulse};
 use super::queue::Queue;
 use super::turn::Turn;
 use super::watchdog::{self, Stuck};
@@ -44,7 +45,7 @@ const NEXT_IN_A_ROW: u32 = 3;
 /// met by every other look.
 const LOOK_OUTSIDE_EVERY: u32 = 61;
 /// Time between two looks at injected lanes and timers, as far as single turns allow.
-const TIMERS_WITHIN: Duration = Duration::from_micros(250);
+pub(super) const TIMERS_WITHIN: Duration = Duration::from_micros(250);
 /// The same for I/O, where a look costs a system call.
 const IO_WITHIN: Duration = Duration::from_millis(1);
 /// Rounds of searching before a worker sleeps. More of them cost the others more, whose queues are looked at, than they
@@ -265,14 +266,6 @@ struct Rounds {
     neighbour: Neighbour,
 }
 
-/// Another worker, and in which section it was when it was looked at first.
-#[derive(Clone, Copy, Default)]
-struct Neighbour {
-    worker: usize,
-    section: Option<Section>,
-    since: Instant,
-}
-
 impl Rounds {
     fn new(now: Instant) -> Rounds {
         let look_every = LOOK_OUTSIDE_EVERY;
@@ -287,16 +280,6 @@ impl Rounds {
             searching: false,
             neighbour: Neighbour::default(),
         }
-    }
-
-    /// Looks at another worker from now on.
-    fn look_at_next(&mut self, own: usize, scheduler: &Scheduler) {
-        let places = scheduler.queues.in_use();
-        let after = |worker: usize| (worker + 1) % places;
-        let next = after(self.neighbour.worker);
-        let worker = if next == own { after(next) } else { next };
-        let section = if worker == own { None } else { scheduler.pulses[worker].section() };
-        self.neighbour = Neighbour { worker, section, since: self.looked_at };
     }
 
     /// A look outside: whether at I/O, too.
@@ -394,7 +377,7 @@ impl Local {
                 return Some(slot);
             }
             if rounds.look_every < LOOK_OUTSIDE_EVERY {
-                self.help_neighbour(rounds);
+                self.help(&mut rounds.neighbour, rounds.looked_at, rounds.look_every);
             }
             // Whom the look has woken goes ahead of the others, if not too often (`batch.rs`).
             let goes_ahead = self.pulse.has_next() && self.batch.woken_ahead.take(1);
@@ -410,27 +393,6 @@ impl Local {
         }
         rounds.from_next = 0;
         self.queue.pop().or_else(|| self.search(rounds))
-    }
-
-    /// Takes from a worker that has been in one section for long: its lane does not let it go, or the system has put off
-    /// its thread, and the watchdog would come much later. Not where turns are short, as such a look costs both workers.
-    #[cold]
-    fn help_neighbour(&self, rounds: &mut Rounds) {
-        let ahead = &self.batch.taken_ahead;
-        ahead.note_turns(rounds.look_every);
-        let Neighbour { worker, section, since } = rounds.neighbour;
-        if section.is_none() || section != self.scheduler.pulses[worker].section() {
-            return rounds.look_at_next(self.index, &self.scheduler);
-        }
-        let (waiting, limit) = (self.queue.len(), ahead.left());
-        if rounds.looked_at - since < TIMERS_WITHIN || limit == 0 || waiting > MOVED {
-            return;
-        }
-        self.scheduler.queues.move_from(worker, limit as usize, &self.queue);
-        let taken = self.queue.len().saturating_sub(waiting);
-        if taken != 0 && ahead.take(taken as u32) {
-            self.move_behind(waiting);
-        }
     }
 
     fn search(&self, rounds: &mut Rounds) -> Option<SlotRef> {
