@@ -21,6 +21,7 @@ pub(crate) mod neighbour;
 pub(crate) mod parker;
 pub(crate) mod pulse;
 pub(crate) mod queue;
+pub(crate) mod rounds;
 pub(crate) mod turn;
 pub(crate) mod watchdog;
 pub(crate) mod worker;

@@ -6,7 +6,8 @@
 use super::Scheduler;
 use super::batch::MOVED;
 use super::pulse::Section;
-use super::worker::{Local, TIMERS_WITHIN};
+use super::rounds::TIMERS_WITHIN;
+use super::worker::Local;
 use crate::env::Instant;
 
 /// Another worker, and in which section it was when it was looked at first.

@@ -8,19 +8,17 @@ use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use super::Scheduler;
 use super::batch::Batch;
 use super::crew::REPORT_EVERY;
 use super::hold::Left;
-use super::neighbour::Neighbour;
 use super::pulse::{HandedOver, Pulse};
 use super::queue::Queue;
+use super::rounds::{LOOK_OUTSIDE_EVERY, Rounds};
 use super::turn::Turn;
 use super::watchdog::{self, Stuck};
 use crate::context;
-use crate::env::Instant;
 use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::lane::death;
@@ -40,14 +38,6 @@ use crate::wait_graph::note::{self, Notes};
 
 /// Lanes that may run from the hand-over place in a row before the queue has its turn.
 const NEXT_IN_A_ROW: u32 = 3;
-/// Turns between two looks at what comes from outside (injected lanes, I/O, timers) where turns are short. Where so many
-/// take longer than [`TIMERS_WITHIN`], the looks come closer. An odd number, so that where two lanes take turns, each is
-/// met by every other look.
-const LOOK_OUTSIDE_EVERY: u32 = 61;
-/// Time between two looks at injected lanes and timers, as far as single turns allow.
-pub(super) const TIMERS_WITHIN: Duration = Duration::from_micros(250);
-/// The same for I/O, where a look costs a system call.
-const IO_WITHIN: Duration = Duration::from_millis(1);
 /// Rounds of searching before a worker sleeps. More of them cost the others more, whose queues are looked at, than they
 /// saved in wake-ups.
 const SEARCH_ROUNDS: u32 = 4;
@@ -248,56 +238,6 @@ impl Local {
         x ^= x << 17;
         self.random.set(x);
         x as usize
-    }
-}
-
-/// What the main loop keeps between its rounds.
-struct Rounds {
-    /// Picks before the one that looks outside; it stays 0 until that look was taken.
-    until_look: u32,
-    /// Turns between the last look and the next.
-    look_every: u32,
-    looked_at: Instant,
-    /// Turns until the next look at I/O, and when the last one was.
-    until_io: u32,
-    io_at: Instant,
-    from_next: u32,
-    searching: bool,
-    neighbour: Neighbour,
-}
-
-impl Rounds {
-    fn new(now: Instant) -> Rounds {
-        let look_every = LOOK_OUTSIDE_EVERY;
-        let (until_look, until_io) = (look_every - 1, LOOK_OUTSIDE_EVERY);
-        Rounds {
-            until_look,
-            look_every,
-            looked_at: now,
-            until_io,
-            io_at: now,
-            from_next: 0,
-            searching: false,
-            neighbour: Neighbour::default(),
-        }
-    }
-
-    /// A look outside: whether at I/O, too.
-    fn note_look(&mut self, now: Instant) -> bool {
-        let since = now - std::mem::replace(&mut self.looked_at, now);
-        self.until_io = self.until_io.saturating_sub(self.look_every);
-        if since > TIMERS_WITHIN {
-            self.look_every = (self.look_every / 2).max(1);
-        } else if since < TIMERS_WITHIN / 3 {
-            self.look_every = (self.look_every * 2).min(LOOK_OUTSIDE_EVERY);
-        }
-        self.until_look = self.look_every - 1;
-        let looks_at_io = self.until_io == 0 || now - self.io_at >= IO_WITHIN;
-        if looks_at_io {
-            self.until_io = LOOK_OUTSIDE_EVERY;
-            self.io_at = now;
-        }
-        looks_at_io
     }
 }
 
