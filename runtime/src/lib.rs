@@ -85,6 +85,7 @@ mod reply {
 #[allow(dead_code, reason = "models do not call all of it")]
 mod sched {
     pub(crate) mod barrier;
+    pub(crate) mod crew;
     pub(crate) mod hold;
     pub(crate) mod idle;
     pub(crate) mod parker;
@@ -101,7 +102,7 @@ mod slot {
 }
 #[cfg(loom)]
 mod env {
-    pub(crate) use crate::shim::Unparker;
+    pub(crate) use crate::shim::{Instant, Unparker};
 }
 #[cfg(loom)]
 #[allow(dead_code, reason = "models do not call all of it")]

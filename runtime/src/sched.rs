@@ -17,9 +17,11 @@ pub(crate) mod batch;
 pub(crate) mod crew;
 pub(crate) mod hold;
 pub(crate) mod idle;
+pub(crate) mod neighbour;
 pub(crate) mod parker;
 pub(crate) mod pulse;
 pub(crate) mod queue;
+pub(crate) mod rounds;
 pub(crate) mod turn;
 pub(crate) mod watchdog;
 pub(crate) mod worker;
@@ -289,6 +291,7 @@ impl Scheduler {
                 searches
             }
             Some((index, mut driver)) => {
+                self.mind_others(worker);
                 self.parkers[worker].park_in(index, || {
                     // In this order: who was busy until now has set its timers by now.
                     let may_jump = self.may_jump();
@@ -317,6 +320,31 @@ impl Scheduler {
                 searches
             }
         }
+    }
+
+    /// A worker goes that has slept in a driver or looked into one: see [`Scheduler::rouse_outside`].
+    pub(crate) fn leave_drivers(&self, worker: usize) {
+        self.rouse_outside(worker, self.idle.sleepers());
+    }
+
+    /// A worker goes to sleep in a driver: whether there is another for one that sleeps outside, which may have come just
+    /// when somebody looked into it, or into one driver after the other.
+    fn mind_others(&self, worker: usize) {
+        if self.drivers.len() > 1 && self.drivers.iter().any(|driver| !driver.is_locked()) {
+            self.rouse_outside(worker, self.idle.sleepers());
+        }
+    }
+
+    /// Has as many look for a driver once more as there are drivers, of those who found all taken when they went to sleep: by
+    /// this worker for one, which has let go of them since and has looked for `sleepers` after that. So nobody minds only
+    /// those drivers that were free all the time. Who is missing among the sleepers goes to sleep later, and finds a driver.
+    ///
+    /// Model: `model/park.rs`.
+    fn rouse_outside(&self, worker: usize, sleepers: u64) {
+        let sleeps_outside = |other: &usize| *other != worker && sleepers >> *other & 1 != 0;
+        let outside =
+            (0..self.parkers.len()).filter(sleeps_outside).filter(|other| !self.parkers[*other].is_in_driver());
+        outside.take(self.drivers.len()).for_each(|other| self.unpark(other));
     }
 
     /// Whether nothing can happen but by a timer: no worker is awake, no thread outside is about to act.

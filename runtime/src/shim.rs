@@ -2,9 +2,9 @@
 //! models run the very code that ships.
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 #[cfg(loom)]
 pub(crate) use self::atomic::AtomicU64;
@@ -14,6 +14,10 @@ pub(crate) use self::locks::{Condvar, Mutex, Unparker};
 pub(crate) use self::slots::{AtomicSlot, SlotRef, is_same};
 #[cfg(not(loom))]
 pub(crate) use parking_lot::{Condvar, Mutex};
+
+/// In models, where no clock runs: all that they ask of an instant a time since the start has as well.
+#[cfg(loom)]
+pub(crate) type Instant = std::time::Duration;
 
 /// Says to the processor, or to the model, that this thread waits for another that is at work.
 pub(crate) fn spin() {
@@ -127,12 +131,13 @@ mod slots {
 #[cfg(loom)]
 mod locks {
     use std::ops::{Deref, DerefMut};
+    use std::time::Duration;
 
     /// A lock; a guard holds loom's own, which a wait takes out and puts back.
     #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
-    pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
+    pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>, &'a loom::sync::Mutex<T>);
 
     impl<T> Deref for MutexGuard<'_, T> {
         type Target = T;
@@ -154,20 +159,51 @@ mod locks {
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            MutexGuard(self.0.lock().ok())
+            MutexGuard(self.0.lock().ok(), &self.0)
+        }
+
+        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            Some(MutexGuard(Some(self.0.try_lock().ok()?), &self.0))
         }
     }
 
     #[derive(Debug, Default)]
-    pub(crate) struct Condvar(loom::sync::Condvar);
+    pub(crate) struct Condvar {
+        inner: loom::sync::Condvar,
+        never_times_out: bool,
+    }
 
     impl Condvar {
+        pub(crate) fn new() -> Condvar {
+            Condvar::default()
+        }
+
+        /// One on which a wait with a time-out is as one without.
+        #[cfg(test)]
+        pub(crate) fn without_time_outs(self) -> Condvar {
+            Condvar { never_times_out: true, ..self }
+        }
+
         pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
-            guard.0 = guard.0.take().and_then(|guard| self.0.wait(guard).ok());
+            guard.0 = guard.0.take().and_then(|guard| self.inner.wait(guard).ok());
+        }
+
+        /// The time may be over at once, or whenever the thread goes on.
+        pub(crate) fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, _: Duration) {
+            if self.never_times_out {
+                return self.wait(guard);
+            }
+            drop(guard.0.take());
+            loom::thread::yield_now();
+            guard.0 = guard.1.lock().ok();
         }
 
         pub(crate) fn notify_one(&self) {
-            self.0.notify_one();
+            self.inner.notify_one();
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.inner.notify_all();
         }
     }
 

@@ -82,6 +82,53 @@ fn timers_fire_after_the_stand_in_has_left() {
     end(runtime);
 }
 
+/// With two drivers, for each of which there is a worker and sometimes the stand-in.
+#[test]
+fn sockets_of_each_driver_are_served_after_the_stand_in_has_left() {
+    let builder = Runtime::builder().workers(2).drivers(2).watchdog(Duration::from_millis(1));
+    let runtime = builder.build().expect("a runtime");
+    let (tell, told) = mpsc::channel();
+    let (hear, heard) = mpsc::channel();
+    for _ in 0..2 {
+        let (tell, hear) = (tell.clone(), hear.clone());
+        runtime.block_on(async {
+            let server = laneway::spawn(async move |_: Lane<()>| {
+                let mut listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+                tell.send(listener.local_addr().expect("an address")).expect("the test listens");
+                // Sockets go round among the drivers.
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    let mut said = [0; 1];
+                    stream.read_exact(&mut said).await.expect("a byte");
+                    hear.send(()).expect("the test listens");
+                }
+            });
+            server.expect("a lane");
+        });
+    }
+    let addresses = [(); 2].map(|()| told.recv_timeout(LONG).expect("it listens"));
+    let talk = |first: usize| {
+        for number in [first, 1 - first] {
+            let address = addresses[number];
+            TcpStream::connect(address).expect("a connection").write_all(b"x").expect("a byte is sent");
+            heard.recv_timeout(LONG).expect("somebody minds each driver");
+        }
+    };
+    for round in 0..100 {
+        let (release, released) = mpsc::channel();
+        let stuck = spawn_blocked(&runtime, "stuck", released);
+        while runtime.handle().stuck().is_empty() {
+            std::thread::yield_now();
+        }
+        talk(0);
+        release.send(()).expect("a lane waits");
+        runtime.block_on(laneway::join(stuck));
+        // As a rule, all sleep by then.
+        (0..1000).for_each(|_| std::thread::yield_now());
+        talk(round % 2);
+    }
+    end(runtime);
+}
+
 #[test]
 fn a_lane_that_the_stuck_one_had_woken_or_spawned_runs() {
     for _ in 0..20 {

@@ -4,6 +4,14 @@
 //! rule little to do each, and to wake a thread costs as much as some dozens of them. So a worker begins alone, and looks
 //! at the clock after 1, 2, 4, 8 … turns: once the batch has taken longer than a wake-up is worth, the others help.
 //! Until then the work has this worker, as where `Idle::wake_one_hint` misses a sleeper (see `idle.rs`).
+//!
+//! # Who goes ahead
+//!
+//! A lane that waited for its time goes ahead of those that wait for their turn: where turns are long and lanes many, it
+//! would else be late by a round of the queue, and by more on a worker whose thread the system has just put off. The same
+//! holds for one that a look at I/O has woken, and for those that are taken from a worker that is held up. What goes ahead
+//! is bounded, or lanes that wait for one tick after the other would leave the rest nothing: every fourth turn at least is
+//! for who waits ([`Ahead`]).
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -17,8 +25,10 @@ use crate::time::timers::Room;
 const ALONE: usize = 256;
 /// How long a worker works on a batch alone.
 const PATIENCE: Duration = Duration::from_micros(100);
-/// So many lanes ahead are fetched to the cache while one is woken.
-const AHEAD: usize = 16;
+/// So many lanes are fetched to the cache before they are woken.
+const FETCHED: usize = 16;
+/// Nobody goes ahead of more lanes than these, each of which is moved behind him.
+pub(super) const MOVED: usize = 1024;
 
 /// What a worker knows of a batch on which it works alone.
 #[derive(Default)]
@@ -29,38 +39,77 @@ pub(super) struct Batch {
     step: Cell<u32>,
     /// Of the batch: when it was begun.
     began: Cell<Instant>,
+    /// Of lanes that this worker wakes when it looks outside.
+    pub(super) woken_ahead: Ahead<2, 64>,
+    /// Of lanes that it takes from one that is held up.
+    pub(super) taken_ahead: Ahead<1, 16>,
     /// For the timers that fire here.
     pub(super) room: Room,
 }
 
+/// How many lanes may go ahead of those that wait: some of every four turns, and no more than `MOST` where none has for
+/// long. Kept in quarters of a lane.
+#[derive(Default)]
+pub(super) struct Ahead<const OF_FOUR: u32, const MOST: u32>(Cell<u32>);
+
+impl<const OF_FOUR: u32, const MOST: u32> Ahead<OF_FOUR, MOST> {
+    /// The worker has given so many turns.
+    pub(super) fn note_turns(&self, turns: u32) {
+        self.0.set((self.0.get() + OF_FOUR * turns).min(4 * MOST));
+    }
+
+    /// How many may.
+    pub(super) fn left(&self) -> u32 {
+        self.0.get() / 4
+    }
+
+    /// So many do, if they may.
+    pub(super) fn take(&self, lanes: u32) -> bool {
+        let may = lanes <= self.left();
+        if may {
+            self.0.set(self.0.get() - 4 * lanes);
+        }
+        may
+    }
+}
+
 impl Local {
-    /// Wakes the lanes with these keys, which run behind those that are queued; one alone runs next, as if a message had
-    /// woken it.
+    /// Wakes the lanes with these keys. As many of them as may go ahead of those that are queued; one alone is to run
+    /// next, as if a message had woken it.
     pub(super) fn wake_batch(&self, keys: impl Iterator<Item = u32> + Clone) {
         let slots = keys.filter_map(|key| self.scheduler.table.at(key));
-        let mut ahead = slots.clone();
-        ahead.by_ref().take(AHEAD).for_each(|slot| slot.prefetch());
+        let mut fetched = slots.clone();
+        fetched.by_ref().take(FETCHED).for_each(|slot| slot.prefetch());
+        let waiting = self.queue.len();
+        let ahead = if (1..=MOVED).contains(&waiting) { self.batch.woken_ahead.left() } else { 0 };
         let mut queued = 0;
         let mut first = None;
         for slot in slots {
-            if let Some(ahead) = ahead.next() {
-                ahead.prefetch();
+            if let Some(next) = fetched.next() {
+                next.prefetch();
             }
-            if let Some(woken) = Woken::wake(slot) {
-                if queued < ALONE {
-                    woken.prefetch();
-                }
-                if queued == 0 {
-                    first = Some(woken.into_slot());
-                } else {
-                    self.queue.push(woken.into_slot());
-                }
-                queued += 1;
+            let Some(woken) = Woken::wake(slot) else { continue };
+            if queued < ALONE {
+                woken.prefetch();
+            }
+            queued += 1;
+            if queued == 1 {
+                first = Some(woken.into_slot());
+                continue;
+            }
+            if let Some(first) = first.take() {
+                self.queue.push(first);
+            }
+            self.queue.push(woken.into_slot());
+            if queued == ahead as usize && self.batch.woken_ahead.take(ahead) {
+                self.move_behind(waiting);
             }
         }
         match first {
-            Some(first) if queued == 1 => self.push_next(first),
-            Some(first) => self.queue.push(first),
+            Some(first) => self.push_next(first),
+            None if queued != 0 && queued < ahead as usize && self.batch.woken_ahead.take(queued as u32) => {
+                self.move_behind(waiting);
+            }
             None => {}
         }
         if queued > ALONE {
@@ -69,6 +118,16 @@ impl Local {
             self.batch.began.set(self.scheduler.env.now());
             self.batch.step.set(1);
             self.batch.countdown.set(2);
+        }
+    }
+
+    /// Moves those who waited behind the lanes that have come after them and go ahead.
+    #[cold]
+    pub(super) fn move_behind(&self, waiting: usize) {
+        for _ in 0..waiting {
+            // Others may have taken some meanwhile.
+            let Some(slot) = self.queue.pop() else { return };
+            self.queue.push(slot);
         }
     }
 

@@ -16,13 +16,16 @@
 //!    woken for a lane that is done before it is awake.
 //! 3. Who stands by or naps looks every [`LOOK_EVERY`] whether the crew makes progress, so no lane waits much longer than that
 //!    for a crew that is held up.
+//! 4. Not all workers that are awake rest at a time ([`StandBy::rest`]): one of them comes to what was pushed, or goes to
+//!    sleep as `idle.rs` has it, and minds the driver. So whoever rests need not be woken for anything. One that is stuck,
+//!    or a stand-in that leaves, may make that untrue until the rest is over.
+//!
+//! Model: `model/crew.rs`.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::env::Instant;
+use crate::shim::{AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering};
 
 /// Fewer operations than so many in a second are not worth the trial: they take long, or there are few.
 const BUSY: u64 = 3_000_000;
@@ -187,28 +190,54 @@ impl StandBy {
         self.set(size);
     }
 
-    /// Waits for a moment, where operations are many and short and somebody else is at them; false where the worker is
-    /// to sleep, as nobody else minds sockets and timers. `at_work` counts the workers that neither sleep nor search, and
-    /// this one; `begin` is called before the nap.
+    /// Waits for a moment, where operations are many and short, if the worker may rest; false where it is to sleep, as
+    /// nobody else minds sockets and timers. `at_work` and `begin` are as in [`StandBy::wait`].
     ///
     /// A worker that finds no work is so spared to be put to sleep and woken for a lane that is done before it is awake.
     pub(crate) fn nap<T>(&self, at_work: impl FnOnce() -> usize, begin: impl FnOnce() -> T) -> bool {
         if !self.brisk.load(Ordering::Relaxed) {
             return false;
         }
-        // ORDER: SeqCst: of two who do this at a time at least one sees the other and goes on.
-        let resting = self.resting.fetch_add(1, Ordering::SeqCst) + 1;
-        let naps = at_work() > resting;
-        if naps {
-            begin();
-            let before = self.operations.load(Ordering::Relaxed);
-            self.changed.wait_for(&mut self.crew.lock(), LOOK_EVERY);
-            if self.operations.load(Ordering::Relaxed) == before {
-                self.brisk.store(false, Ordering::Relaxed);
-            }
+        let mut before = 0;
+        let naps = self.rest(at_work, begin, || {
+            before = self.operations.load(Ordering::Relaxed);
+            true
+        });
+        if naps && self.operations.load(Ordering::Relaxed) == before {
+            self.brisk.store(false, Ordering::Relaxed);
         }
-        self.resting.fetch_sub(1, Ordering::SeqCst);
         naps
+    }
+
+    /// Waits for a moment, less where the crew grows; false where the worker must not rest, though it is not of the crew,
+    /// as nobody else is at work. `at_work` counts the workers that neither sleep nor search, and this one, from a change
+    /// of the word of `idle.rs`; `begin` is called before it rests, and what it gives is dropped afterwards.
+    pub(crate) fn wait<T>(&self, at_work: impl FnOnce() -> usize, begin: impl FnOnce() -> T) -> bool {
+        self.rest(at_work, begin, || self.size.load(Ordering::Relaxed) < self.all)
+    }
+
+    /// See invariant 4. Under the lock, without which no crew grows, `still` says whether to wait at all.
+    fn rest<T>(
+        &self,
+        at_work: impl FnOnce() -> usize,
+        begin: impl FnOnce() -> T,
+        still: impl FnOnce() -> bool,
+    ) -> bool {
+        // ORDER: Relaxed: of two who do this at a time the later change sees the earlier, and goes on. Model:
+        // `not_all_rest_at_a_time`.
+        let resting = self.resting.fetch_add(1, Ordering::Relaxed) + 1;
+        let rests = at_work() > resting;
+        if rests {
+            let begun = begin();
+            let mut crew = self.crew.lock();
+            if still() {
+                self.changed.wait_for(&mut crew, LOOK_EVERY);
+            }
+            drop(crew);
+            drop(begun);
+        }
+        self.resting.fetch_sub(1, Ordering::Relaxed);
+        rests
     }
 
     /// Sees to it that all workers are of the crew.
@@ -226,23 +255,26 @@ impl StandBy {
         }
     }
 
-    /// Waits for a moment, less where the crew grows.
-    pub(crate) fn wait(&self) {
-        self.resting.fetch_add(1, Ordering::SeqCst);
-        let mut crew = self.crew.lock();
-        if self.size.load(Ordering::Relaxed) < self.all {
-            self.changed.wait_for(&mut crew, LOOK_EVERY);
-        }
-        drop(crew);
-        self.resting.fetch_sub(1, Ordering::SeqCst);
-    }
-
     /// Lets everybody go who stands by.
     pub(crate) fn dismiss(&self) {
         // Who is between the look and the wait misses it, and looks again after a moment.
         self.changed.notify_all();
     }
+
+    /// As if a report had decided so.
+    #[cfg(all(test, loom))]
+    pub(crate) fn decide(&self, size: usize, brisk: bool) {
+        let _crew = self.crew.lock();
+        self.brisk.store(brisk, Ordering::Relaxed);
+        self.set(size);
+    }
+
+    /// Has those who rest wait until the crew grows.
+    #[cfg(all(test, loom))]
+    pub(crate) fn without_time_outs(self) -> StandBy {
+        StandBy { changed: self.changed.without_time_outs(), ..self }
+    }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;

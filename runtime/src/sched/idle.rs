@@ -134,10 +134,18 @@ impl Idle {
         word & (1 << worker) == 0
     }
 
-    /// How many workers are awake and do not search: a hint.
+    /// How many workers are awake and do not search. One that is counted and goes to sleep does so after this.
     pub(crate) fn at_work(&self) -> usize {
-        let word = self.word.load(Ordering::Relaxed);
+        // ORDER: a read-modify-write, AcqRel: who goes to sleep changes the word after this and sees what we did before, as
+        // that we have let go of the driver; or we see it asleep. Model: `model/crew.rs`.
+        let word = self.word.fetch_add(0, Ordering::AcqRel);
         (self.awake(word) as usize).saturating_sub(searching(word) as usize)
+    }
+
+    /// Who sleeps, one bit each. Who does so after this sees what we did before.
+    pub(crate) fn sleepers(&self) -> u64 {
+        // ORDER: a read-modify-write, AcqRel, as in `at_work`. Model: `model/park.rs`.
+        self.word.fetch_add(0, Ordering::AcqRel) & SLEEPING
     }
 
     /// Whether, beside the caller, somebody is awake who does not search: a hint.

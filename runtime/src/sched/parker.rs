@@ -42,6 +42,12 @@ impl Parker {
         self.take_token();
     }
 
+    /// Whether the sleeper is in a driver, as far as another thread can tell.
+    pub(crate) fn is_in_driver(&self) -> bool {
+        // ORDER: Relaxed: who asks has learnt from the word of `idle.rs` that it sleeps, and sees what it did before.
+        self.state.load(Ordering::Relaxed) >= IN_DRIVER
+    }
+
     /// False where an unpark came first.
     fn announce(&self, state: u8) -> bool {
         self.state.compare_exchange(AWAKE, state, Ordering::AcqRel, Ordering::Acquire).is_ok()

@@ -41,6 +41,11 @@ impl Queue {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// How many wait here; fewer by now, where others steal.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
 impl Shared {
@@ -78,6 +83,16 @@ impl Shared {
             .find_map(|victim| until_settled(|| stealers[victim].steal_batch_and_pop(&queue.0)))
     }
 
+    /// How many queues there may be something in.
+    pub(crate) fn in_use(&self) -> usize {
+        self.stealers().len()
+    }
+
+    /// Moves up to half of a worker's queue to that of another, and so many lanes at most.
+    pub(crate) fn move_from(&self, victim: usize, limit: usize, queue: &Queue) {
+        let _ = until_settled(|| self.stealers[victim].steal_batch_with_limit(&queue.0, limit));
+    }
+
     /// Moves all that waits in a worker's queue to where the others look even while they have work of their own.
     pub(crate) fn spill(&self, worker: usize) {
         while let Some(slot) = until_settled(|| self.stealers[worker].steal()) {
@@ -91,10 +106,10 @@ impl Shared {
     }
 }
 
-fn until_settled(mut attempt: impl FnMut() -> Steal<SlotRef>) -> Option<SlotRef> {
+fn until_settled<T>(mut attempt: impl FnMut() -> Steal<T>) -> Option<T> {
     loop {
         match attempt() {
-            Steal::Success(slot) => return Some(slot),
+            Steal::Success(stolen) => return Some(stolen),
             Steal::Empty => return None,
             Steal::Retry => std::hint::spin_loop(),
         }

@@ -8,7 +8,6 @@ use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use super::Scheduler;
 use super::batch::Batch;
@@ -16,10 +15,10 @@ use super::crew::REPORT_EVERY;
 use super::hold::Left;
 use super::pulse::{HandedOver, Pulse};
 use super::queue::Queue;
+use super::rounds::{LOOK_OUTSIDE_EVERY, Rounds};
 use super::turn::Turn;
 use super::watchdog::{self, Stuck};
 use crate::context;
-use crate::env::Instant;
 use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::lane::death;
@@ -39,14 +38,6 @@ use crate::wait_graph::note::{self, Notes};
 
 /// Lanes that may run from the hand-over place in a row before the queue has its turn.
 const NEXT_IN_A_ROW: u32 = 3;
-/// Turns between two looks at what comes from outside (injected lanes, I/O, timers) where turns are short. Where so many
-/// take longer than [`TIMERS_WITHIN`], the looks come closer. An odd number, so that where two lanes take turns, each is
-/// met by every other look.
-const LOOK_OUTSIDE_EVERY: u32 = 61;
-/// Time between two looks at injected lanes and timers, as far as single turns allow.
-const TIMERS_WITHIN: Duration = Duration::from_micros(250);
-/// The same for I/O, where a look costs a system call.
-const IO_WITHIN: Duration = Duration::from_millis(1);
 /// Rounds of searching before a worker sleeps. More of them cost the others more, whose queues are looked at, than they
 /// saved in wake-ups.
 const SEARCH_ROUNDS: u32 = 4;
@@ -250,46 +241,6 @@ impl Local {
     }
 }
 
-/// What the main loop keeps between its rounds.
-struct Rounds {
-    /// Picks before the one that looks outside; it stays 0 until that look was taken.
-    until_look: u32,
-    /// Turns between the last look and the next.
-    look_every: u32,
-    looked_at: Instant,
-    /// Turns until the next look at I/O, and when the last one was.
-    until_io: u32,
-    io_at: Instant,
-    from_next: u32,
-    searching: bool,
-}
-
-impl Rounds {
-    fn new(now: Instant) -> Rounds {
-        let look_every = LOOK_OUTSIDE_EVERY;
-        let (until_look, until_io) = (look_every - 1, LOOK_OUTSIDE_EVERY);
-        Rounds { until_look, look_every, looked_at: now, until_io, io_at: now, from_next: 0, searching: false }
-    }
-
-    /// A look outside: whether at I/O, too.
-    fn note_look(&mut self, now: Instant) -> bool {
-        let since = now - std::mem::replace(&mut self.looked_at, now);
-        self.until_io = self.until_io.saturating_sub(self.look_every);
-        if since > TIMERS_WITHIN {
-            self.look_every = (self.look_every / 2).max(1);
-        } else if since < TIMERS_WITHIN / 3 {
-            self.look_every = (self.look_every * 2).min(LOOK_OUTSIDE_EVERY);
-        }
-        self.until_look = self.look_every - 1;
-        let looks_at_io = self.until_io == 0 || now - self.io_at >= IO_WITHIN;
-        if looks_at_io {
-            self.until_io = LOOK_OUTSIDE_EVERY;
-            self.io_at = now;
-        }
-        looks_at_io
-    }
-}
-
 /// The thread of a worker, or of a stand-in, which serves when it is hired.
 pub(crate) fn work(scheduler: Arc<Scheduler>, index: usize, queue: Queue) {
     let local = Local::new(scheduler, index, queue);
@@ -333,10 +284,7 @@ impl Local {
         // Who still waits here is taken over by others, or by whoever stops the runtime.
         self.hand_over();
         self.give_up_search(&mut rounds);
-        // Who found the driver taken by this worker sleeps without one, and nobody would mind timers and sockets.
-        if let Some(worker) = self.scheduler.idle.wake_one() {
-            self.scheduler.unpark(worker);
-        }
+        self.scheduler.leave_drivers(self.index);
     }
 
     /// Gives all that is cached here to the others.
@@ -355,6 +303,11 @@ impl Local {
                 // The look is still due, also where the crew has grown by the time that this is seen.
                 return None;
             }
+            self.batch.woken_ahead.note_turns(rounds.look_every);
+            // Whoever is to run next waits for once, which shows whether messages gather for it meanwhile.
+            if let Some(slot) = self.pulse.take_next() {
+                self.queue.push(slot);
+            }
             if rounds.note_look(self.scheduler.env.now()) {
                 self.scheduler.turn_driver(self.index, &mut rounds.searching);
             } else {
@@ -363,8 +316,12 @@ impl Local {
             if let Some(slot) = self.scheduler.queues.take_injected(&self.queue) {
                 return Some(slot);
             }
-            // Whoever is to run next waits for once, which shows whether messages gather for it meanwhile.
-            rounds.from_next = NEXT_IN_A_ROW;
+            if rounds.look_every < LOOK_OUTSIDE_EVERY {
+                self.help(&mut rounds.neighbour, rounds.looked_at, rounds.look_every);
+            }
+            // Whom the look has woken goes ahead of the others, if not too often (`batch.rs`).
+            let goes_ahead = self.pulse.has_next() && self.batch.woken_ahead.take(1);
+            rounds.from_next = if goes_ahead { 0 } else { NEXT_IN_A_ROW };
         }
         if rounds.from_next < NEXT_IN_A_ROW {
             if let Some(slot) = self.pulse.take_next() {
@@ -419,9 +376,9 @@ impl Local {
         // The next pick looks again.
         rounds.until_look = 0;
         let before = self.scheduler.metrics.turns();
-        self.scheduler.stand_by.wait();
-        // The crew is held up: there may be lanes, sockets and timers that nobody sees to.
-        if self.scheduler.metrics.turns() == before {
+        let waited = self.scheduler.stand_by.wait(|| self.scheduler.idle.at_work(), || ());
+        // The crew is held up, or has gone to rest: there may be lanes, sockets and timers that nobody sees to.
+        if !waited || self.scheduler.metrics.turns() == before {
             self.scheduler.stand_by.all_hands(|| self.scheduler.env.now());
         }
     }

@@ -94,5 +94,5 @@ fn who_stands_by_is_let_in_when_the_crew_grows() {
     stand_by.all_hands(|| Instant::ZERO);
     assert!(stand_by.includes(1));
     // Nobody waits where there is nothing to wait for.
-    stand_by.wait();
+    assert!(stand_by.wait(|| 2, || ()));
 }
