@@ -160,9 +160,8 @@ async fn dine(table: Arc<Table>, seat: usize, mut lane: Lane<()>) -> ExitReason 
             Err(NoForks::Deadlock(_)) => {}
             Err(NoForks::Lost(why)) => return ExitReason::error(why),
         }
-        match timeout(Duration::from_millis(1), lane.recv()).await {
-            Ok(None) => return ExitReason::Normal,
-            Ok(Some(())) | Err(_) => {}
+        if let Ok(None) = timeout(Duration::from_millis(1), lane.recv()).await {
+            return ExitReason::Normal;
         }
     }
 }
