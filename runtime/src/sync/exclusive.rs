@@ -192,10 +192,12 @@ impl Exclusive {
         stood
     }
 
-    /// What an earlier holder left is put right.
+    /// What an earlier holder left is put right. The one who has it now may have died since.
     pub(crate) fn recover(&mut self, word: &LockWord) {
         word.change(|word| Some(word & !MARKED));
-        self.died = None;
+        if !word.is_abandoned() {
+            self.died = None;
+        }
     }
 
     /// Who has died last and left the lock marked or abandoned.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::guarded::{Excludes, Opens};
 use super::hold::{Hold, Holdable};
 use super::holder::Holder;
-use super::owner::in_trouble;
+use super::owner::Trouble;
 use super::pool::{Pool, Pooled};
 use crate::lane::index::Held;
 use crate::slab::Slab;
@@ -225,8 +225,8 @@ pub(crate) struct Share(Hold<Core>);
 #[derive(Debug)]
 pub(crate) struct Sole {
     hold: Hold<Core>,
-    /// See `Owner` of `owner.rs`.
-    in_trouble: bool,
+    /// That of which this hold is not a part.
+    began_in: Trouble,
 }
 
 /// A hold, of what was granted.
@@ -234,6 +234,8 @@ pub(crate) trait OfGrant: Opens {
     const WANT: Want;
 
     fn granted(core: &'static Core, granted: &Granted) -> Self;
+
+    fn core(&self) -> &'static Core;
 }
 
 impl OfGrant for Share {
@@ -242,13 +244,21 @@ impl OfGrant for Share {
     fn granted(core: &'static Core, granted: &Granted) -> Share {
         Share(Hold::new(core, granted.grant))
     }
+
+    fn core(&self) -> &'static Core {
+        self.0.core()
+    }
 }
 
 impl OfGrant for Sole {
     const WANT: Want = Want::Write;
 
     fn granted(core: &'static Core, granted: &Granted) -> Sole {
-        Sole { hold: Hold::new(core, granted.grant), in_trouble: in_trouble() }
+        Sole { hold: Hold::new(core, granted.grant), began_in: Trouble::now() }
+    }
+
+    fn core(&self) -> &'static Core {
+        self.hold.core()
     }
 }
 
@@ -268,7 +278,7 @@ impl Excludes for Sole {}
 
 impl Drop for Sole {
     fn drop(&mut self) {
-        if !self.in_trouble && in_trouble() {
+        if Trouble::now().is_beyond(self.began_in) {
             let core = self.hold.core();
             let death = core.taker(self.hold.grant()).map(Holder::of);
             // The hold then finds its record gone.

@@ -316,3 +316,74 @@ fn a_mutex_that_is_dropped_with_a_guard_leaked_leaves_its_place_free_to_another(
         lane.finish().await;
     });
 }
+
+/// A lock that a lane died with.
+async fn left_behind<T: Send + 'static>(value: T) -> Arc<Mutex<T>> {
+    let mutex = Arc::new(Mutex::new(value));
+    let theirs = mutex.clone();
+    let lane = spawn(async move {
+        let _held = theirs.lock().await.unwrap();
+        pending::<()>().await;
+    });
+    until(|| mutex.holder().is_some()).await;
+    lane.kill().await;
+    mutex
+}
+
+#[test]
+fn a_word_of_a_death_that_is_taken_back_after_another_leaves_the_lock_abandoned() {
+    runtime().block_on(async {
+        let mutex = left_behind(0).await;
+        let (theirs, place) = (mutex.clone(), Arc::new(parking_lot::Mutex::new(None)));
+        let moved = place.clone();
+        let lane = spawn(async move {
+            *moved.lock() = Some(theirs.lock_owned().await.unwrap_err());
+            pending::<()>().await;
+        });
+        until(|| place.lock().is_some()).await;
+        lane.kill().await;
+        let guard = place.lock().take().unwrap().recover().unwrap();
+        let Err(TryLockError::Failed(LockError::Abandoned(abandoned))) = mutex.try_lock() else {
+            panic!("its second holder died as well")
+        };
+        assert_eq!(abandoned.holder().lane, Some(lane.id));
+        drop(guard);
+        let Err(LockError::OwnerDied(died)) = mutex.lock().await else { panic!("its second holder died") };
+        assert_eq!(died.holder().lane, Some(lane.id));
+    });
+}
+
+#[test]
+fn what_is_put_right_is_the_lock_of_the_guard_that_is_there() {
+    runtime().block_on(async {
+        let (one, two) = (left_behind(1).await, left_behind(2).await);
+        let Err(LockError::OwnerDied(mut of_one)) = one.lock().await else { panic!("its holder died") };
+        let Err(LockError::OwnerDied(mut of_two)) = two.lock().await else { panic!("its holder died") };
+        std::mem::swap(of_one.get_mut(), of_two.get_mut());
+        drop(of_two);
+        assert_eq!(*of_one.recover(), 2);
+        assert!(one.dead_holder().is_some() && two.dead_holder().is_none());
+    });
+}
+
+#[test]
+fn a_destructor_that_panics_with_a_lock_it_took_at_the_death_of_its_lane_marks_it() {
+    struct Locks(Arc<Mutex<u32>>);
+    impl Drop for Locks {
+        fn drop(&mut self) {
+            let _half_done = self.0.try_lock().unwrap();
+            panic!("as it was to be");
+        }
+    }
+    runtime().block_on(async {
+        let mutex = Arc::new(Mutex::new(0));
+        let locks = Locks(mutex.clone());
+        let lane = spawn(async move {
+            let _locks = locks;
+            pending::<()>().await;
+        });
+        yield_now().await;
+        lane.kill().await;
+        assert!(matches!(mutex.lock().await, Err(LockError::OwnerDied(_))));
+    });
+}

@@ -132,3 +132,25 @@ fn a_guard_that_was_moved_ends_what_the_death_of_its_taker_abandoned() {
         assert!(matches!(lock.try_read(), Err(TryLockError::Failed(LockError::OwnerDied(_)))));
     });
 }
+
+#[test]
+fn a_destructor_that_panics_while_it_writes_at_the_death_of_its_lane_marks_the_lock() {
+    struct Writes(Arc<RwLock<u32>>);
+    impl Drop for Writes {
+        fn drop(&mut self) {
+            let _half_done = self.0.try_write().unwrap();
+            panic!("as it was to be");
+        }
+    }
+    runtime().block_on(async {
+        let lock = Arc::new(RwLock::new(0));
+        let writes = Writes(lock.clone());
+        let lane = spawn(async move {
+            let _writes = writes;
+            pending::<()>().await;
+        });
+        crate::yield_now().await;
+        lane.kill().await;
+        assert!(matches!(lock.try_read(), Err(TryLockError::Failed(LockError::OwnerDied(_)))));
+    });
+}
