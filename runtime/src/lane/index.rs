@@ -131,9 +131,15 @@ pub(crate) fn who_runs() -> By {
     }
 }
 
-/// Notes, with the lane or thread that polls here, a place in a line: where.
-pub(crate) fn note_wait(by: By, line: &'static dyn Waits, ticket: Ticket) -> u32 {
+/// Notes, with the lane or thread that polls here, a place in a line: where. One that it had before is `known` to somebody,
+/// and may be noted here.
+pub(crate) fn note_wait(by: By, line: &'static dyn Waits, ticket: Ticket, known: bool) -> u32 {
     let note = |waits: &mut Slab<Wait>, turn| {
+        let noted = if known { waits.iter().find(|(_, wait)| is_wait(wait, line, ticket)) } else { None };
+        if let Some(at) = noted.map(|(at, _)| at) {
+            waits.at_mut(at).into_iter().for_each(|wait| wait.polled_in = turn);
+            return at;
+        }
         if waits.is_full() {
             waits.make_room(|wait| wait.line.is_seat_of(wait.ticket, by));
         }
@@ -241,7 +247,13 @@ pub(crate) struct RootGuard {
 
 impl RootGuard {
     /// `waker` wakes the thread.
+    ///
+    /// What an outer call on this thread waits for it does not look at before this one is over. It leaves those lines, so
+    /// that nothing is kept for it meanwhile, and is woken to wait again.
     pub(crate) fn enter(waker: Waker) -> RootGuard {
+        if let Some((number, waits)) = with_root(|root| (root.number, std::mem::take(&mut root.waits))) {
+            leave_all(waits, By::Root(number));
+        }
         // ORDER: Relaxed: a number that nobody else has.
         let number = NEXT_ROOT.fetch_add(1, Ordering::Relaxed);
         ROOTS.with_borrow_mut(|roots| roots.push(Root { number, waker, turn: 0, waits: Slab::default() }));

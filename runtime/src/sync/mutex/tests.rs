@@ -3,6 +3,8 @@
 use std::future::{pending, poll_fn};
 use std::mem::forget;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
 
 use super::*;
 use crate::lane;
@@ -385,5 +387,47 @@ fn a_destructor_that_panics_with_a_lock_it_took_at_the_death_of_its_lane_marks_i
         yield_now().await;
         lane.kill().await;
         assert!(matches!(mutex.lock().await, Err(LockError::OwnerDied(_))));
+    });
+}
+
+#[test]
+fn a_future_that_is_polled_in_a_lane_and_elsewhere_by_turns_is_noted_once() {
+    let (runtime, mutex) = (runtime(), Arc::new(Mutex::new(0)));
+    let held = mutex.try_lock().unwrap();
+    let shared = Arc::new(parking_lot::Mutex::new(Box::pin(mutex.clone().lock_owned())));
+    let (go, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (theirs, told, tells) = (shared.clone(), go.clone(), done.clone());
+    let _entered = runtime.handle().enter();
+    let lane = spawn(async move {
+        for round in 1..=100 {
+            until(|| told.load(Ordering::Relaxed) == round).await;
+            poll_fn(|cx| Poll::Ready(assert!(theirs.lock().as_mut().poll(cx).is_pending()))).await;
+            tells.store(round, Ordering::Relaxed);
+        }
+        assert_eq!(crate::context::with_current(|_, _, own| own.index().waits.len()), Some(1));
+    });
+    for round in 1..=100 {
+        // Of turns outside of lanes and `block_on` nobody hears.
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(shared.lock().as_mut().poll(&mut cx).is_pending());
+        go.store(round, Ordering::Relaxed);
+        runtime.block_on(until(|| done.load(Ordering::Relaxed) == round));
+    }
+    runtime.block_on(lane.finish());
+    drop(held);
+}
+
+#[test]
+fn a_block_on_within_another_is_not_kept_from_a_lock_by_what_that_one_waits_for() {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let mutex = Arc::new(Mutex::new(0));
+        let held = mutex.lock().await.unwrap();
+        let mut outer = pin!(mutex.lock());
+        assert!(poll_once(outer.as_mut()).await.is_none());
+        drop(held);
+        runtime.block_on(async { *mutex.lock().await.unwrap() += 1 });
+        // What it lost by that it gets again, and it is woken for it.
+        assert_eq!(*outer.await.unwrap(), 1);
     });
 }

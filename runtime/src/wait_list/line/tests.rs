@@ -192,3 +192,20 @@ fn a_ticket_of_a_line_that_was_renewed_is_good_for_nothing() {
     add(&line, 1);
     assert_eq!(fresh.poll(&line), Poll::Ready(Ok(1)));
 }
+
+#[test]
+fn a_future_that_outlives_its_lane_is_woken_by_that_death_where_it_has_a_waker_of_its_own() {
+    for is_own in [true, false] {
+        let line = Line::<Stock>::default();
+        let (mut party, woken) = party(lane(1));
+        let also = crate::wait_list::tests::party(lane(1));
+        if is_own {
+            party.also = Some(also.0.waker);
+        }
+        let mut ticket = None;
+        assert!(line.poll(&mut ticket, 1, party).is_pending());
+        assert!(line.leave_dead(ticket.unwrap(), lane(1)));
+        // Whoever has it now polls it, and has a place again. The dead is not woken.
+        assert_eq!((woken.times(), also.1.times()), (usize::from(is_own), 0));
+    }
+}
