@@ -99,7 +99,8 @@ impl<G> OwnerDied<G> {
         OwnerDied { guard, holder, unmark: G::unmark }
     }
 
-    /// Who died, and where he had taken the lock.
+    /// Who died, and where he had taken the lock. Of a guard that was moved it is the lane that took it which is named,
+    /// also where it was dropped by the death of another.
     pub fn holder(&self) -> &Holder {
         &self.holder
     }

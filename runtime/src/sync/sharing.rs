@@ -40,8 +40,10 @@ pub(crate) struct Sharing {
     lost_writer: bool,
     /// A writer has died, and nobody has put right what he left.
     marked: bool,
-    /// The last who died and was not done. It matters while something is marked or lost.
+    /// The last writer who died and was not done. He matters while it is marked, or his record is lost.
     died: Option<Arc<Holder>>,
+    /// The last reader whose record was lost. He matters while there is one.
+    lost_reader: Option<Arc<Holder>>,
 }
 
 /// One who holds.
@@ -95,10 +97,15 @@ impl Sharing {
         let Some(record) = self.records.at_mut(grant.at).filter(stands) else { return false };
         record.is_lost = true;
         match record.want {
-            Want::Read => self.lost_readers += 1,
-            Want::Write => self.lost_writer = true,
+            Want::Read => {
+                self.lost_readers += 1;
+                self.lost_reader = Some(Arc::new(holder));
+            }
+            Want::Write => {
+                self.lost_writer = true;
+                self.died = Some(Arc::new(holder));
+            }
         }
-        self.died = Some(Arc::new(holder));
         true
     }
 }
@@ -112,8 +119,11 @@ impl Source for Sharing {
     const KIND: &'static str = "read-write lock";
 
     fn refusal(&self, (): &(), want: Want) -> Option<Arc<Holder>> {
-        let is_lost = self.lost_writer || want == Want::Write && self.lost_readers != 0;
-        self.died.clone().filter(|_| is_lost)
+        match want {
+            _ if self.lost_writer => self.died.clone(),
+            Want::Write if self.lost_readers != 0 => self.lost_reader.clone(),
+            _ => None,
+        }
     }
 
     fn set_aside(&mut self, (): &(), want: Want) -> bool {
@@ -178,11 +188,11 @@ impl Core {
         self.line.look(takers).into_iter().map(Holder::of).collect()
     }
 
-    /// Who left it marked.
+    /// Who left it marked, or with a guard that may be in use.
     pub(crate) fn died(&self) -> Option<Arc<Holder>> {
         self.line.look(|sharing| {
-            let matters = sharing.marked || sharing.lost_writer || sharing.lost_readers != 0;
-            sharing.died.clone().filter(|_| matters)
+            let writer = sharing.died.as_ref().filter(|_| sharing.marked || sharing.lost_writer);
+            writer.or(sharing.lost_reader.as_ref().filter(|_| sharing.lost_readers != 0)).cloned()
         })
     }
 

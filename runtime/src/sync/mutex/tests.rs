@@ -151,7 +151,10 @@ fn a_leaked_guard_abandons_the_lock_for_those_in_line_and_those_who_come() {
         });
         until(|| mutex.waiting() == 1).await;
         lane.kill().await;
+        // Before it is asked to tell, which would wake it.
+        until(|| mutex.waiting() == 0).await;
         waiter.finish().await;
+        assert_eq!(crate::sync::had_by(id), (0, 0));
         let error = mutex.lock().await.unwrap_err().recover().unwrap_err();
         assert!(matches!(error, LockError::Abandoned(_)) && error.holder().and_then(|holder| holder.lane) == Some(id));
         assert_eq!(mutex.waiting(), 0);
@@ -314,6 +317,10 @@ fn a_mutex_that_is_dropped_with_a_guard_leaked_leaves_its_place_free_to_another(
                 *mutex.lock().await.unwrap() += 1;
             }
             assert!(mutex.holder().is_none() && mutex.waiting() == 0);
+            // Whoever has just got it has not said so yet.
+            assert!(mutex.core().word().try_lock().is_some() && mutex.holder().is_none());
+            let noted = crate::context::with_current(|_, _, own| own.index().holds.len());
+            assert_eq!(noted, Some(1), "that of the guard that was leaked");
         });
         lane.finish().await;
     });
@@ -429,5 +436,74 @@ fn a_block_on_within_another_is_not_kept_from_a_lock_by_what_that_one_waits_for(
         runtime.block_on(async { *mutex.lock().await.unwrap() += 1 });
         // What it lost by that it gets again, and it is woken for it.
         assert_eq!(*outer.await.unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_block_on_that_polls_a_lock_and_then_another_block_on_is_woken_for_the_lock() {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let mutex = Mutex::new(0);
+        let mut held = Some(mutex.lock().await.unwrap());
+        let mut outer = pin!(mutex.lock());
+        poll_fn(|cx| {
+            let polled = outer.as_mut().poll(cx);
+            if held.is_some() {
+                runtime.block_on(yield_now());
+                held = None;
+            }
+            polled.map(drop)
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_lane_that_polls_a_lock_before_it_gives_it_back_in_the_same_turn_has_it_before_those_behind() {
+    runtime().block_on(async {
+        let mutex = Arc::new(Mutex::new(Vec::new()));
+        let theirs = mutex.clone();
+        let first = spawn(async move {
+            let held = theirs.lock().await.unwrap();
+            let mut again = pin!(theirs.lock());
+            assert!(poll_once(again.as_mut()).await.is_none());
+            until(|| theirs.waiting() == 2).await;
+            // In a later turn than the one in which it came.
+            assert!(poll_once(again.as_mut()).await.is_none());
+            drop(held);
+            again.await.unwrap().push(1);
+        });
+        until(|| mutex.waiting() == 1).await;
+        let theirs = mutex.clone();
+        let second = spawn(async move { theirs.lock().await.unwrap().push(2) });
+        first.finish().await;
+        second.finish().await;
+        assert_eq!(*mutex.lock().await.unwrap(), [1, 2]);
+    });
+}
+
+#[test]
+fn a_guard_that_was_moved_puts_the_value_back_after_its_takers_death() {
+    runtime().block_on(async {
+        let mutex = Arc::new(Mutex::with_rollback(1, Rollback::snapshot()));
+        let (theirs, place) = (mutex.clone(), Arc::new(parking_lot::Mutex::new(None)));
+        let moved = place.clone();
+        let lane = spawn(async move {
+            let mut guard = theirs.lock_owned().await.unwrap();
+            *guard = 2;
+            *moved.lock() = Some(guard);
+            pending::<()>().await;
+        });
+        until(|| place.lock().is_some()).await;
+        lane.kill().await;
+        assert!(matches!(mutex.lock().await, Err(LockError::Abandoned(_))));
+        drop(place.lock().take());
+        assert_eq!((*mutex.lock().await.unwrap(), mutex.dead_holder()), (1, None));
+        // Whoever died before is nobody's business, also where the line grants it.
+        let mut again = pin!(mutex.lock());
+        let held = mutex.lock().await.unwrap();
+        assert!(poll_once(again.as_mut()).await.is_none());
+        drop(held);
+        assert_eq!(*again.await.unwrap(), 1);
     });
 }

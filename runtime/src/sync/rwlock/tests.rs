@@ -97,6 +97,8 @@ fn a_leaked_guard_to_write_abandons_the_lock_and_one_to_read_only_for_writers() 
             });
             until(|| lock.waiting() == 2).await;
             lane.kill().await;
+            // Before they are asked to tell, which would wake them.
+            until(|| lock.waiting() == 0).await;
             writer.finish().await;
             reader.finish().await;
             assert_eq!(lock.waiting(), 0);
@@ -152,5 +154,30 @@ fn a_destructor_that_panics_while_it_writes_at_the_death_of_its_lane_marks_the_l
         crate::yield_now().await;
         lane.kill().await;
         assert!(matches!(lock.try_read(), Err(TryLockError::Failed(LockError::OwnerDied(_)))));
+    });
+}
+
+#[test]
+fn a_reader_who_died_is_not_named_for_what_a_writer_left() {
+    runtime().block_on(async {
+        let lock = Arc::new(RwLock::new(0));
+        let theirs = lock.clone();
+        let writer = spawn(async move {
+            let _held = theirs.write().await.unwrap();
+            pending::<()>().await;
+        });
+        until(|| lock.holders().len() == 1).await;
+        writer.kill().await;
+        let theirs = lock.clone();
+        let reader = spawn(async move {
+            forget(theirs.read().await);
+            pending::<()>().await;
+        });
+        until(|| lock.holders().len() == 1).await;
+        reader.kill().await;
+        let named = |error: LockError<()>| error.holder().and_then(|holder| holder.lane);
+        assert_eq!(lock.read().await.err().and_then(|error| named(error.without_guard())), Some(writer.id));
+        assert_eq!(lock.write().await.err().and_then(|error| named(error.without_guard())), Some(reader.id));
+        assert_eq!(lock.dead_holder().and_then(|holder| holder.lane), Some(writer.id));
     });
 }
