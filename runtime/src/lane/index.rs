@@ -75,13 +75,22 @@ impl fmt::Debug for Wait {
 }
 
 impl Index {
-    /// Notes a lock that `by`, whose index it is, has taken: where.
+    /// Notes a lock that the lane in `slot`, whose index it is, has taken: where.
     #[inline]
-    pub(crate) fn note_hold(&mut self, by: By, lock: &'static dyn Held, grant: Ticket) -> u32 {
+    pub(crate) fn note_hold(&mut self, slot: SlotRef, lock: &'static dyn Held, grant: Ticket) -> u32 {
+        match self.holds.insert_where_free(Hold { lock, grant }) {
+            Ok(at) => at,
+            Err(hold) => self.note_one_more(slot, hold),
+        }
+    }
+
+    #[cold]
+    fn note_one_more(&mut self, slot: SlotRef, hold: Hold) -> u32 {
         if self.holds.is_full() {
+            let by = slot.tenant().map_or(By::Foreign, By::Lane);
             self.holds.make_room(|hold| hold.lock.is_held_by(hold.grant, by));
         }
-        self.holds.insert(Hold { lock, grant })
+        self.holds.insert(hold)
     }
 
     /// The lock is given back.

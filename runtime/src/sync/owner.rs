@@ -175,10 +175,12 @@ impl Owner {
     #[inline(always)]
     pub(crate) fn attempt(core: &'static Core, place: &'static Location<'static>, counts: bool) -> Option<Owner> {
         let in_lane = context::with_current(|local, slot, own| {
-            let Some(id) = slot.tenant().filter(|_| !counts || local.takes_operation()) else { return false };
+            if counts && !local.takes_operation() {
+                return false;
+            }
             let Some(number) = core.word().try_lock() else { return false };
-            let at = own.index().note_hold(By::Lane(id), core, Ticket { at: 0, number });
-            core.note(id.to_bits(), place, at, Trouble::of_panic(), handed_out_by_this(slot));
+            let at = own.index().note_hold(slot, core, Ticket { at: 0, number });
+            core.note(slot.tenant_bits(), place, at, Trouble::of_panic(), handed_out_by_this(slot));
             true
         });
         match in_lane {
@@ -203,12 +205,10 @@ impl Owner {
     /// What was granted to somebody in line, who runs here.
     pub(crate) fn granted(core: &'static Core, number: u64, place: &'static Location<'static>) -> Owner {
         let noted = context::with_current(|_, slot, own| {
-            let Some(id) = slot.tenant() else { return false };
-            let at = own.index().note_hold(By::Lane(id), core, Ticket { at: 0, number });
-            core.note(id.to_bits(), place, at, Trouble::of_panic(), handed_out_by_this(slot));
-            true
+            let at = own.index().note_hold(slot, core, Ticket { at: 0, number });
+            core.note(slot.tenant_bits(), place, at, Trouble::of_panic(), handed_out_by_this(slot));
         });
-        if noted == Some(true) { Owner(core) } else { Owner::outside(core, place) }
+        if noted.is_some() { Owner(core) } else { Owner::outside(core, place) }
     }
 
     fn notes(&self) -> u64 {
