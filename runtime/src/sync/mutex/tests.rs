@@ -313,11 +313,13 @@ fn a_mutex_that_is_dropped_with_a_guard_leaked_leaves_its_place_free_to_another(
             drop(mutex);
             // Very likely in the same place, as the last that was given back.
             let mutex = Mutex::new(0);
+            // Whoever has just got it has not said so yet.
+            assert!(mutex.core().word().try_lock().is_some() && mutex.holder().is_none());
+            assert!(mutex.core().word().try_unlock());
             for _ in 0..3 {
                 *mutex.lock().await.unwrap() += 1;
             }
             assert!(mutex.holder().is_none() && mutex.waiting() == 0);
-            // Whoever has just got it has not said so yet.
             assert!(mutex.core().word().try_lock().is_some() && mutex.holder().is_none());
             let noted = crate::context::with_current(|_, _, own| own.index().holds.len());
             assert_eq!(noted, Some(1), "that of the guard that was leaked");
@@ -471,6 +473,8 @@ fn a_lane_that_polls_a_lock_before_it_gives_it_back_in_the_same_turn_has_it_befo
             // In a later turn than the one in which it came.
             assert!(poll_once(again.as_mut()).await.is_none());
             drop(held);
+            // It is offered, and the turn ends in which it was looked at before.
+            yield_now().await;
             again.await.unwrap().push(1);
         });
         until(|| mutex.waiting() == 1).await;
