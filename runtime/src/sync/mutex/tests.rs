@@ -410,7 +410,7 @@ fn a_future_that_is_polled_in_a_lane_and_elsewhere_by_turns_is_noted_once() {
     let lane = spawn(async move {
         for round in 1..=100 {
             until(|| told.load(Ordering::Relaxed) == round).await;
-            poll_fn(|cx| Poll::Ready(assert!(theirs.lock().as_mut().poll(cx).is_pending()))).await;
+            assert!(poll_fn(|cx| Poll::Ready(theirs.lock().as_mut().poll(cx).is_pending())).await);
             tells.store(round, Ordering::Relaxed);
         }
         assert_eq!(crate::context::with_current(|_, _, own| own.index().waits.len()), Some(1));

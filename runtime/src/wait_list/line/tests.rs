@@ -224,9 +224,9 @@ fn those_who_all_were_woken_stand_where_they_did_in_whatever_order_they_look() {
     for which in [1, 3, 2, 0] {
         assert!(waiters[which].poll(&line).is_pending());
     }
-    for which in 0..4 {
+    for waiter in &mut waiters {
         add(&line, 1);
-        assert!(waiters[which].is_woken() && waiters[which].poll(&line) == Poll::Ready(Ok(1)));
+        assert!(waiter.is_woken() && waiter.poll(&line) == Poll::Ready(Ok(1)));
     }
 }
 
