@@ -4,6 +4,8 @@
 //! he finds there.
 
 const NONE: u32 = u32::MAX;
+/// So many entries are kept when the last value is taken out: going through them costs nothing.
+const FEW: usize = 4;
 
 /// The values.
 #[derive(Debug)]
@@ -34,18 +36,29 @@ impl<T> Slab<T> {
     /// With 2^32 - 1 values in, for which no machine has the memory.
     #[inline]
     pub(crate) fn insert(&mut self, value: T) -> u32 {
+        let value = match self.insert_where_free(value) {
+            Ok(at) => return at,
+            Err(value) => value,
+        };
         self.count += 1;
+        let at = u32::try_from(self.entries.len()).ok().filter(|at| *at != NONE).expect("fewer than 2^32 - 1 values");
+        self.entries.push(Entry::Full(value));
+        at
+    }
+
+    /// Puts a value where another was taken out: its number. The value comes back where there is no such place.
+    #[inline]
+    pub(crate) fn insert_where_free(&mut self, value: T) -> Result<u32, T> {
         let at = self.free;
         if let Some(entry) = self.entries.get_mut(at as usize)
             && let Entry::Free(next) = *entry
         {
             self.free = next;
+            self.count += 1;
             *entry = Entry::Full(value);
-            return at;
+            return Ok(at);
         }
-        let at = u32::try_from(self.entries.len()).ok().filter(|at| *at != NONE).expect("fewer than 2^32 - 1 values");
-        self.entries.push(Entry::Full(value));
-        at
+        Err(value)
     }
 
     #[inline]
@@ -75,7 +88,7 @@ impl<T> Slab<T> {
         let Entry::Full(value) = std::mem::replace(entry, Entry::Free(self.free)) else { return None };
         self.free = at;
         self.count -= 1;
-        if self.count == 0 && self.entries.len() > 1 {
+        if self.count == 0 && self.entries.len() > FEW {
             self.begin_anew();
         }
         Some(value)
@@ -95,7 +108,7 @@ impl<T> Slab<T> {
         *entry = Entry::Free(self.free);
         self.free = at;
         self.count -= 1;
-        if self.count == 0 && self.entries.len() > 1 {
+        if self.count == 0 && self.entries.len() > FEW {
             self.begin_anew();
         }
         true

@@ -177,6 +177,13 @@ impl Slot {
         Id::from_bits(self.id.load(Ordering::Relaxed))
     }
 
+    /// The bits of [`Slot::tenant`], for whoever runs it: they are an id's.
+    #[inline]
+    pub(crate) fn tenant_bits(&self) -> u64 {
+        // ORDER: Relaxed: whoever runs the lane was handed it after this was written.
+        self.id.load(Ordering::Relaxed)
+    }
+
     /// The lane has got so many messages with its turn. One that got some is better off to wait behind the others again:
     /// a turn for several messages costs little more than one for a single message. One that got a great many is
     /// better off to be soon at it, before its mailbox is full.

@@ -8,7 +8,11 @@
 //! is polled by an executor other than a lane or [`block_on`](crate::Runtime::block_on) is offered its turn for as long as
 //! it likes, since such an executor does not tell of its turns: do not keep it unpolled.
 //!
-//! What a lane holds of a lock when it dies is given back, whatever became of the guards.
+//! What a lane holds when it dies is given back with its guards, which are dropped. A guard that was leaked, or moved to
+//! another lane, may be in use: its mutex or read-write lock is [`Abandoned`] until it is dropped, while permits of a
+//! semaphore, which guard no data, come back at once. The lane is the one that took the lock. What is taken outside of
+//! lanes, as in `block_on` or by a destructor that runs at the death of a lane, is nobody's: where its guard is leaked,
+//! nobody gets the lock any more.
 
 use std::sync::Arc;
 

@@ -208,8 +208,10 @@ impl<W: Copy> WaitList<W> {
                 // Invariant 3: of its last wakers none is left.
                 seat.party = party.into();
                 seat.state = State::Waiting;
-                // Where it was: behind the last that came before it. It is old, as a rule.
-                let (mut before, mut after) = (NONE, self.first);
+                // Where it was: behind the last that came before it. It is older than all others, as a rule, or, where all
+                // were woken, younger.
+                let is_youngest = self.seats.at(self.last).is_some_and(|last| last.number < ticket.number);
+                let (mut before, mut after) = if is_youngest { (self.last, NONE) } else { (NONE, self.first) };
                 while let Some(other) = self.seats.at(after)
                     && other.number < ticket.number
                 {
@@ -271,6 +273,16 @@ impl<W: Copy> WaitList<W> {
     pub(crate) fn place_of(&self, ticket: Ticket, by: By) -> Option<&'static Location<'static>> {
         let seat = self.seats.at(ticket.at).filter(|seat| seat.number == ticket.number && seat.party.by == by)?;
         Some(seat.party.place)
+    }
+
+    /// Wakes the future of a seat that its lane or thread will not look at any more. What would only wake that one, which is
+    /// gone, is not woken, but for a thread, which may go on with an outer call.
+    pub(crate) fn wake_left(&mut self, ticket: Ticket, wakes: &mut Wakes) {
+        if let Some(seat) = self.seat(ticket)
+            && (seat.party.wakers.1.is_some() || !matches!(seat.party.by, By::Lane(_)))
+        {
+            wakes.wake(Wakers(seat.party.wakers.0.take(), None));
+        }
     }
 
     /// Gives the seat up, whatever it had.

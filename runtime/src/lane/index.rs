@@ -75,13 +75,22 @@ impl fmt::Debug for Wait {
 }
 
 impl Index {
-    /// Notes a lock that `by`, whose index it is, has taken: where.
+    /// Notes a lock that the lane in `slot`, whose index it is, has taken: where.
     #[inline]
-    pub(crate) fn note_hold(&mut self, by: By, lock: &'static dyn Held, grant: Ticket) -> u32 {
+    pub(crate) fn note_hold(&mut self, slot: SlotRef, lock: &'static dyn Held, grant: Ticket) -> u32 {
+        match self.holds.insert_where_free(Hold { lock, grant }) {
+            Ok(at) => at,
+            Err(hold) => self.note_one_more(slot, hold),
+        }
+    }
+
+    #[cold]
+    fn note_one_more(&mut self, slot: SlotRef, hold: Hold) -> u32 {
         if self.holds.is_full() {
+            let by = slot.tenant().map_or(By::Foreign, By::Lane);
             self.holds.make_room(|hold| hold.lock.is_held_by(hold.grant, by));
         }
-        self.holds.insert(Hold { lock, grant })
+        self.holds.insert(hold)
     }
 
     /// The lock is given back.
@@ -131,9 +140,15 @@ pub(crate) fn who_runs() -> By {
     }
 }
 
-/// Notes, with the lane or thread that polls here, a place in a line: where.
-pub(crate) fn note_wait(by: By, line: &'static dyn Waits, ticket: Ticket) -> u32 {
+/// Notes, with the lane or thread that polls here, a place in a line: where. One that it had before is `known` to somebody,
+/// and may be noted here.
+pub(crate) fn note_wait(by: By, line: &'static dyn Waits, ticket: Ticket, known: bool) -> u32 {
     let note = |waits: &mut Slab<Wait>, turn| {
+        let noted = if known { waits.iter().find(|(_, wait)| is_wait(wait, line, ticket)) } else { None };
+        if let Some(at) = noted.map(|(at, _)| at) {
+            waits.at_mut(at).into_iter().for_each(|wait| wait.polled_in = turn);
+            return at;
+        }
         if waits.is_full() {
             waits.make_room(|wait| wait.line.is_seat_of(wait.ticket, by));
         }
@@ -241,7 +256,13 @@ pub(crate) struct RootGuard {
 
 impl RootGuard {
     /// `waker` wakes the thread.
+    ///
+    /// What an outer call on this thread waits for it does not look at before this one is over. It leaves those lines, so
+    /// that nothing is kept for it meanwhile, and is woken to wait again.
     pub(crate) fn enter(waker: Waker) -> RootGuard {
+        if let Some((number, waits)) = with_root(|root| (root.number, std::mem::take(&mut root.waits))) {
+            leave_all(waits, By::Root(number));
+        }
         // ORDER: Relaxed: a number that nobody else has.
         let number = NEXT_ROOT.fetch_add(1, Ordering::Relaxed);
         ROOTS.with_borrow_mut(|roots| roots.push(Root { number, waker, turn: 0, waits: Slab::default() }));

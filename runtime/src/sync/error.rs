@@ -6,7 +6,6 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use super::holder::Holder;
-use super::{owner, sharing};
 use crate::wait_graph::Deadlock;
 
 /// Why a lock was not simply got.
@@ -45,14 +44,14 @@ pub enum LockError<G> {
 pub struct OwnerDied<G> {
     guard: G,
     holder: Arc<Holder>,
-    mark: Option<Mark>,
+    /// Takes the mark from the guard's lock. It goes by the guard that is there, which may be another's by then.
+    unmark: fn(&G),
 }
 
-/// The lock of a mark.
-#[derive(Clone, Copy)]
-pub(super) enum Mark {
-    Mutex(&'static owner::Core),
-    RwLock(&'static sharing::Core),
+/// A guard of a lock that can be marked.
+pub(super) trait Marked {
+    /// What a dead holder left is put right.
+    fn unmark(&self);
 }
 
 /// Whoever had the lock has died, and his guard was leaked or moved: the lock was not got.
@@ -93,22 +92,22 @@ impl fmt::Display for Deadlocked {
 }
 
 impl<G> OwnerDied<G> {
-    pub(super) fn new(guard: G, holder: Arc<Holder>, mark: Mark) -> OwnerDied<G> {
-        OwnerDied { guard, holder, mark: Some(mark) }
+    pub(super) fn new(guard: G, holder: Arc<Holder>) -> OwnerDied<G>
+    where
+        G: Marked,
+    {
+        OwnerDied { guard, holder, unmark: G::unmark }
     }
 
-    /// Who died, and where he had taken the lock.
+    /// Who died, and where he had taken the lock. Of a guard that was moved it is the lane that took it which is named,
+    /// also where it was dropped by the death of another.
     pub fn holder(&self) -> &Holder {
         &self.holder
     }
 
     /// What was left is right, or will be before the guard is dropped: whoever comes next is told nothing.
     pub fn recover(self) -> G {
-        match self.mark {
-            Some(Mark::Mutex(core)) => core.recover(),
-            Some(Mark::RwLock(core)) => core.recover(),
-            None => {}
-        }
+        (self.unmark)(&self.guard);
         self.guard
     }
 
@@ -156,7 +155,7 @@ impl<G> LockError<G> {
     pub fn without_guard(self) -> LockError<()> {
         match self {
             LockError::OwnerDied(OwnerDied { holder, .. }) => {
-                LockError::OwnerDied(OwnerDied { guard: (), holder, mark: None })
+                LockError::OwnerDied(OwnerDied { guard: (), holder, unmark: |()| () })
             }
             LockError::Abandoned(abandoned) => LockError::Abandoned(abandoned),
             LockError::Deadlock(deadlocked) => LockError::Deadlock(deadlocked),

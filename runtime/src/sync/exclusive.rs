@@ -192,10 +192,12 @@ impl Exclusive {
         stood
     }
 
-    /// What an earlier holder left is put right.
+    /// What an earlier holder left is put right. The one who has it now may have died since.
     pub(crate) fn recover(&mut self, word: &LockWord) {
         word.change(|word| Some(word & !MARKED));
-        self.died = None;
+        if !word.is_abandoned() {
+            self.died = None;
+        }
     }
 
     /// Who has died last and left the lock marked or abandoned.
@@ -237,5 +239,55 @@ impl Source for Exclusive {
         // Under the next number, so that a locking that was leaked is over.
         word.change(|word| Some((word & !BITS) + ONE));
         self.died = None;
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::panic::Location;
+    use std::task::{Poll, Waker};
+
+    use super::*;
+    use crate::wait_list::{By, Party, Ticket};
+
+    fn poll(line: &Line<Exclusive>, ticket: &mut Option<Ticket>) -> Poll<Result<Granted, LeftBehind>> {
+        let (waker, place) = (Waker::noop().clone(), Location::caller());
+        line.poll(ticket, (), Party { by: By::Foreign, waker, also: None, place })
+    }
+
+    #[test]
+    fn who_unlocks_looks_at_the_line_only_where_somebody_waits_in_it() {
+        let line = Line::<Exclusive>::default();
+        let word = line.fast();
+        assert!(word.try_lock().is_some());
+        assert!(line.try_take((), Taker { by: By::Foreign, place: Location::caller() }).is_none());
+        assert!(word.try_unlock() && word.try_lock().is_some(), "who only tried is gone");
+
+        let mut left = None;
+        assert!(poll(&line, &mut left).is_pending() && !word.try_unlock());
+        line.leave(left.unwrap());
+        assert!(word.try_unlock() && word.try_lock().is_some(), "who waited has left");
+
+        let mut dozing = None;
+        assert!(poll(&line, &mut dozing).is_pending() && !word.try_unlock());
+        line.wake_all();
+        assert!(word.try_unlock() && word.try_lock().is_some(), "who waited dozes");
+
+        assert!(poll(&line, &mut dozing).is_pending() && !word.try_unlock());
+        unlock(&line, None, false);
+        assert!(matches!(poll(&line, &mut dozing), Poll::Ready(Ok(_))));
+        assert!(word.try_unlock(), "who was the last in line has it");
+    }
+
+    #[test]
+    fn the_death_of_a_holder_abandons_his_locking_once_and_no_other() {
+        let line = Line::<Exclusive>::default();
+        let number = line.fast().try_lock().unwrap();
+        let dies = |number| {
+            let holder = Holder { lane: None, name: None, taken_at: Location::caller() };
+            line.change(|exclusive, word| exclusive.abandon(word, number, holder))
+        };
+        assert!(!dies(number - 1) && !line.fast().is_abandoned());
+        assert!(dies(number) && !dies(number) && line.fast().is_abandoned());
     }
 }

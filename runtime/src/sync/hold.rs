@@ -8,7 +8,7 @@ use std::ptr;
 use super::guarded::Opens;
 use crate::context;
 use crate::lane::index::Held;
-use crate::wait_list::{By, Ticket};
+use crate::wait_list::Ticket;
 
 /// A lock that is held by grants.
 pub(crate) trait Holdable: Held {
@@ -27,10 +27,8 @@ pub(crate) struct Hold<C: Holdable + 'static> {
 impl<C: Holdable> Hold<C> {
     /// What was granted just now to whoever runs here.
     pub(crate) fn new(core: &'static C, grant: Ticket) -> Hold<C> {
-        let noted = context::with_current(|_, slot, own| {
-            slot.tenant().map(|id| own.index().note_hold(By::Lane(id), core, grant))
-        });
-        Hold { core, grant, at: noted.flatten().unwrap_or(u32::MAX) }
+        let noted = context::with_current(|_, slot, own| own.index().note_hold(slot, core, grant));
+        Hold { core, grant, at: noted.unwrap_or(u32::MAX) }
     }
 
     pub(crate) fn core(&self) -> &'static C {

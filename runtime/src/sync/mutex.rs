@@ -20,7 +20,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use super::error::{Abandoned, Deadlocked, LockError, Mark, OwnerDied, TryLockError};
+use super::error::{Abandoned, Deadlocked, LockError, Marked, OwnerDied, TryLockError};
 use super::exclusive::{Exclusive, Granted, LeftBehind};
 use super::guarded::{Access, Guarded, Home};
 use super::holder::{Holder, Waiter};
@@ -193,7 +193,7 @@ impl<T> fmt::Debug for Mutex<T> {
 }
 
 #[inline]
-fn try_lock<G>(
+fn try_lock<G: Marked>(
     core: &'static Core,
     place: &'static Location<'static>,
     guard: impl FnOnce(Owner) -> G,
@@ -206,7 +206,7 @@ fn try_lock<G>(
 
 /// Where it is not just free, the line knows why.
 #[cold]
-fn try_in_line<G>(
+fn try_in_line<G: Marked>(
     core: &'static Core,
     place: &'static Location<'static>,
     guard: impl FnOnce(Owner) -> G,
@@ -218,7 +218,7 @@ fn try_in_line<G>(
 }
 
 /// What the line granted, as its user gets it.
-fn locked<G>(
+fn locked<G: Marked>(
     core: &'static Core,
     place: &'static Location<'static>,
     granted: Result<Granted, LeftBehind>,
@@ -229,7 +229,7 @@ fn locked<G>(
             let guard = guard(Owner::granted(core, number, place));
             match died {
                 None => Ok(guard),
-                Some(holder) => Err(LockError::OwnerDied(OwnerDied::new(guard, holder, Mark::Mutex(core)))),
+                Some(holder) => Err(LockError::OwnerDied(OwnerDied::new(guard, holder))),
             }
         }
         Err(LeftBehind(holder)) => Err(LockError::Abandoned(Abandoned::new(holder))),
@@ -253,7 +253,7 @@ impl Waiting {
     }
 
     #[inline(always)]
-    fn poll<G>(
+    fn poll<G: Marked>(
         &mut self,
         core: &'static Core,
         cx: &mut Context<'_>,
@@ -269,7 +269,7 @@ impl Waiting {
 
     #[cold]
     #[inline(never)]
-    fn wait<G>(
+    fn wait<G: Marked>(
         &mut self,
         core: &'static Core,
         cx: &mut Context<'_>,
@@ -407,6 +407,18 @@ where
         rollback.end();
     } else if contain(|| rollback.undo(access.get_mut())) {
         access.hold.set_clean();
+    }
+}
+
+impl<T> Marked for MutexGuard<'_, T> {
+    fn unmark(&self) {
+        self.0.hold.core().recover();
+    }
+}
+
+impl<T> Marked for OwnedMutexGuard<T> {
+    fn unmark(&self) {
+        self.0.hold.core().recover();
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct Core {
     /// The bits of the lane's id, 0 for none.
     holder: AtomicU64,
     taken_at: AtomicPlace,
-    /// What the holder alone uses: where the lock stands in the index of the lane that took it, and two bits.
+    /// What the holder alone uses: where the lock stands in the index of the lane that took it, and three bits.
     notes: AtomicU64,
     /// What the lane had handed out when it took the lock: while that is all, the guard is in its hands.
     handed_out: AtomicU32,
@@ -42,10 +42,10 @@ pub(crate) struct Core {
     face: Face,
 }
 
-/// It was got by a destructor that runs because of a death or a panic: that death does not mark it.
-const IN_TROUBLE: u64 = 1 << 32;
+/// Where in the notes the trouble stands in which it was got: two bits.
+const TROUBLE: u32 = 32;
 /// What is guarded is as it was, whatever happens.
-const CLEAN: u64 = 1 << 33;
+const CLEAN: u64 = 1 << 34;
 
 static POOL: Pool<Core> = Pool::new();
 
@@ -74,11 +74,11 @@ impl Core {
 
     /// Notes who has got the lock.
     #[inline(always)]
-    fn note(&self, lane: u64, place: &'static Location<'static>, at: u32, in_trouble: bool, handed_out: u32) {
+    fn note(&self, lane: u64, place: &'static Location<'static>, at: u32, trouble: Trouble, handed_out: u32) {
         // ORDER: Relaxed: `holder`, which is stored last, publishes it.
         self.handed_out.store(handed_out, Ordering::Relaxed);
         // ORDER: Relaxed: who gets the guard from this thread sees what it wrote.
-        self.notes.store(u64::from(at) | if in_trouble { IN_TROUBLE } else { 0 }, Ordering::Relaxed);
+        self.notes.store(u64::from(at) | u64::from(trouble.0) << TROUBLE, Ordering::Relaxed);
         // ORDER: Release, here and below, with the Acquires in `read`: who reads either reads, after it, the number of this
         // locking or of a later one (invariant 2).
         self.taken_at.store(place, Ordering::Release);
@@ -175,10 +175,12 @@ impl Owner {
     #[inline(always)]
     pub(crate) fn attempt(core: &'static Core, place: &'static Location<'static>, counts: bool) -> Option<Owner> {
         let in_lane = context::with_current(|local, slot, own| {
-            let Some(id) = slot.tenant().filter(|_| !counts || local.takes_operation()) else { return false };
+            if counts && !local.takes_operation() {
+                return false;
+            }
             let Some(number) = core.word().try_lock() else { return false };
-            let at = own.index().note_hold(By::Lane(id), core, Ticket { at: 0, number });
-            core.note(id.to_bits(), place, at, std::thread::panicking(), handed_out_by_this(slot));
+            let at = own.index().note_hold(slot, core, Ticket { at: 0, number });
+            core.note(slot.tenant_bits(), place, at, Trouble::of_panic(), handed_out_by_this(slot));
             true
         });
         match in_lane {
@@ -196,19 +198,17 @@ impl Owner {
     }
 
     fn outside(core: &'static Core, place: &'static Location<'static>) -> Owner {
-        core.note(NO_LANE, place, u32::MAX, in_trouble(), UNKNOWN);
+        core.note(NO_LANE, place, u32::MAX, Trouble::now(), UNKNOWN);
         Owner(core)
     }
 
     /// What was granted to somebody in line, who runs here.
     pub(crate) fn granted(core: &'static Core, number: u64, place: &'static Location<'static>) -> Owner {
         let noted = context::with_current(|_, slot, own| {
-            let Some(id) = slot.tenant() else { return false };
-            let at = own.index().note_hold(By::Lane(id), core, Ticket { at: 0, number });
-            core.note(id.to_bits(), place, at, std::thread::panicking(), handed_out_by_this(slot));
-            true
+            let at = own.index().note_hold(slot, core, Ticket { at: 0, number });
+            core.note(slot.tenant_bits(), place, at, Trouble::of_panic(), handed_out_by_this(slot));
         });
-        if noted == Some(true) { Owner(core) } else { Owner::outside(core, place) }
+        if noted.is_some() { Owner(core) } else { Owner::outside(core, place) }
     }
 
     fn notes(&self) -> u64 {
@@ -222,7 +222,11 @@ impl Owner {
     }
 
     fn dies(&self) -> bool {
-        self.notes() & IN_TROUBLE == 0 && in_trouble()
+        Trouble::now().is_beyond(Trouble((self.notes() >> TROUBLE) as u8 & 3))
+    }
+
+    pub(super) fn core(&self) -> &'static Core {
+        self.0
     }
 
     /// What is guarded is as it was, whatever happens: no mark.
@@ -250,11 +254,28 @@ impl Owner {
     }
 }
 
-/// Whether this code runs because of a panic, or of the death of a lane.
-pub(super) fn in_trouble() -> bool {
-    let is_ending =
-        |local: Option<&Local>| local.is_some_and(|local| local.current().is_none() && local.ending.borrow().is_some());
-    std::thread::panicking() || context::with_local(is_ending)
+/// Why code runs that is none of a lane's ordinary life: for each of a panic and a death a bit. A lock that was got in such
+/// trouble is not left by it, but by what comes on top of it: a destructor may panic at the death of its lane.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trouble(u8);
+
+impl Trouble {
+    pub(super) fn now() -> Trouble {
+        let is_ending = |local: Option<&Local>| {
+            local.is_some_and(|local| local.current().is_none() && local.ending.borrow().is_some())
+        };
+        Trouble(Trouble::of_panic().0 | u8::from(context::with_local(is_ending)) << 1)
+    }
+
+    /// In a lane's own turn nothing else can be.
+    #[inline(always)]
+    fn of_panic() -> Trouble {
+        Trouble(u8::from(std::thread::panicking()))
+    }
+
+    pub(super) fn is_beyond(self, earlier: Trouble) -> bool {
+        self.0 & !earlier.0 != 0
+    }
 }
 
 impl Drop for Owner {

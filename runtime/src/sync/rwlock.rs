@@ -22,7 +22,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use super::error::{Abandoned, LockError, Mark, OwnerDied, TryLockError};
+use super::error::{Abandoned, LockError, Marked, OwnerDied, TryLockError};
 use super::guarded::{Access, Guarded, Home};
 use super::holder::{Holder, Waiter};
 use super::pool::Lasting;
@@ -204,7 +204,7 @@ impl<T> fmt::Debug for RwLock<T> {
     }
 }
 
-fn try_lock<H: OfGrant, G>(
+fn try_lock<H: OfGrant, G: Marked>(
     core: &'static Core,
     place: &'static Location<'static>,
     guard: impl FnOnce(H) -> G,
@@ -216,7 +216,7 @@ fn try_lock<H: OfGrant, G>(
 }
 
 /// What the line granted, as its user gets it.
-fn locked<H: OfGrant, G>(
+fn locked<H: OfGrant, G: Marked>(
     core: &'static Core,
     granted: Result<Granted, Arc<Holder>>,
     guard: impl FnOnce(H) -> G,
@@ -226,7 +226,7 @@ fn locked<H: OfGrant, G>(
             let guard = guard(H::granted(core, &granted));
             match granted.died {
                 None => Ok(guard),
-                Some(holder) => Err(LockError::OwnerDied(OwnerDied::new(guard, holder, Mark::RwLock(core)))),
+                Some(holder) => Err(LockError::OwnerDied(OwnerDied::new(guard, holder))),
             }
         }
         Err(holder) => Err(LockError::Abandoned(Abandoned::new(holder))),
@@ -246,7 +246,7 @@ impl Waiting {
         Waiting { core, seat: Seat::new(&core.line), place }
     }
 
-    fn poll<H: OfGrant, G>(&mut self, cx: &mut Context<'_>, guard: impl FnOnce(H) -> G) -> Poll<Locked<G>> {
+    fn poll<H: OfGrant, G: Marked>(&mut self, cx: &mut Context<'_>, guard: impl FnOnce(H) -> G) -> Poll<Locked<G>> {
         // An offer is taken whatever is left of the turn, or it would be passed on.
         if !self.seat.has_waited() {
             ready!(poll_share(cx));
@@ -365,6 +365,30 @@ pub struct OwnedRwLockReadGuard<T>(Access<Arc<RwLock<T>>, Share>);
 /// As [`RwLockWriteGuard`], with a share of the lock in place of a borrow.
 #[must_use = "the lock is given back when this is dropped"]
 pub struct OwnedRwLockWriteGuard<T>(Access<Arc<RwLock<T>>, Sole>);
+
+impl<T> Marked for RwLockReadGuard<'_, T> {
+    fn unmark(&self) {
+        self.0.hold.core().recover();
+    }
+}
+
+impl<T> Marked for RwLockWriteGuard<'_, T> {
+    fn unmark(&self) {
+        self.0.hold.core().recover();
+    }
+}
+
+impl<T> Marked for OwnedRwLockReadGuard<T> {
+    fn unmark(&self) {
+        self.0.hold.core().recover();
+    }
+}
+
+impl<T> Marked for OwnedRwLockWriteGuard<T> {
+    fn unmark(&self) {
+        self.0.hold.core().recover();
+    }
+}
 
 impl<T> Deref for RwLockReadGuard<'_, T> {
     type Target = T;

@@ -61,6 +61,7 @@ where
         place: &'static Location<'static>,
     ) -> Poll<Result<S::Grant, S::Refusal>> {
         let (by, also) = index::who(cx);
+        let before = self.ticket;
         let polled = self.line.poll(&mut self.ticket, want, Party { by, waker: keep(cx.waker()), also, place });
         match (self.ticket, self.noted) {
             (Some(ticket), Some(noted)) if noted.by == by && noted.ticket == ticket => {
@@ -71,7 +72,8 @@ where
                 if let Some(ticket) = ticket
                     && by != By::Foreign
                 {
-                    self.noted = Some(Noted { by, ticket, at: index::note_wait(by, self.line, ticket) });
+                    let at = index::note_wait(by, self.line, ticket, before == Some(ticket));
+                    self.noted = Some(Noted { by, ticket, at });
                 }
             }
         }

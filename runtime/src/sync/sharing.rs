@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::guarded::{Excludes, Opens};
 use super::hold::{Hold, Holdable};
 use super::holder::Holder;
-use super::owner::in_trouble;
+use super::owner::Trouble;
 use super::pool::{Pool, Pooled};
 use crate::lane::index::Held;
 use crate::slab::Slab;
@@ -40,8 +40,10 @@ pub(crate) struct Sharing {
     lost_writer: bool,
     /// A writer has died, and nobody has put right what he left.
     marked: bool,
-    /// The last who died and was not done. It matters while something is marked or lost.
+    /// The last writer who died and was not done. He matters while it is marked, or his record is lost.
     died: Option<Arc<Holder>>,
+    /// The last reader whose record was lost. He matters while there is one.
+    lost_reader: Option<Arc<Holder>>,
 }
 
 /// One who holds.
@@ -95,10 +97,15 @@ impl Sharing {
         let Some(record) = self.records.at_mut(grant.at).filter(stands) else { return false };
         record.is_lost = true;
         match record.want {
-            Want::Read => self.lost_readers += 1,
-            Want::Write => self.lost_writer = true,
+            Want::Read => {
+                self.lost_readers += 1;
+                self.lost_reader = Some(Arc::new(holder));
+            }
+            Want::Write => {
+                self.lost_writer = true;
+                self.died = Some(Arc::new(holder));
+            }
         }
-        self.died = Some(Arc::new(holder));
         true
     }
 }
@@ -112,8 +119,11 @@ impl Source for Sharing {
     const KIND: &'static str = "read-write lock";
 
     fn refusal(&self, (): &(), want: Want) -> Option<Arc<Holder>> {
-        let is_lost = self.lost_writer || want == Want::Write && self.lost_readers != 0;
-        self.died.clone().filter(|_| is_lost)
+        match want {
+            _ if self.lost_writer => self.died.clone(),
+            Want::Write if self.lost_readers != 0 => self.lost_reader.clone(),
+            _ => None,
+        }
     }
 
     fn set_aside(&mut self, (): &(), want: Want) -> bool {
@@ -178,11 +188,11 @@ impl Core {
         self.line.look(takers).into_iter().map(Holder::of).collect()
     }
 
-    /// Who left it marked.
+    /// Who left it marked, or with a guard that may be in use.
     pub(crate) fn died(&self) -> Option<Arc<Holder>> {
         self.line.look(|sharing| {
-            let matters = sharing.marked || sharing.lost_writer || sharing.lost_readers != 0;
-            sharing.died.clone().filter(|_| matters)
+            let writer = sharing.died.as_ref().filter(|_| sharing.marked || sharing.lost_writer);
+            writer.or(sharing.lost_reader.as_ref().filter(|_| sharing.lost_readers != 0)).cloned()
         })
     }
 
@@ -225,8 +235,8 @@ pub(crate) struct Share(Hold<Core>);
 #[derive(Debug)]
 pub(crate) struct Sole {
     hold: Hold<Core>,
-    /// See `Owner` of `owner.rs`.
-    in_trouble: bool,
+    /// That of which this hold is not a part.
+    began_in: Trouble,
 }
 
 /// A hold, of what was granted.
@@ -234,6 +244,8 @@ pub(crate) trait OfGrant: Opens {
     const WANT: Want;
 
     fn granted(core: &'static Core, granted: &Granted) -> Self;
+
+    fn core(&self) -> &'static Core;
 }
 
 impl OfGrant for Share {
@@ -242,13 +254,21 @@ impl OfGrant for Share {
     fn granted(core: &'static Core, granted: &Granted) -> Share {
         Share(Hold::new(core, granted.grant))
     }
+
+    fn core(&self) -> &'static Core {
+        self.0.core()
+    }
 }
 
 impl OfGrant for Sole {
     const WANT: Want = Want::Write;
 
     fn granted(core: &'static Core, granted: &Granted) -> Sole {
-        Sole { hold: Hold::new(core, granted.grant), in_trouble: in_trouble() }
+        Sole { hold: Hold::new(core, granted.grant), began_in: Trouble::now() }
+    }
+
+    fn core(&self) -> &'static Core {
+        self.hold.core()
     }
 }
 
@@ -268,7 +288,7 @@ impl Excludes for Sole {}
 
 impl Drop for Sole {
     fn drop(&mut self) {
-        if !self.in_trouble && in_trouble() {
+        if Trouble::now().is_beyond(self.began_in) {
             let core = self.hold.core();
             let death = core.taker(self.hold.grant()).map(Holder::of);
             // The hold then finds its record gone.

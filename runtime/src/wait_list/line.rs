@@ -67,7 +67,8 @@ pub(crate) trait Waits: Sync {
     /// another's. It wakes; so nothing may be borrowed.
     fn pass_over(&self, ticket: Ticket, by: By) -> bool;
 
-    /// `by` is gone: so is the seat. False where it was gone, or is another's.
+    /// `by` is gone: so is the seat. False where it was gone, or is another's. Its future may be alive, and somebody may
+    /// wait for it by its waker, without having polled it: he is woken. It wakes; so nothing may be borrowed.
     fn leave_dead(&self, ticket: Ticket, by: By) -> bool;
 
     /// Whether the seat is there, and `by`'s.
@@ -355,6 +356,7 @@ where
         let mut inner = self.inner.lock();
         let stood = inner.list.is_seat_of(ticket, by);
         if stood {
+            inner.list.wake_left(ticket, &mut wakes);
             self.give_up(&mut inner, ticket, &mut wakes);
         }
         drop(inner);

@@ -3,6 +3,8 @@
 use std::future::{pending, poll_fn};
 use std::mem::forget;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
 
 use super::*;
 use crate::lane;
@@ -149,7 +151,10 @@ fn a_leaked_guard_abandons_the_lock_for_those_in_line_and_those_who_come() {
         });
         until(|| mutex.waiting() == 1).await;
         lane.kill().await;
+        // Before it is asked to tell, which would wake it.
+        until(|| mutex.waiting() == 0).await;
         waiter.finish().await;
+        assert_eq!(crate::sync::had_by(id), (0, 0));
         let error = mutex.lock().await.unwrap_err().recover().unwrap_err();
         assert!(matches!(error, LockError::Abandoned(_)) && error.holder().and_then(|holder| holder.lane) == Some(id));
         assert_eq!(mutex.waiting(), 0);
@@ -308,11 +313,201 @@ fn a_mutex_that_is_dropped_with_a_guard_leaked_leaves_its_place_free_to_another(
             drop(mutex);
             // Very likely in the same place, as the last that was given back.
             let mutex = Mutex::new(0);
+            // Whoever has just got it has not said so yet.
+            assert!(mutex.core().word().try_lock().is_some() && mutex.holder().is_none());
+            assert!(mutex.core().word().try_unlock());
             for _ in 0..3 {
                 *mutex.lock().await.unwrap() += 1;
             }
             assert!(mutex.holder().is_none() && mutex.waiting() == 0);
+            assert!(mutex.core().word().try_lock().is_some() && mutex.holder().is_none());
+            let noted = crate::context::with_current(|_, _, own| own.index().holds.len());
+            assert_eq!(noted, Some(1), "that of the guard that was leaked");
         });
         lane.finish().await;
+    });
+}
+
+/// A lock that a lane died with.
+async fn left_behind<T: Send + 'static>(value: T) -> Arc<Mutex<T>> {
+    let mutex = Arc::new(Mutex::new(value));
+    let theirs = mutex.clone();
+    let lane = spawn(async move {
+        let _held = theirs.lock().await.unwrap();
+        pending::<()>().await;
+    });
+    until(|| mutex.holder().is_some()).await;
+    lane.kill().await;
+    mutex
+}
+
+#[test]
+fn a_word_of_a_death_that_is_taken_back_after_another_leaves_the_lock_abandoned() {
+    runtime().block_on(async {
+        let mutex = left_behind(0).await;
+        let (theirs, place) = (mutex.clone(), Arc::new(parking_lot::Mutex::new(None)));
+        let moved = place.clone();
+        let lane = spawn(async move {
+            *moved.lock() = Some(theirs.lock_owned().await.unwrap_err());
+            pending::<()>().await;
+        });
+        until(|| place.lock().is_some()).await;
+        lane.kill().await;
+        let guard = place.lock().take().unwrap().recover().unwrap();
+        let Err(TryLockError::Failed(LockError::Abandoned(abandoned))) = mutex.try_lock() else {
+            panic!("its second holder died as well")
+        };
+        assert_eq!(abandoned.holder().lane, Some(lane.id));
+        drop(guard);
+        let Err(LockError::OwnerDied(died)) = mutex.lock().await else { panic!("its second holder died") };
+        assert_eq!(died.holder().lane, Some(lane.id));
+    });
+}
+
+#[test]
+fn what_is_put_right_is_the_lock_of_the_guard_that_is_there() {
+    runtime().block_on(async {
+        let (one, two) = (left_behind(1).await, left_behind(2).await);
+        let Err(LockError::OwnerDied(mut of_one)) = one.lock().await else { panic!("its holder died") };
+        let Err(LockError::OwnerDied(mut of_two)) = two.lock().await else { panic!("its holder died") };
+        std::mem::swap(of_one.get_mut(), of_two.get_mut());
+        drop(of_two);
+        assert_eq!(*of_one.recover(), 2);
+        assert!(one.dead_holder().is_some() && two.dead_holder().is_none());
+    });
+}
+
+#[test]
+fn a_destructor_that_panics_with_a_lock_it_took_at_the_death_of_its_lane_marks_it() {
+    struct Locks(Arc<Mutex<u32>>);
+    impl Drop for Locks {
+        fn drop(&mut self) {
+            let _half_done = self.0.try_lock().unwrap();
+            panic!("as it was to be");
+        }
+    }
+    runtime().block_on(async {
+        let mutex = Arc::new(Mutex::new(0));
+        let locks = Locks(mutex.clone());
+        let lane = spawn(async move {
+            let _locks = locks;
+            pending::<()>().await;
+        });
+        yield_now().await;
+        lane.kill().await;
+        assert!(matches!(mutex.lock().await, Err(LockError::OwnerDied(_))));
+    });
+}
+
+#[test]
+fn a_future_that_is_polled_in_a_lane_and_elsewhere_by_turns_is_noted_once() {
+    let (runtime, mutex) = (runtime(), Arc::new(Mutex::new(0)));
+    let held = mutex.try_lock().unwrap();
+    let shared = Arc::new(parking_lot::Mutex::new(Box::pin(mutex.clone().lock_owned())));
+    let (go, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (theirs, told, tells) = (shared.clone(), go.clone(), done.clone());
+    let _entered = runtime.handle().enter();
+    let lane = spawn(async move {
+        for round in 1..=100 {
+            until(|| told.load(Ordering::Relaxed) == round).await;
+            assert!(poll_fn(|cx| Poll::Ready(theirs.lock().as_mut().poll(cx).is_pending())).await);
+            tells.store(round, Ordering::Relaxed);
+        }
+        assert_eq!(crate::context::with_current(|_, _, own| own.index().waits.len()), Some(1));
+    });
+    for round in 1..=100 {
+        // Of turns outside of lanes and `block_on` nobody hears.
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(shared.lock().as_mut().poll(&mut cx).is_pending());
+        go.store(round, Ordering::Relaxed);
+        runtime.block_on(until(|| done.load(Ordering::Relaxed) == round));
+    }
+    runtime.block_on(lane.finish());
+    drop(held);
+}
+
+#[test]
+fn a_block_on_within_another_is_not_kept_from_a_lock_by_what_that_one_waits_for() {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let mutex = Arc::new(Mutex::new(0));
+        let held = mutex.lock().await.unwrap();
+        let mut outer = pin!(mutex.lock());
+        assert!(poll_once(outer.as_mut()).await.is_none());
+        drop(held);
+        runtime.block_on(async { *mutex.lock().await.unwrap() += 1 });
+        // What it lost by that it gets again, and it is woken for it.
+        assert_eq!(*outer.await.unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_block_on_that_polls_a_lock_and_then_another_block_on_is_woken_for_the_lock() {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let mutex = Mutex::new(0);
+        let mut held = Some(mutex.lock().await.unwrap());
+        let mut outer = pin!(mutex.lock());
+        poll_fn(|cx| {
+            let polled = outer.as_mut().poll(cx);
+            if held.is_some() {
+                runtime.block_on(yield_now());
+                held = None;
+            }
+            polled.map(drop)
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_lane_that_polls_a_lock_before_it_gives_it_back_in_the_same_turn_has_it_before_those_behind() {
+    runtime().block_on(async {
+        let mutex = Arc::new(Mutex::new(Vec::new()));
+        let theirs = mutex.clone();
+        let first = spawn(async move {
+            let held = theirs.lock().await.unwrap();
+            let mut again = pin!(theirs.lock());
+            assert!(poll_once(again.as_mut()).await.is_none());
+            until(|| theirs.waiting() == 2).await;
+            // In a later turn than the one in which it came.
+            assert!(poll_once(again.as_mut()).await.is_none());
+            drop(held);
+            // It is offered, and the turn ends in which it was looked at before.
+            yield_now().await;
+            again.await.unwrap().push(1);
+        });
+        until(|| mutex.waiting() == 1).await;
+        let theirs = mutex.clone();
+        let second = spawn(async move { theirs.lock().await.unwrap().push(2) });
+        first.finish().await;
+        second.finish().await;
+        assert_eq!(*mutex.lock().await.unwrap(), [1, 2]);
+    });
+}
+
+#[test]
+fn a_guard_that_was_moved_puts_the_value_back_after_its_takers_death() {
+    runtime().block_on(async {
+        let mutex = Arc::new(Mutex::with_rollback(1, Rollback::snapshot()));
+        let (theirs, place) = (mutex.clone(), Arc::new(parking_lot::Mutex::new(None)));
+        let moved = place.clone();
+        let lane = spawn(async move {
+            let mut guard = theirs.lock_owned().await.unwrap();
+            *guard = 2;
+            *moved.lock() = Some(guard);
+            pending::<()>().await;
+        });
+        until(|| place.lock().is_some()).await;
+        lane.kill().await;
+        assert!(matches!(mutex.lock().await, Err(LockError::Abandoned(_))));
+        drop(place.lock().take());
+        assert_eq!((*mutex.lock().await.unwrap(), mutex.dead_holder()), (1, None));
+        // Whoever died before is nobody's business, also where the line grants it.
+        let mut again = pin!(mutex.lock());
+        let held = mutex.lock().await.unwrap();
+        assert!(poll_once(again.as_mut()).await.is_none());
+        drop(held);
+        assert_eq!(*again.await.unwrap(), 1);
     });
 }

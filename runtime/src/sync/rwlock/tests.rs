@@ -97,6 +97,8 @@ fn a_leaked_guard_to_write_abandons_the_lock_and_one_to_read_only_for_writers() 
             });
             until(|| lock.waiting() == 2).await;
             lane.kill().await;
+            // Before they are asked to tell, which would wake them.
+            until(|| lock.waiting() == 0).await;
             writer.finish().await;
             reader.finish().await;
             assert_eq!(lock.waiting(), 0);
@@ -130,5 +132,52 @@ fn a_guard_that_was_moved_ends_what_the_death_of_its_taker_abandoned() {
         assert!(matches!(lock.try_read(), Err(TryLockError::Failed(LockError::Abandoned(_)))));
         drop(writers.lock().take());
         assert!(matches!(lock.try_read(), Err(TryLockError::Failed(LockError::OwnerDied(_)))));
+    });
+}
+
+#[test]
+fn a_destructor_that_panics_while_it_writes_at_the_death_of_its_lane_marks_the_lock() {
+    struct Writes(Arc<RwLock<u32>>);
+    impl Drop for Writes {
+        fn drop(&mut self) {
+            let _half_done = self.0.try_write().unwrap();
+            panic!("as it was to be");
+        }
+    }
+    runtime().block_on(async {
+        let lock = Arc::new(RwLock::new(0));
+        let writes = Writes(lock.clone());
+        let lane = spawn(async move {
+            let _writes = writes;
+            pending::<()>().await;
+        });
+        crate::yield_now().await;
+        lane.kill().await;
+        assert!(matches!(lock.try_read(), Err(TryLockError::Failed(LockError::OwnerDied(_)))));
+    });
+}
+
+#[test]
+fn a_reader_who_died_is_not_named_for_what_a_writer_left() {
+    runtime().block_on(async {
+        let lock = Arc::new(RwLock::new(0));
+        let theirs = lock.clone();
+        let writer = spawn(async move {
+            let _held = theirs.write().await.unwrap();
+            pending::<()>().await;
+        });
+        until(|| lock.holders().len() == 1).await;
+        writer.kill().await;
+        let theirs = lock.clone();
+        let reader = spawn(async move {
+            forget(theirs.read().await);
+            pending::<()>().await;
+        });
+        until(|| lock.holders().len() == 1).await;
+        reader.kill().await;
+        let named = |error: LockError<()>| error.holder().and_then(|holder| holder.lane);
+        assert_eq!(lock.read().await.err().and_then(|error| named(error.without_guard())), Some(writer.id));
+        assert_eq!(lock.write().await.err().and_then(|error| named(error.without_guard())), Some(reader.id));
+        assert_eq!(lock.dead_holder().and_then(|holder| holder.lane), Some(writer.id));
     });
 }

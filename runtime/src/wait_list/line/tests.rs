@@ -98,7 +98,7 @@ fn nobody_overtakes_but_those_who_doze_are_overtaken() {
     assert_eq!(line.waiting(), 1);
     assert!(second.poll(&line).is_pending());
     line.leave(second.ticket.unwrap());
-    assert_eq!(line.waiting(), 0);
+    assert_eq!((line.waiting(), line.has_offers()), (0, false));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn what_was_offered_to_one_who_leaves_or_dies_goes_to_the_next() {
     let dead = waiters[1].ticket.unwrap();
     assert!(!line.leave_dead(dead, lane(3)), "it is not the third's");
     assert!(line.leave_dead(dead, lane(2)) && !line.leave_dead(dead, lane(2)));
-    assert!(waiters[2].is_woken() && waiters[2].poll(&line) == Poll::Ready(Ok(1)));
+    assert!(waiters[2].is_woken() && waiters[2].poll(&line) == Poll::Ready(Ok(1)) && !line.has_offers());
     // The future of the dead lane is polled in another one.
     waiters[1].by = lane(4);
     assert!(waiters[1].poll(&line).is_pending());
@@ -184,11 +184,60 @@ fn a_ticket_of_a_line_that_was_renewed_is_good_for_nothing() {
     let mut leaked = Waiter::new(1);
     assert!(leaked.poll(&line).is_pending());
     let old = leaked.ticket.unwrap();
+    let mut offered = Waiter::new(2);
+    line.change(|stock, ()| stock.left = 1);
+    assert!(leaked.is_woken() && line.has_offers() && offered.poll(&line).is_pending());
     line.renew();
-    assert!(leaked.woken.as_ref().is_some_and(|woken| woken.times() == 0 && woken.wakers() == 0));
+    assert!(
+        offered.woken.as_ref().is_some_and(|woken| woken.times() == 0 && woken.wakers() == 0) && !line.has_offers()
+    );
     let mut fresh = Waiter::new(1);
     assert!(fresh.poll(&line).is_pending());
     assert!(!line.is_seat_of(old, lane(1)) && !line.leave_dead(old, lane(1)));
     add(&line, 1);
     assert_eq!(fresh.poll(&line), Poll::Ready(Ok(1)));
+}
+
+#[test]
+fn a_future_that_outlives_its_lane_is_woken_by_that_death_where_it_has_a_waker_of_its_own() {
+    for is_own in [true, false] {
+        let line = Line::<Stock>::default();
+        let (mut party, woken) = party(lane(1));
+        let also = crate::wait_list::tests::party(lane(1));
+        if is_own {
+            party.also = Some(also.0.waker);
+        }
+        let mut ticket = None;
+        assert!(line.poll(&mut ticket, 1, party).is_pending());
+        assert!(line.leave_dead(ticket.unwrap(), lane(1)));
+        // Whoever has it now polls it, and has a place again. The dead is not woken.
+        assert_eq!((woken.times(), also.1.times()), (usize::from(is_own), 0));
+    }
+}
+
+#[test]
+fn those_who_all_were_woken_stand_where_they_did_in_whatever_order_they_look() {
+    let line = Line::<Stock>::default();
+    let mut waiters: Vec<Waiter> = (1..=4).map(Waiter::new).collect();
+    assert!(waiters.iter_mut().all(|waiter| waiter.poll(&line).is_pending()));
+    line.wake_all();
+    for which in [1, 3, 2, 0] {
+        assert!(waiters[which].poll(&line).is_pending());
+    }
+    for waiter in &mut waiters {
+        add(&line, 1);
+        assert!(waiter.is_woken() && waiter.poll(&line) == Poll::Ready(Ok(1)));
+    }
+}
+
+#[test]
+fn an_offer_wakes_the_future_and_the_lane_that_polled_it_with_another_waker() {
+    let line = Line::<Stock>::default();
+    let (mut party, woken) = party(lane(1));
+    let also = crate::wait_list::tests::party(lane(1));
+    party.also = Some(also.0.waker);
+    let mut ticket = None;
+    assert!(line.poll(&mut ticket, 1, party).is_pending());
+    add(&line, 1);
+    assert_eq!((woken.times(), also.1.times()), (1, 1));
 }
