@@ -39,6 +39,8 @@ for workers in 1 2; do
     run uneven n=20000 others=100 askers=4 workers=$workers
     run latency secs=1 lanes=8 workers=$workers
     run latency secs=1 lanes=8 stuck=1 stuck_ms=50 workers=$workers
+    run philosophers n=2000 workers=$workers
+    run philosophers n=2000 ordered=1 workers=$workers
     run lock lanes=1 n=20000 yields=0 workers=$workers
     run lock lanes=8 n=20000 workers=$workers
     run lock lanes=8 n=20000 yields=0 workers=$workers

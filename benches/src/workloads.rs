@@ -18,6 +18,7 @@ pub(crate) mod lock;
 mod monitors;
 mod names;
 mod pairs;
+mod philosophers;
 mod ring;
 mod skynet;
 mod spawn;
@@ -33,7 +34,7 @@ use crate::run::{Keys, Usage, Work};
 pub(crate) type Prepare = fn(&mut Keys) -> Result<Work, Usage>;
 
 /// All workloads, by name.
-const ALL: [(&str, Prepare); 23] = [
+const ALL: [(&str, Prepare); 24] = [
     ("pingpong", pairs::one),
     ("pairs", pairs::many),
     ("ring", ring::prepare),
@@ -52,6 +53,7 @@ const ALL: [(&str, Prepare); 23] = [
     ("uneven", uneven::prepare),
     ("latency", latency::prepare),
     ("lock", lock::prepare),
+    ("philosophers", philosophers::prepare),
     ("drivers", drivers::prepare),
     ("echo", echo::prepare),
     ("http", http::prepare),
