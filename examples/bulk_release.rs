@@ -13,23 +13,25 @@ use std::task::Poll;
 use std::time::Duration;
 
 use laneway::prelude::*;
+use laneway::sync::Mutex;
 use laneway::{Down, Handle, SpawnError, time};
 
 /// What a row of the table is about.
 #[derive(Clone, Copy, Debug)]
 struct Load {
     lanes: usize,
+    locks: usize,
     timers: usize,
     sockets: usize,
     names: usize,
 }
 
 const ROWS: [Load; 5] = [
-    Load { lanes: 100_000, timers: 0, sockets: 0, names: 0 },
-    Load { lanes: 50_000, timers: 4, sockets: 0, names: 1 },
-    Load { lanes: 1_000, timers: 1_000, sockets: 0, names: 10 },
-    Load { lanes: 100, timers: 10, sockets: 80, names: 0 },
-    Load { lanes: 1, timers: 1_000_000, sockets: 8_000, names: 0 },
+    Load { lanes: 100_000, locks: 0, timers: 0, sockets: 0, names: 0 },
+    Load { lanes: 50_000, locks: 4, timers: 4, sockets: 0, names: 1 },
+    Load { lanes: 1_000, locks: 100, timers: 1_000, sockets: 0, names: 10 },
+    Load { lanes: 100, locks: 10, timers: 10, sockets: 80, names: 0 },
+    Load { lanes: 1, locks: 10_000, timers: 1_000_000, sockets: 8_000, names: 0 },
 ];
 
 impl Load {
@@ -39,19 +41,20 @@ impl Load {
         if self.lanes > 1 {
             Load { lanes: part(self.lanes), ..self }
         } else {
-            Load { timers: part(self.timers), sockets: part(self.sockets), ..self }
+            Load { locks: part(self.locks), timers: part(self.timers), sockets: part(self.sockets), ..self }
         }
     }
 
     /// Things that all hold together.
     fn held(self) -> usize {
-        self.lanes * (self.timers + self.sockets + self.names)
+        self.lanes * (self.locks + self.timers + self.sockets + self.names)
     }
 }
 
 impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kinds = [(self.timers, "timers"), (self.sockets, "sockets"), (self.names, "names")];
+        let Load { locks, timers, sockets, names, .. } = *self;
+        let kinds = [(locks, "locks"), (timers, "timers"), (sockets, "sockets"), (names, "names")];
         let words: Vec<_> =
             kinds.iter().filter(|(count, _)| *count > 0).map(|(count, kind)| format!("{count} {kind}")).collect();
         f.pad(&if words.is_empty() { "nothing".to_owned() } else { words.join(", ") })
@@ -108,6 +111,10 @@ impl Neighbour {
 
 /// Holds what `load` says, and waits to be killed.
 async fn hold(load: Load, number: usize, lane: Lane<()>, main: Address<Told>) -> Outcome {
+    let mut guards = Vec::with_capacity(load.locks);
+    for _ in 0..load.locks {
+        guards.push(Arc::new(Mutex::new(())).lock_owned().await);
+    }
     let mut timers: Vec<time::Sleep> = Vec::with_capacity(load.timers);
     while timers.len() < load.timers {
         let mut timer = sleep(Duration::from_secs(3600));
@@ -148,7 +155,7 @@ impl fmt::Display for Row {
         let millis = |length: &Duration| length.as_secs_f64() * 1e3;
         write!(
             f,
-            "{:>7}  {:<30}  {:>9.2}  {held:>12.2}  {:>6.2}  {:>6.2}  {:>6.2}  {leaks:>5}",
+            "{:>7}  {:<44}  {:>9.2}  {held:>12.2}  {:>6.2}  {:>6.2}  {:>6.2}  {leaks:>5}",
             load.lanes,
             load,
             millis(took),
@@ -204,7 +211,7 @@ async fn row(runtime: &Handle, load: Load, main: &mut Lane<Told>) -> Result<Row,
             return Err(ExitReason::error("this is no notice of a death"));
         };
         let receipt = down.receipt.ok_or(ExitReason::error("a notice without the receipt that was asked for"))?;
-        released += receipt.timers + receipt.descriptors + receipt.names;
+        released += receipt.locks + receipt.timers + receipt.descriptors + receipt.names;
     }
     let took = time::now() - begun;
     neighbour.enter(AFTER);
@@ -220,8 +227,10 @@ async fn row(runtime: &Handle, load: Load, main: &mut Lane<Told>) -> Result<Row,
 }
 
 async fn table(runtime: Handle, is_quick: bool, mut main: Lane<Told>) -> Outcome {
-    println!("  lanes  each holds                         all, ms  M releases/s  latest tick, ms         leaks");
-    println!("                                                                   before  during   after");
+    println!(
+        "  lanes  each holds                                       all, ms  M releases/s  latest tick, ms         leaks"
+    );
+    println!("                                                                                 before  during   after");
     let mut leaks = 0;
     for load in ROWS {
         let row = row(&runtime, if is_quick { load.quick() } else { load }, &mut main).await?;

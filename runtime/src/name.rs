@@ -1,4 +1,6 @@
 //! Names: one lane a name, one registry a runtime.
+//!
+//! Owns: [`Names`], which are found by name and by lane.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,42 +30,89 @@ impl std::error::Error for NameTaken {}
 
 /// The names of a runtime.
 #[derive(Debug, Default)]
-pub(crate) struct Names(Mutex<HashMap<Arc<str>, Id, FxBuildHasher>>);
+pub(crate) struct Names(Mutex<Registry>);
+
+/// Each name is in both maps, under the same lane, or in neither. A lane without a name is in none.
+#[derive(Debug, Default)]
+struct Registry {
+    lanes: HashMap<Arc<str>, Id, FxBuildHasher>,
+    names: HashMap<Id, Vec<Arc<str>>, FxBuildHasher>,
+}
 
 impl Names {
     pub(crate) fn register(&self, name: &Arc<str>, id: Id) -> Result<(), NameTaken> {
-        let mut names = self.0.lock();
-        match names.get(name) {
+        let Registry { lanes, names } = &mut *self.0.lock();
+        match lanes.get(name) {
             Some(holder) => Err(NameTaken { name: name.clone(), holder: *holder }),
             None => {
-                names.insert(name.clone(), id);
+                lanes.insert(name.clone(), id);
+                names.entry(id).or_default().push(name.clone());
                 Ok(())
             }
         }
     }
 
     pub(crate) fn lookup(&self, name: &str) -> Option<Id> {
-        self.0.lock().get(name).copied()
+        self.0.lock().lanes.get(name).copied()
     }
 
     /// Gives up those of `held` that are still `id`'s: how many.
     pub(crate) fn release(&self, id: Id, held: &[Arc<str>]) -> u64 {
-        let mut names = self.0.lock();
-        let mut count = 0;
-        for name in held {
-            if names.get(name) == Some(&id) {
-                names.remove(name);
-                count += 1;
+        let Registry { lanes, names } = &mut *self.0.lock();
+        let Some(own) = names.get_mut(&id) else { return 0 };
+        let before = own.len();
+        own.retain(|name| {
+            let is_released = held.contains(name);
+            if is_released {
+                lanes.remove(name);
             }
+            !is_released
+        });
+        let count = before - own.len();
+        if own.is_empty() {
+            names.remove(&id);
         }
-        count
+        count as u64
     }
 
+    /// The names of a lane, in the order in which it got them. It takes no longer where there are many lanes.
     pub(crate) fn of(&self, id: Id) -> Vec<Arc<str>> {
-        self.0.lock().iter().filter(|(_, holder)| **holder == id).map(|(name, _)| name.clone()).collect()
+        self.0.lock().names.get(&id).cloned().unwrap_or_default()
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.0.lock().len()
+        self.0.lock().lanes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(bits: u64) -> Id {
+        Id::from_bits(1 << 48 | 1 << 32 | bits).expect("an id")
+    }
+
+    fn name(name: &str) -> Arc<str> {
+        name.into()
+    }
+
+    #[test]
+    fn names_are_found_both_ways_until_they_are_given_up() {
+        let names = Names::default();
+        let [one, other] = [id(1), id(2)];
+        for (lane, taken) in [(one, "a"), (other, "b"), (one, "c")] {
+            names.register(&name(taken), lane).unwrap();
+        }
+        assert_eq!(names.register(&name("b"), one), Err(NameTaken { name: name("b"), holder: other }));
+        assert_eq!(
+            (names.lookup("c"), names.of(one), names.of(other)),
+            (Some(one), vec![name("a"), name("c")], vec![name("b")])
+        );
+        // Only what is its own, and once.
+        assert_eq!(names.release(one, &[name("a"), name("b"), name("a")]), 1);
+        assert_eq!((names.lookup("a"), names.lookup("b"), names.of(one)), (None, Some(other), vec![name("c")]));
+        assert_eq!(names.release(one, &[name("c")]), 1);
+        assert_eq!((names.of(one), names.release(one, &[name("c")]), names.count()), (vec![], 0, 1));
     }
 }

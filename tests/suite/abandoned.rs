@@ -1,9 +1,11 @@
 //! A lane that is killed while it is stuck ends at once for all others; its code is left alone until its poll returns.
 
+use std::future::poll_fn;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use laneway::net::TcpListener;
@@ -351,6 +353,44 @@ fn a_lane_that_is_killed_and_stuck_in_its_destructors_is_told_of_at_once() {
         });
         end(runtime);
     }
+}
+
+/// Its timers and its lock are dropped before the destructor in which it is stuck.
+#[test]
+fn the_receipt_of_a_lane_that_is_stuck_in_its_destructors_counts_what_went_before() {
+    struct Blocks(Stuck);
+    impl Drop for Blocks {
+        fn drop(&mut self) {
+            self.0.block();
+        }
+    }
+    let runtime = watched(1);
+    in_lane(&runtime, async move |mut lane: Lane<News>| {
+        let (blocks, releases) = stuck();
+        let blocks = Blocks(blocks);
+        let me = lane.address();
+        let it = laneway::spawn(async move |_: Lane<()>| {
+            let _blocks = blocks;
+            let mut timers = [(); 3].map(|()| Box::pin(laneway::sleep(Duration::from_secs(3600))));
+            for timer in &mut timers {
+                assert!(poll_fn(|cx| Poll::Ready(timer.as_mut().poll(cx).is_pending())).await);
+            }
+            let _guard = Arc::new(laneway::sync::Mutex::new(())).lock_owned().await.expect("nobody else has it");
+            me.try_send(News::Number(1)).expect("room");
+            std::future::pending::<()>().await;
+        });
+        let it = it.expect("a lane");
+        lane.monitor_with_receipt(it, News::Down);
+        assert_eq!(number(&mut lane).await, 1);
+        it.kill();
+        releases.begun().await;
+        let receipt = down(&mut lane).await.receipt.expect("it was asked for");
+        assert_eq!((receipt.timers, receipt.locks), (3, 1));
+        releases.release();
+        until_none_is_abandoned().await;
+        assert_eq!((metrics().timers_released, metrics().locks_released), (3, 1));
+    });
+    end(runtime);
 }
 
 #[test]

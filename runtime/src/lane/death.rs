@@ -19,7 +19,7 @@ use std::sync::Arc;
 use super::Pooled;
 use super::frame::Frame;
 use super::index::Index;
-use super::own::{COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, More, Own};
+use super::own::{AtEnd, COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, More, Own};
 use super::watch;
 use crate::context;
 use crate::exit::ExitReason;
@@ -63,6 +63,7 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     let mut dying = Dying { slot, id, flags, more: None, receipt: ExitReceipt::new(ExitReason::Normal) };
     (dying.receipt.locks, dying.receipt.wait_entries) = in_index;
     dying.count_held(local);
+    dying.note_for_burial(local);
     make_room(local, &dying.receipt);
 
     // 2.
@@ -129,8 +130,15 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
     let outer = local.ending.replace(Some(ExitReason::Killed));
     let extra = more.as_mut().and_then(|more| more.extra.take());
     let mut dying = Dying { slot, id, flags, more, receipt: ExitReceipt::new(ExitReason::Killed) };
+    match dying.more.as_mut().and_then(|more| more.at_end.take()) {
+        Some(held) => dying.receive(held),
+        None => {
+            let in_index = index.as_ref().map_or((0, 0), |index| index.count(By::Lane(id)));
+            (dying.receipt.locks, dying.receipt.wait_entries) = in_index;
+            dying.count_held(local);
+        }
+    }
     dying.receipt.destructor_panics += guarded(|| drop((frame, extra)));
-    dying.count_held(local);
     dying.release(local);
     let mut signals = Vec::new();
     while let Some(node) = inbox.pop_front() {
@@ -215,6 +223,23 @@ impl Dying {
         if self.flags & HAS_DESCRIPTORS != 0 {
             self.receipt.descriptors = local.scheduler.descriptors.count_of(self.id) as u64;
         }
+    }
+
+    /// Leaves what was counted with the lane: should it be buried while its destructors run, there would be less to count.
+    #[inline(always)]
+    fn note_for_burial(&self, local: &Local) {
+        let ExitReceipt { timers, descriptors, locks, wait_entries, .. } = self.receipt;
+        if timers | descriptors | locks | wait_entries != 0 {
+            let held = AtEnd { timers, descriptors, locks, wait_entries };
+            context::with_own(local, self.slot, |own| own.more().at_end = Some(held));
+        }
+    }
+
+    /// Takes over what was counted before the destructors.
+    fn receive(&mut self, AtEnd { timers, descriptors, locks, wait_entries }: AtEnd) {
+        let receipt = &mut self.receipt;
+        (receipt.timers, receipt.descriptors) = (timers, descriptors);
+        (receipt.locks, receipt.wait_entries) = (locks, wait_entries);
     }
 
     /// Step 3.

@@ -81,8 +81,19 @@ pub(crate) struct More {
     pub(crate) told: Option<(u64, Deadlock)>,
     /// Awaits that the lane may still reach before it is killed.
     pub(crate) awaits_left: u64,
+    /// What the lane held when its destructors began to run, which give a part of it back.
+    pub(crate) at_end: Option<AtEnd>,
     /// What the layer above keeps with the lane. User code may be in it: it is dropped with nothing borrowed.
     pub(crate) extra: Option<Extra>,
+}
+
+/// How much a lane held that is counted before its destructors run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AtEnd {
+    pub(crate) timers: u64,
+    pub(crate) descriptors: u64,
+    pub(crate) locks: u64,
+    pub(crate) wait_entries: u64,
 }
 
 /// What the layer above keeps with a lane: a value of one type, which only it knows.
