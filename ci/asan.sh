@@ -8,6 +8,7 @@ if ! rustc +nightly --version >/dev/null 2>&1; then
     echo "asan: skipped, no nightly toolchain"
     exit 0
 fi
+export LSAN_OPTIONS="suppressions=$PWD/ci/lsan.supp:print_suppressions=0"
 export RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=address"
 # The target is named so that build scripts and macros, which run on this machine, stay plain.
 cargo +nightly test --target "$target" --target-dir target/asan --workspace --lib --test suite "$@"

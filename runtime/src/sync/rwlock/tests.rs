@@ -170,7 +170,8 @@ fn a_reader_who_died_is_not_named_for_what_a_writer_left() {
         writer.kill().await;
         let theirs = lock.clone();
         let reader = spawn(async move {
-            forget(theirs.read().await);
+            let Err(LockError::OwnerDied(died)) = theirs.read().await else { panic!("the writer died with it") };
+            forget(died.into_inner());
             pending::<()>().await;
         });
         until(|| lock.holders().len() == 1).await;
