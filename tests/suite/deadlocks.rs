@@ -449,7 +449,7 @@ fn assert_handing_on_is_seen(hand_on: impl FnOnce(Reply<u64>) + Send + 'static) 
 }
 
 /// Answers after a while.
-async fn answers_late(reply: Reply<u64>) {
+pub(crate) async fn answers_late(reply: Reply<u64>) {
     laneway::sleep(Duration::from_secs(1)).await;
     assert_eq!(reply.send(1), Ok(()));
 }
