@@ -4,12 +4,12 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use laneway::{Lane, Reply, Spawn};
+use laneway::{Address, Lane, Reply, Spawn};
 
-use crate::deadlocks::answers_late;
+use crate::deadlocks::{answers_late, assert_handing_on_is_seen};
 use crate::support::*;
 
-/// As `deadlocks::assert_handing_on_is_seen`, where handing on takes a while, and what comes of it is kept until the end.
+/// As [`assert_handing_on_is_seen`], where handing on takes a while, and what comes of it is kept until the end.
 fn assert_slow_handing_on_is_seen<F>(hand_on: impl FnOnce(Reply<u64>) -> F + Send + 'static)
 where
     F: Future<Output: Send> + Send + 'static,
@@ -25,6 +25,40 @@ where
             News::Ask(reply) => assert_eq!(reply.send(2), Ok(())),
             other => panic!("{other:?}"),
         }
+    });
+}
+
+/// A lane that gets a port with a question, which it answers at once.
+fn answers_the_first_late() -> Address<(Reply<u64>, Reply<()>)> {
+    let lane = laneway::spawn(async |mut lane: Lane<(Reply<u64>, Reply<()>)>| {
+        let (first, second) = lane.recv().await.expect("a port");
+        assert_eq!(second.send(()), Ok(()));
+        answers_late(first).await;
+    });
+    lane.expect("a lane")
+}
+
+#[test]
+fn nothing_is_claimed_where_a_closure_took_the_port_out_of_what_it_borrowed() {
+    // By a question.
+    assert_slow_handing_on_is_seen(async |reply| {
+        let mut kept = Some(reply);
+        let asked = answers_the_first_late().ask(|second| (kept.take().expect("a port"), second)).await;
+        assert_eq!(asked, Ok(()));
+    });
+    // By a question to several.
+    assert_slow_handing_on_is_seen(async |reply| {
+        let mut kept = vec![reply];
+        let other = answers_the_first_late();
+        let question = move |second| (kept.pop().expect("a port"), second);
+        let asked = laneway::ask_all([other], Duration::from_secs(1), question).await;
+        assert_eq!(asked, [(other, Ok(()))]);
+    });
+    // By a spawn.
+    assert_handing_on_is_seen(|reply| {
+        let mut kept = Some(reply);
+        let born = laneway::spawn(|_: Lane<()>| answers_late(kept.take().expect("a port")));
+        born.expect("a lane");
     });
 }
 

@@ -55,10 +55,14 @@ pub(crate) fn hands_out<T: ?Sized>() {
     }
 }
 
-/// As [`hands_out`], of the type of a value.
+/// The current lane has a closure make what it hands out, an `R`, in which there may be a port where the closure could come by
+/// one: by what it owns, or by what it borrows.
 #[inline]
-pub(crate) fn hands_out_this<T>(_: &T) {
-    hands_out::<T>();
+pub(crate) fn hands_out_of<F, R>(_: &F) {
+    let borrows = size_of::<F>() >= size_of::<&()>() && std::mem::needs_drop::<R>();
+    if borrows || std::mem::needs_drop::<F>() {
+        hands_out_something();
+    }
 }
 
 #[inline]
