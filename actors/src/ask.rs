@@ -35,7 +35,7 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
     pub(crate) fn new<F: FnOnce(Reply<T>) -> M>(to: Address<M>, question: F) -> Ask<M, T> {
         let asked = Question::to(to.id(), Location::caller());
         let (answerer, answer) = reply::port();
-        wait_graph::hands_over_by::<F>();
+        wait_graph::hands_over_what_is_made_by(&question);
         let sending = to.send_question(question(Reply::local(answerer)));
         Ask { sending: Some(sending), answer, timeout: Some(DEFAULT_TIMEOUT), deadline: None, asked }
     }

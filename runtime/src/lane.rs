@@ -44,7 +44,7 @@ use crate::sched;
 use crate::sched::Scheduler;
 use crate::signal::MonitorRef;
 use crate::slot::slot_of;
-use crate::wait_graph::note::{self, Number, UNKNOWN, hands_out_this};
+use crate::wait_graph::note::{self, Number, UNKNOWN, hands_out_of};
 use crate::wait_graph::record::Wait;
 use crate::wait_graph::{Awaits, Deadlock};
 
@@ -197,7 +197,7 @@ impl Spawn {
         M: Send + 'static,
         F: Future<Output: IntoExit> + Send + 'static,
     {
-        hands_out_this(&make);
+        hands_out_of::<_, F>(&make);
         context::with_scheduler(|scheduler| self.spawn_on(scheduler.ok_or(SpawnError::NotInRuntime)?, at, make))
     }
 

@@ -332,9 +332,10 @@ impl<M: Send + 'static> SendFuture<M> {
         question: Option<&Question>,
     ) -> Poll<Result<(), Unsent<M>>> {
         let at = question.map(Question::at).or_else(|| note::place_of_send(to.id));
+        let has_port = question.is_none() && mem::needs_drop::<M>();
         while refused == Refused::Full {
             let bound = slot.bound.load(Ordering::Relaxed);
-            node = match wait::take_seat(to.id, slot, bound, node, cx.waker(), at) {
+            node = match wait::take_seat(to.id, slot, bound, node, cx.waker(), at, has_port) {
                 // It notes what it waits for.
                 wait::Seated::Waiting(waiter) => return self.poll_waiter(waiter, cx),
                 wait::Seated::Stale(node) => return Poll::Ready(Err(Unsent::Gone(message_of(node)))),

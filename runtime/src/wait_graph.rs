@@ -230,7 +230,8 @@ impl fmt::Display for WaitGraph {
 ///
 /// A lane that keeps the port of a question and waits, in its turn, for the one who asked would wait for ever; the runtime
 /// claims that as a [`Deadlock`] unless the lane has handed something on in between. What goes by messages, answers, timers
-/// and spawns of the runtime it sees by itself. It needs this call only where the port leaves the lane by other ways *and*
+/// and spawns of the runtime it sees by itself; the closure of an ask or a spawn counts where it captures a word or more,
+/// which may be a reference to where the port is. It needs this call only where the port leaves the lane by other ways *and*
 /// the lane then waits for the one who asked. Outside of lanes nothing happens.
 ///
 /// [`Reply`]: crate::reply::Answerer
@@ -242,6 +243,13 @@ pub fn hand_over() {
 #[inline]
 pub fn hands_over_by<T>() {
     note::hands_out::<T>();
+}
+
+/// As [`hand_over`], where this closure, which is about to be called, may put a port into the `R` that it makes: one that it
+/// owns, or takes out of what it borrows.
+#[inline]
+pub fn hands_over_what_is_made_by<F: FnOnce(A) -> R, A, R>(make: &F) {
+    note::hands_out_of::<F, R>(make);
 }
 
 /// A question that the current lane is about to ask another, for those who build asks: to be made before the question is

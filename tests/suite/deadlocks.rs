@@ -431,7 +431,7 @@ fn nothing_is_claimed_of_a_lane_that_waits_for_mail_as_well() {
 
 /// The test's lane asks a lane that hands the port on, by `hand_on`, and asks the test's lane back. Whoever has the port
 /// answers.
-fn assert_handing_on_is_seen(hand_on: impl FnOnce(Reply<u64>) + Send + 'static) {
+pub(crate) fn assert_handing_on_is_seen(hand_on: impl FnOnce(Reply<u64>) + Send + 'static) {
     test(async move |mut lane: Lane<News>| {
         let me = lane.address();
         let peer = laneway::spawn(async move |mut lane: Lane<Reply<u64>>| {
@@ -449,7 +449,7 @@ fn assert_handing_on_is_seen(hand_on: impl FnOnce(Reply<u64>) + Send + 'static) 
 }
 
 /// Answers after a while.
-async fn answers_late(reply: Reply<u64>) {
+pub(crate) async fn answers_late(reply: Reply<u64>) {
     laneway::sleep(Duration::from_secs(1)).await;
     assert_eq!(reply.send(1), Ok(()));
 }

@@ -10,6 +10,7 @@ mod asks;
 mod channels;
 mod deadlocks;
 mod exits;
+mod handed_on;
 mod lanes;
 mod links;
 mod locks;

@@ -59,6 +59,8 @@ pub(crate) const RECEIVES_NO_MORE: u32 = 256;
 pub(crate) const WAITS: u32 = 512;
 /// `More::awaits_left` counts down.
 pub(crate) const COUNTS_AWAITS: u32 = 32;
+/// The wait that the lane's record was last written for is that of a message which waits for room and may hold a port.
+pub(crate) const HAS_SENT_AHEAD: u32 = 1024;
 
 /// What a lane has when it is linked, watched, named or tested.
 #[derive(Debug, Default)]

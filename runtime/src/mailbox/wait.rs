@@ -46,6 +46,8 @@ struct Seat {
     id: Id,
     /// Where the send was called, where that is known.
     at: Option<&'static Location<'static>>,
+    /// The message may hold a port, other than that of its own question.
+    has_port: bool,
     /// Which wait it is, for the one who sits here.
     number: AtomicU64,
     state: Mutex<Waiting>,
@@ -92,6 +94,8 @@ impl Waiter {
                 Err(Unsent::Deadlock(Box::new(Undelivered { message: node, deadlock })))
             }
         };
+        // ORDER: Relaxed: as in `park`.
+        note::comes_back(seat.number.load(Ordering::Relaxed));
         self.0 = None;
         Poll::Ready(settled)
     }
@@ -100,7 +104,9 @@ impl Waiter {
     fn give_up(&mut self) {
         let Some(seat) = self.0.take() else { return };
         // ORDER: Relaxed: as in `park`.
-        drop(Number(seat.number.load(Ordering::Relaxed)));
+        let number = seat.number.load(Ordering::Relaxed);
+        note::comes_back(number);
+        drop(Number(number));
         if leave(&seat).is_none() {
             // It has been let in since.
             hands_out_something();
@@ -141,8 +147,9 @@ impl Seat {
     fn park(&self, cx: &Context<'_>) -> Option<Deadlock> {
         // ORDER: Relaxed, here and below: only whoever polls the send looks at it.
         let mut number = Number(self.number.load(Ordering::Relaxed));
-        let Seat { id: of, at, .. } = *self;
-        let wait = Wait { awaits: Awaits::Room, of: Some(of), lock: None, at, handed_out: UNKNOWN, mute: false };
+        let Seat { id: of, at, has_port, .. } = *self;
+        let handed_out = if has_port { UNKNOWN } else { 0 };
+        let wait = Wait { awaits: Awaits::Room, of: Some(of), lock: None, at, handed_out, mute: false };
         let deadlock = note::park(cx, &mut number, wait);
         self.number.store(number.0, Ordering::Relaxed);
         // Given up with the seat only.
@@ -166,6 +173,7 @@ pub(crate) fn take_seat(
     node: Node,
     waker: &Waker,
     at: Option<&'static Location<'static>>,
+    has_port: bool,
 ) -> Seated {
     let waker = keep(waker);
     let mut lists = lists(id).lock();
@@ -174,7 +182,7 @@ pub(crate) fn take_seat(
         Announced::Stale => Seated::Stale(node),
         Announced::Waiting => {
             let state = Mutex::new(Waiting::InLine(waker));
-            let seat = Arc::new(Seat { id, at, number: AtomicU64::new(0), state });
+            let seat = Arc::new(Seat { id, at, has_port, number: AtomicU64::new(0), state });
             lists.entry(id).or_default().push_back((seat.clone(), node));
             Seated::Waiting(Waiter(Some(seat)))
         }

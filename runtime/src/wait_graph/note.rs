@@ -23,7 +23,7 @@ use super::record::{ALONE, Record, Wait};
 use super::{Deadlock, claim};
 use crate::context;
 use crate::id::Id;
-use crate::lane::own::Own;
+use crate::lane::own::{HAS_SENT_AHEAD, Own};
 use crate::lane::waker;
 use crate::sched::worker::{Local, PARKED};
 use crate::slot::{SlotRef, slot_of};
@@ -55,20 +55,27 @@ pub(crate) fn hands_out<T: ?Sized>() {
     }
 }
 
-/// As [`hands_out`], of the type of a value.
+/// The current lane has a closure make what it hands out, an `R`, in which there may be a port where the closure could come by
+/// one: by what it owns, or by what it borrows.
 #[inline]
-pub(crate) fn hands_out_this<T>(_: &T) {
-    hands_out::<T>();
+pub(crate) fn hands_out_of<F, R>(_: &F) {
+    let borrows = size_of::<F>() >= size_of::<&()>() && std::mem::needs_drop::<R>();
+    if borrows || std::mem::needs_drop::<F>() {
+        hands_out_something();
+    }
 }
 
 #[inline]
 pub(crate) fn hands_out_something() {
     // In a borrow, as in `park`: the slot is not another's meanwhile.
-    context::with_current(|_, slot, _| {
-        // ORDER: Relaxed, Release: only the lane's own worker writes it; see `handed_out_by`.
-        let before = slot.handed_out.load(Ordering::Relaxed);
-        slot.handed_out.store(before.saturating_add(1), Ordering::Release);
-    });
+    context::with_current(|_, slot, _| count(slot));
+}
+
+#[inline]
+fn count(slot: SlotRef) {
+    // ORDER: Relaxed, Release: only the lane's own worker writes it; see `handed_out_by`.
+    let before = slot.handed_out.load(Ordering::Relaxed);
+    slot.handed_out.store(before.saturating_add(1), Ordering::Release);
 }
 
 /// The current lane makes a send at this place.
@@ -149,6 +156,15 @@ pub(crate) fn park(cx: &Context<'_>, number: &mut Number, wait: Wait) -> Option<
             return Some(deadlock);
         }
         let record = Record::of(slot)?;
+        // A message that waits for room is in the lane's hands while the lane waits for just that. One that the lane leaves
+        // there may be let in, with a port, before the lane knows.
+        if own.has(HAS_SENT_AHEAD) && record.number() != number.0 {
+            count(slot);
+            own.flags &= !HAS_SENT_AHEAD;
+        }
+        if wait.has_port() {
+            own.flags |= HAS_SENT_AHEAD;
+        }
         let before = record.write(number.0, fresh, wait);
         let parked_before = notes.parked.replace(Some(record)).is_some();
         if (parked_before && before != number.0) || !waker::is_of(cx.waker(), slot) {
@@ -158,6 +174,16 @@ pub(crate) fn park(cx: &Context<'_>, number: &mut Number, wait: Wait) -> Option<
         None
     })
     .flatten()
+}
+
+/// The current lane knows what came of a message that waited for room, in the wait of this number.
+#[cold]
+pub(crate) fn comes_back(number: u64) {
+    context::with_current(|_, slot, own| {
+        if own.has(HAS_SENT_AHEAD) && Record::of(slot).is_some_and(|record| record.number() == number) {
+            own.flags &= !HAS_SENT_AHEAD;
+        }
+    });
 }
 
 #[cold]

@@ -47,13 +47,20 @@ pub(crate) struct Wait {
     pub(crate) lock: Option<&'static Face>,
     /// Where the operation was called, where that is known.
     pub(crate) at: Option<&'static Location<'static>>,
-    /// What [`handed_out_by`](super::note::handed_out_by) that lane was before it got what it is to answer by.
+    /// What [`handed_out_by`](super::note::handed_out_by) that lane was before it got what it is to answer by. Of a message
+    /// that waits for room, 0 where that holds no port but that of its own question, and else [`UNKNOWN`].
     pub(crate) handed_out: u32,
     /// The operation cannot end with an error.
     pub(crate) mute: bool,
 }
 
 impl Wait {
+    /// Whether it is that of a message that may hold a port.
+    #[inline]
+    pub(crate) fn has_port(&self) -> bool {
+        self.awaits == Awaits::Room && self.handed_out == UNKNOWN
+    }
+
     /// For a lock's holder, whoever that is.
     pub(crate) fn for_lock(lock: &'static Face, at: &'static Location<'static>) -> Wait {
         Wait { awaits: Awaits::Lock, of: None, lock: Some(lock), at: Some(at), handed_out: UNKNOWN, mute: false }
