@@ -224,7 +224,7 @@ impl Scheduler {
                 stuck.stack.iter().for_each(|stack| _ = stack.functions());
             });
         }
-        pulse.set_note(stuck.clone());
+        pulse.set_note(section, stuck.clone());
     }
 
     /// A thread that had no processor, or would not be interrupted, has not said where it is.
