@@ -65,8 +65,8 @@ pub(super) fn take(thread: u32) -> Option<Snapshot> {
     if STATE.load(Ordering::Acquire) == BUSY {
         return None;
     }
-    // ORDER: Relaxed: nothing is published; the handler reads this by a change of it.
-    STATE.store(ASKED | thread, Ordering::Relaxed);
+    // ORDER: Release: whoever copies next does so after the last copy was made and read; pairs with the Acquire in `handle`.
+    STATE.store(ASKED | thread, Ordering::Release);
     let sent = send(thread, signal);
     for _ in 0..LOOKS {
         // ORDER: Acquire pairs with the Release of `DONE`: all that was copied is seen.
@@ -75,7 +75,7 @@ pub(super) fn take(thread: u32) -> Option<Snapshot> {
         }
         std::thread::park_timeout(PATIENCE);
     }
-    // ORDER: Acquire: as above. From `ASKED` back to `IDLE`, a handler that comes later does nothing.
+    // ORDER: Relaxed: from `ASKED` back to `IDLE`, a handler that comes later does nothing. Acquire: as above.
     if STATE.compare_exchange(ASKED | thread, IDLE, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         || STATE.load(Ordering::Acquire) != DONE
     {
@@ -125,8 +125,8 @@ fn send(thread: u32, signal: c_int) -> bool {
 extern "C" fn handle(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: it reads the thread's number.
     let thread = unsafe { libc::syscall(libc::SYS_gettid) } as u32;
-    // ORDER: Relaxed: what is copied is published by `DONE`.
-    if STATE.compare_exchange(ASKED | thread, BUSY, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+    // ORDER: Acquire pairs with the Release of `ASKED`. What is copied is published by `DONE`.
+    if STATE.compare_exchange(ASKED | thread, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
         return;
     }
     // SAFETY: it is the place of the thread's own `errno`.
