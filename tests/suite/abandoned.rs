@@ -199,6 +199,37 @@ fn a_lock_that_an_abandoned_lane_holds_is_not_handed_on_before_its_poll_returns(
 }
 
 #[test]
+fn a_place_in_a_line_that_an_abandoned_lane_has_is_given_up_while_its_poll_goes_on() {
+    let runtime = watched(1);
+    in_lane(&runtime, async move |mut lane: Lane<News>| {
+        let lock = Arc::new(laneway::sync::Mutex::new(7));
+        let guard = lock.clone().lock_owned().await.expect("it is free");
+        let wanted = lock.clone();
+        let (blocks, releases) = stuck();
+        let it = laneway::spawn(async move |_: Lane<()>| {
+            let mut waits = Box::pin(wanted.lock());
+            assert!(poll_once(&mut waits).await.is_pending(), "it is taken");
+            blocks.block();
+            std::future::pending::<()>().await;
+            drop(waits);
+        });
+        let it = it.expect("a lane");
+        releases.begun().await;
+        let reference = lane.monitor_with_receipt(it, News::Down);
+        it.kill();
+        let down = down(&mut lane).await;
+        assert_eq!((down.reference, down.reason), (reference, ExitReason::Killed));
+        assert_eq!(down.receipt.map(|receipt| receipt.wait_entries), Some(1));
+        drop(guard);
+        assert_eq!(lock.try_lock().map(|held| *held).ok(), Some(7), "it was offered to one who has ended");
+        releases.release();
+        until_none_is_abandoned().await;
+        assert_eq!(lock.lock().await.map(|held| *held).ok(), Some(7));
+    });
+    end(runtime);
+}
+
+#[test]
 fn callers_and_senders_of_an_abandoned_lane_hear_at_once() {
     let runtime = watched(1);
     in_lane(&runtime, async move |_: Lane<News>| {

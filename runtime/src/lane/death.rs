@@ -11,8 +11,10 @@
 //! A lane that is killed while it is stuck in its poll, or in its destructors, is taken from its worker (`sched/hold.rs`)
 //! and ends without it ([`bury`]): all steps but the second, and the slot does not go back. The future is on the worker's
 //! stack, where its code runs: it is dropped, and the slot goes back, when the poll has returned ([`depart`]). Until then
-//! the lane counts as abandoned, and the green locks that it holds stay locked: its code may be at what they guard. What others still find taken is what the code itself holds: memory, locks of the system,
-//! reply ports in its hands, whose callers hear of it then, and sockets that it has made its own.
+//! the lane counts as abandoned, and the green locks that it holds stay locked: its code may be at what they guard. Its
+//! places in the lines of others' locks it leaves at once. What others still find taken is what the code itself holds:
+//! memory, locks of the system, reply ports in its hands, whose callers hear of it then, and sockets that it has made its
+//! own.
 
 use std::sync::Arc;
 
@@ -123,7 +125,7 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
 /// the poll has returned.
 pub(crate) fn bury(local: &Local, remains: Remains) {
     let Remains { id, slot, taken, own, mail } = remains;
-    let Own { frame, mut inbox, mut more, index, flags, .. } = own;
+    let Own { frame, mut inbox, mut more, mut index, flags, .. } = own;
     if let Some(plan) = local.scheduler.faults.as_ref().filter(|_| taken == hold::Taken::InPoll) {
         plan.dying(id);
     }
@@ -139,6 +141,10 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
         }
     }
     dying.receipt.destructor_panics += guarded(|| drop((frame, extra)));
+    // What is offered to the dead would wait for the poll, and all who are behind in the line with it.
+    if let Some(index) = &mut index {
+        index.leave_lines(By::Lane(id));
+    }
     dying.release(local);
     let mut signals = Vec::new();
     while let Some(node) = inbox.pop_front() {

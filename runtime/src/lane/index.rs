@@ -106,6 +106,11 @@ impl Index {
         (holds as u64, waits as u64)
     }
 
+    /// Leaves the lines in which a lane waits that is gone and whose code is not.
+    pub(crate) fn leave_lines(&mut self, by: By) {
+        leave_all(std::mem::take(&mut self.waits), by);
+    }
+
     /// Gives back what a lane or a thread leaves that is gone.
     pub(crate) fn release(self, by: By) {
         // First the waits, that nothing is offered to the dead.

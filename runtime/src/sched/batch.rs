@@ -112,7 +112,10 @@ impl Local {
             }
             None => {}
         }
-        if queued > ALONE {
+        if self.pulse.orders().is_robbed() {
+            // Whoever was stuck before in this section may be so again.
+            self.pass_on();
+        } else if queued > ALONE {
             self.call_for_help();
         } else if queued > 1 {
             self.batch.began.set(self.scheduler.env.now());

@@ -236,9 +236,9 @@ impl<R> Pulse<R> {
         (self.section() == Some(section)).then_some(section)
     }
 
-    /// Puts another note in the place of the robber's, if the worker has not settled.
-    pub(crate) fn set_note(&self, note: R) {
-        if let Some(robbery) = &mut *self.robbery.lock() {
+    /// Puts another note in the place of the robber's, if the worker has not settled since it was robbed in `section`.
+    pub(crate) fn set_note(&self, section: Section, note: R) {
+        if let Some(robbery) = self.robbery.lock().as_mut().filter(|robbery| robbery.section == section) {
             robbery.note = note;
         }
     }
@@ -295,5 +295,28 @@ impl Orders {
     #[inline]
     pub(crate) fn leave(self) -> bool {
         self.0 & LEAVE != 0
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_on_a_robbery_does_not_become_that_of_the_next() {
+        let pulse = Pulse::new();
+        let rob = |note| {
+            pulse.begin(None);
+            let section = pulse.section().unwrap();
+            assert!(pulse.rob(section, note).is_some());
+            section
+        };
+        let first = rob("stuck");
+        pulse.set_note(first, "stuck, and looked at");
+        pulse.end();
+        assert_eq!(pulse.settle(), Some("stuck, and looked at"));
+        let _second = rob("stepped aside");
+        pulse.set_note(first, "stuck, and looked at once more");
+        assert_eq!(pulse.note(), Some("stepped aside"));
     }
 }

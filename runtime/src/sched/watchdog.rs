@@ -216,12 +216,15 @@ impl Scheduler {
         stuck.looks += 1;
         stuck.thread = Some(Thread::of(thread));
         if self.stuck_stacks {
-            // One that was taken after the section is that of another.
-            stuck.stack = Stack::of(thread).filter(|_| pulse.robbed_in() == Some(section));
-            // Looked up here, so that the report is out at once, and nobody who reads it waits.
-            contain(|| stuck.stack.iter().for_each(|stack| _ = stack.functions()));
+            // Whoever reads the files of others may stumble over what he finds there.
+            contain(|| {
+                // One that was taken after the section is that of another.
+                stuck.stack = Stack::of(thread).filter(|_| pulse.robbed_in() == Some(section));
+                // Looked up here, so that the report is out at once, and nobody who reads it waits.
+                stuck.stack.iter().for_each(|stack| _ = stack.functions());
+            });
         }
-        pulse.set_note(stuck.clone());
+        pulse.set_note(section, stuck.clone());
     }
 
     /// A thread that had no processor, or would not be interrupted, has not said where it is.

@@ -164,7 +164,7 @@ impl Local {
 
     /// This worker is stuck in the poll that wakes others: they are for those who are not.
     #[cold]
-    fn pass_on(&self) {
+    pub(super) fn pass_on(&self) {
         while let Some(slot) = self.queue.pop() {
             self.scheduler.inject(slot);
         }

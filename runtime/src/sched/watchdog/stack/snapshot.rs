@@ -61,12 +61,14 @@ pub(super) struct Snapshot {
 pub(super) fn take(thread: u32) -> Option<Snapshot> {
     let signal = (*SIGNAL.get_or_init(install))?;
     let _taker = TAKER.lock();
+    // Somebody may have taken it since, or reset all signals: by default this one ends the process.
+    action_of(signal).filter(|action| action.sa_sigaction == handler())?;
     // One that came late may be at it still.
     if STATE.load(Ordering::Acquire) == BUSY {
         return None;
     }
-    // ORDER: Relaxed: nothing is published; the handler reads this by a change of it.
-    STATE.store(ASKED | thread, Ordering::Relaxed);
+    // ORDER: Release: whoever copies next does so after the last copy was made and read; pairs with the Acquire in `handle`.
+    STATE.store(ASKED | thread, Ordering::Release);
     let sent = send(thread, signal);
     for _ in 0..LOOKS {
         // ORDER: Acquire pairs with the Release of `DONE`: all that was copied is seen.
@@ -75,7 +77,7 @@ pub(super) fn take(thread: u32) -> Option<Snapshot> {
         }
         std::thread::park_timeout(PATIENCE);
     }
-    // ORDER: Acquire: as above. From `ASKED` back to `IDLE`, a handler that comes later does nothing.
+    // ORDER: Relaxed: from `ASKED` back to `IDLE`, a handler that comes later does nothing. Acquire: as above.
     if STATE.compare_exchange(ASKED | thread, IDLE, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         || STATE.load(Ordering::Acquire) != DONE
     {
@@ -97,20 +99,29 @@ static SIGNAL: OnceLock<Option<c_int>> = OnceLock::new();
 /// Puts the handler in for the last real-time signal that has none.
 fn install() -> Option<c_int> {
     (libc::SIGRTMIN()..=libc::SIGRTMAX()).rev().find(|signal| {
-        // SAFETY: zeroes are a `sigaction`: a structure of numbers, without flags, by default.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        // SAFETY: it asks for what is there, and `action` has room for it.
-        let asked = unsafe { libc::sigaction(*signal, std::ptr::null(), &raw mut action) };
-        if asked != 0 || action.sa_sigaction != libc::SIG_DFL {
+        let Some(mut action) = action_of(*signal).filter(|action| action.sa_sigaction == libc::SIG_DFL) else {
             return false;
-        }
-        let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = handle;
-        action.sa_sigaction = handler as usize;
+        };
+        action.sa_sigaction = handler();
         action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
         // SAFETY: the handler has the signature that `SA_SIGINFO` asks for, and keeps what handlers must (invariant 1).
         let put = unsafe { libc::sigaction(*signal, &raw const action, std::ptr::null_mut()) };
         put == 0
     })
+}
+
+fn handler() -> libc::sighandler_t {
+    let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = handle;
+    handler as libc::sighandler_t
+}
+
+/// What a signal does.
+fn action_of(signal: c_int) -> Option<libc::sigaction> {
+    // SAFETY: zeroes are a `sigaction`: a structure of numbers, without flags, by default.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: it asks for what is there, and `action` has room for it.
+    let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
+    (asked == 0).then_some(action)
 }
 
 /// True where the signal is under way.
@@ -125,8 +136,8 @@ fn send(thread: u32, signal: c_int) -> bool {
 extern "C" fn handle(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: it reads the thread's number.
     let thread = unsafe { libc::syscall(libc::SYS_gettid) } as u32;
-    // ORDER: Relaxed: what is copied is published by `DONE`.
-    if STATE.compare_exchange(ASKED | thread, BUSY, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+    // ORDER: Acquire pairs with the Release of `ASKED`. What is copied is published by `DONE`.
+    if STATE.compare_exchange(ASKED | thread, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
         return;
     }
     // SAFETY: it is the place of the thread's own `errno`.
@@ -174,4 +185,25 @@ fn registers(interrupted: &libc::mcontext_t) -> [u64; 4] {
 #[cfg(target_arch = "aarch64")]
 fn registers(interrupted: &libc::mcontext_t) -> [u64; 4] {
     [interrupted.pc, interrupted.sp, interrupted.regs[29], interrupted.regs[30]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_that_somebody_else_has_taken_since_is_not_sent() {
+        let number = crate::sched::watchdog::this_thread();
+        while take(number).is_none() {}
+        let signal = SIGNAL.get().copied().flatten().expect("it was sent");
+        // SAFETY: zeroes are a `sigaction`, that of the default; here it has the process end.
+        let default: libc::sigaction = unsafe { std::mem::zeroed() };
+        let mut ours = default;
+        // SAFETY: both are valid; the handler that was there comes back below.
+        assert_eq!(unsafe { libc::sigaction(signal, &raw const default, &raw mut ours) }, 0);
+        assert!(take(number).is_none());
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::sigaction(signal, &raw const ours, std::ptr::null_mut()) }, 0);
+        while take(number).is_none() {}
+    }
 }

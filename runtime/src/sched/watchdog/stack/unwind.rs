@@ -97,7 +97,7 @@ fn module(path: &str, begin: u64, place: u64, end: u64) -> Option<Module<Vec<u8>
     let base_avma = begin.wrapping_sub(place).wrapping_add(code.file_range().0).wrapping_sub(code.address());
     let range = |name: &str| -> Option<Range<u64>> {
         let section = file.section_by_name(name)?;
-        Some(section.address()..section.address() + section.size())
+        Some(section.address()..section.address().checked_add(section.size())?)
     };
     let data = |name: &str| Some(file.section_by_name(name)?.uncompressed_data().ok()?.into_owned());
     let sections = ExplicitModuleSectionInfo {
@@ -111,4 +111,48 @@ fn module(path: &str, begin: u64, place: u64, end: u64) -> Option<Module<Vec<u8>
         ..ExplicitModuleSectionInfo::default()
     };
     Some(Module::new(path.to_owned(), begin..end, base_avma, sections))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of one segment with code, and a section of it that begins at `address` and is two bytes long.
+    fn file(address: u64) -> Vec<u8> {
+        let half = u16::to_ne_bytes;
+        let word = u32::to_ne_bytes;
+        let long = u64::to_ne_bytes;
+        let machine = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
+        let names = b"\0.text\0.shstrtab\0";
+        let (segments, sections, names_at) = (64_u64, 120_u64, 120 + 3 * 64_u64);
+        let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+        for bytes in [&half(3)[..], &half(machine), &word(1), &long(0), &long(segments), &long(sections), &word(0)] {
+            file.extend(bytes);
+        }
+        [64, 56, 1, 64, 3, 2].iter().for_each(|number| file.extend(half(*number)));
+        file.extend([word(1), word(5)].concat());
+        [0, 0, 0, 4096, 4096, 4096].iter().for_each(|number| file.extend(long(*number)));
+        let mut section = |name: u32, kind: u32, numbers: [u64; 4]| {
+            file.extend([word(name), word(kind)].concat());
+            numbers.iter().for_each(|number| file.extend(long(*number)));
+            file.extend([long(0), long(1), long(0)].concat());
+        };
+        section(0, 0, [0; 4]);
+        section(1, 1, [6, address, 0, 2]);
+        section(7, 3, [0, 0, names_at, names.len() as u64]);
+        file.extend(names);
+        file
+    }
+
+    #[test]
+    fn a_file_whose_code_would_go_round_the_end_of_memory_does_no_harm() {
+        let path = std::env::temp_dir().join(format!("laneway-unwind-{}", std::process::id()));
+        let read = |address| {
+            fs::write(&path, file(address)).expect("a file");
+            module(path.to_str().expect("a path in words"), 0x1000, 0, 0x2000).is_some()
+        };
+        let said = [read(0x100), read(u64::MAX)];
+        let _ = fs::remove_file(&path);
+        assert_eq!(said, [true, true]);
+    }
 }
