@@ -36,7 +36,31 @@ pub(crate) struct Names(Mutex<Registry>);
 #[derive(Debug, Default)]
 struct Registry {
     lanes: HashMap<Arc<str>, Id, FxBuildHasher>,
-    names: HashMap<Id, Vec<Arc<str>>, FxBuildHasher>,
+    names: HashMap<Id, OfLane, FxBuildHasher>,
+}
+
+/// The names of a lane, in the order in which it got them. Most have one, for which nothing is allocated.
+#[derive(Debug, Default)]
+struct OfLane {
+    first: Option<Arc<str>>,
+    others: Vec<Arc<str>>,
+}
+
+impl OfLane {
+    fn insert(&mut self, name: &Arc<str>) {
+        match self.first {
+            None => self.first = Some(name.clone()),
+            Some(_) => self.others.push(name.clone()),
+        }
+    }
+
+    fn remove(&mut self, name: &Arc<str>) {
+        if self.first.as_ref() == Some(name) {
+            self.first = if self.others.is_empty() { None } else { Some(self.others.remove(0)) };
+        } else {
+            self.others.retain(|other| other != name);
+        }
+    }
 }
 
 impl Names {
@@ -46,7 +70,7 @@ impl Names {
             Some(holder) => Err(NameTaken { name: name.clone(), holder: *holder }),
             None => {
                 lanes.insert(name.clone(), id);
-                names.entry(id).or_default().push(name.clone());
+                names.entry(id).or_default().insert(name);
                 Ok(())
             }
         }
@@ -59,25 +83,27 @@ impl Names {
     /// Gives up those of `held` that are still `id`'s: how many.
     pub(crate) fn release(&self, id: Id, held: &[Arc<str>]) -> u64 {
         let Registry { lanes, names } = &mut *self.0.lock();
-        let Some(own) = names.get_mut(&id) else { return 0 };
-        let before = own.len();
-        own.retain(|name| {
-            let is_released = held.contains(name);
-            if is_released {
-                lanes.remove(name);
+        let mut count = 0;
+        for name in held {
+            if lanes.get(name) != Some(&id) {
+                continue;
             }
-            !is_released
-        });
-        let count = before - own.len();
-        if own.is_empty() {
-            names.remove(&id);
+            lanes.remove(name);
+            count += 1;
+            if let Some(own) = names.get_mut(&id) {
+                own.remove(name);
+                if own.first.is_none() {
+                    names.remove(&id);
+                }
+            }
         }
-        count as u64
+        count
     }
 
     /// The names of a lane, in the order in which it got them. It takes no longer where there are many lanes.
     pub(crate) fn of(&self, id: Id) -> Vec<Arc<str>> {
-        self.0.lock().names.get(&id).cloned().unwrap_or_default()
+        let registry = self.0.lock();
+        registry.names.get(&id).into_iter().flat_map(|own| own.first.iter().chain(&own.others)).cloned().collect()
     }
 
     pub(crate) fn count(&self) -> usize {
