@@ -15,6 +15,9 @@ use laneway::{SpawnError, StartError, interval, join, link, spawn_blocking, time
 #[path = "kill_sweep/descriptors.rs"]
 mod descriptors;
 
+#[path = "kill_sweep/destructors.rs"]
+mod destructors;
+
 /// Held for writing by a test that looks at the descriptors or the children of the whole process.
 static PROCESS: RwLock<()> = RwLock::new(());
 
