@@ -183,12 +183,9 @@ impl Scheduler {
         }
         let since = self.env.now();
         let note = Stuck { lane: None, worker, since, releases: true, thread: None, stack: None, looks: 0 };
-        if self.take_from(worker, section, note).is_some()
-            && let Some(thread) = self.watchdog.thread.get()
-        {
-            // ORDER: Relaxed: unparking orders what there is to order.
-            self.watchdog.asleep.store(false, Ordering::Relaxed);
-            thread.unpark();
+        if self.take_from(worker, section, note).is_some() {
+            // It hires, also where it sleeps.
+            self.watchdog.wake();
         }
     }
 

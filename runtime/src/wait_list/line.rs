@@ -235,7 +235,6 @@ impl<S: Source> Line<S> {
     }
 
     /// As [`Line::change`], for a change that needs to know how many wait who were made no offer, dozing or not.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for what notifies those who wait, which mutexes do not"))]
     pub(crate) fn change_for<R>(&self, change: impl FnOnce(&mut S, &S::Fast, usize) -> R) -> R {
         let mut wakes = Wakes::default();
         let mut inner = self.inner.lock();
