@@ -113,20 +113,17 @@ impl<M: Send + 'static> Lane<M> {
     /// As [`Lane::recv`], for those who poll.
     #[inline(always)]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
-        match self.inbox.poll_recv(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Received::Message(message)) => Poll::Ready(Some(message)),
-            Poll::Ready(other) => self.go_on(other, cx),
+        match self.inbox.poll_message(cx) {
+            Poll::Ready(None) => self.poll_closely(cx),
+            // `Some`, or nothing yet.
+            polled => polled,
         }
     }
 
-    /// After something that is no message.
-    #[cold]
-    fn go_on(&mut self, received: Received<M>, cx: &mut Context<'_>) -> Poll<Option<M>> {
-        match self.turn_into_message(received) {
-            Some(outcome) => Poll::Ready(outcome),
-            None => self.poll_by(cx, Inbox::poll_recv),
-        }
+    /// Where it is no message of the lane's that comes next, or not by the short way.
+    #[inline(never)]
+    fn poll_closely(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
+        self.poll_by(cx, Inbox::poll_recv)
     }
 
     /// The first message that `wanted` likes; what came before it stays, in order. Notices, as of the end of a lane that
@@ -179,8 +176,6 @@ impl<M: Send + 'static> Lane<M> {
     }
 
     /// `None`: nobody asked for it. `Some(None)`: the lane is to stop.
-    // Always: what was received is not moved for it.
-    #[inline(always)]
     fn turn_into_message(&mut self, received: Received<M>) -> Option<Option<M>> {
         match received {
             Received::Message(message) => Some(Some(message)),

@@ -54,6 +54,16 @@ pub(crate) fn with_local<R>(f: impl FnOnce(Option<&Local>) -> R) -> R {
     f(unsafe { LOCAL.get().as_ref() })
 }
 
+/// As [`with_local`], for the short ways that the compiler is to make one piece of.
+///
+/// # Safety
+/// The worker is not used after the function that asks for it has returned.
+#[inline(always)]
+pub(crate) unsafe fn local<'a>() -> Option<&'a Local> {
+    // SAFETY: invariant 1, as in `with_local`: the guard's time goes beyond that of the caller.
+    unsafe { LOCAL.get().as_ref() }
+}
+
 /// Ends the time in which this thread is in a runtime. It stays on its thread.
 pub(crate) struct EnterGuard {
     depth: usize,
@@ -122,7 +132,13 @@ pub(crate) fn with_current<R>(f: impl FnOnce(&Local, SlotRef, &mut Own) -> R) ->
 #[inline(always)]
 pub(crate) fn with_current_of<R>(local: &Local, f: impl FnOnce(Option<(SlotRef, &mut Own)>) -> R) -> R {
     let mut mark = local.pulse.hold.borrow();
-    f(local.current().map(|slot| (slot, own_within(&mut mark, slot))))
+    f(current_within(local, &mut mark))
+}
+
+/// The current lane and its owner's half, for the time of a mark of this worker's `borrow`.
+#[inline(always)]
+pub(crate) fn current_within<'a>(local: &Local, mark: &'a mut Mark<'_>) -> Option<(SlotRef, &'a mut Own)> {
+    local.current().map(|slot| (slot, own_within(mark, slot)))
 }
 
 /// Runs `f` with the owner's half of the lane that this worker runs, outside of the code of that lane. `f` calls no user

@@ -43,6 +43,9 @@ pub const DEFAULT_BOUND: u32 = 1024;
 pub const MAX_BOUND: u32 = word::MAX_BOUND;
 
 /// The id of a lane that takes messages of type `M`: 8 bytes, `Copy`, checked at every use.
+///
+/// The id is a peer's, or names a slot that is there, with the namespace that is the slot's for ever: see
+/// [`MailboxId::slot`].
 pub struct MailboxId<M> {
     id: Id,
     takes: PhantomData<fn(M)>,
@@ -95,8 +98,21 @@ impl fmt::Display for NotAMailbox {
 impl std::error::Error for NotAMailbox {}
 
 impl<M: Send + 'static> MailboxId<M> {
-    pub(crate) fn new_unchecked(id: Id) -> MailboxId<M> {
+    /// # Safety
+    /// The id is that of a peer's lane, or of one that is or was here.
+    #[inline]
+    pub(crate) unsafe fn new_unchecked(id: Id) -> MailboxId<M> {
         MailboxId { id, takes: PhantomData }
+    }
+
+    /// The slot, whoever lives in it now; `None` for peers.
+    #[inline]
+    fn slot(self) -> Option<SlotRef> {
+        if self.id.namespace().is_peer() {
+            return None;
+        }
+        // SAFETY: the promise made to `new_unchecked`: the lane had the slot.
+        Some(unsafe { slot::slot_of_tenant(self.id) })
     }
 
     /// The mailbox of the local lane `id`, where it lives and takes messages of type `M`.
@@ -118,19 +134,22 @@ impl<M: Send + 'static> MailboxId<M> {
         if kind.message != TypeId::of::<M>() {
             return Err(NotAMailbox::OtherType { takes: (kind.message_name)() });
         }
-        Ok(MailboxId::new_unchecked(id))
+        // SAFETY: the lane was in its slot just now.
+        Ok(unsafe { MailboxId::new_unchecked(id) })
     }
 
     /// The mailbox of a lane of a peer node; `None` for local ids. Sending to it by this type gives the message back:
     /// the layer above knows the way.
     pub fn of_peer(id: Id) -> Option<MailboxId<M>> {
-        id.namespace().is_peer().then(|| MailboxId::new_unchecked(id))
+        // SAFETY: it is a peer's.
+        id.namespace().is_peer().then(|| unsafe { MailboxId::new_unchecked(id) })
     }
 
     /// The mailbox of a lane that once was and is gone: sending to it gives the message back, for ever. `None` for an id
     /// that never was or still is.
     pub fn of_gone(id: Id) -> Option<MailboxId<M>> {
-        slot::is_past(id).then(|| MailboxId::new_unchecked(id))
+        // SAFETY: it was here.
+        slot::is_past(id).then(|| unsafe { MailboxId::new_unchecked(id) })
     }
 
     /// The bare id.
@@ -143,7 +162,7 @@ impl<M: Send + 'static> MailboxId<M> {
     /// # Errors
     /// [`TrySendError`] hands the message back.
     pub fn try_send(self, message: M) -> Result<(), TrySendError<M>> {
-        let Some(slot) = slot_of(self.id) else { return Err(TrySendError::Gone(message)) };
+        let Some(slot) = self.slot() else { return Err(TrySendError::Gone(message)) };
         // ORDER: Relaxed: as in `push`.
         let weigh = || Weight::Counted { bound: slot.bound.load(Ordering::Relaxed) };
         match push_unless_abandoned(slot, self.id.generation().get(), weigh, Node::new(message)) {
@@ -162,7 +181,7 @@ impl<M: Send + 'static> MailboxId<M> {
     /// [`TrySendError::Gone`] hands the message back.
     pub fn send_exempt(self, message: M) -> Result<(), TrySendError<M>> {
         hands_out::<M>();
-        let Some(slot) = slot_of(self.id) else { return Err(TrySendError::Gone(message)) };
+        let Some(slot) = self.slot() else { return Err(TrySendError::Gone(message)) };
         let generation = self.id.generation().get();
         let pushed = push_unless_abandoned(slot, generation, || Weight::Exempt, Node::new(message));
         pushed.map_err(|(_, node)| TrySendError::Gone(message_of(node)))
@@ -187,7 +206,7 @@ impl<M: Send + 'static> MailboxId<M> {
         SendFuture(Step::Holds { to: self, message })
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(self, slot: SlotRef, node: Node) -> Result<(), (Refused, Node)> {
         let generation = self.id.generation().get();
         // ORDER: Relaxed: `push` reads the bound between two looks at the generation.
@@ -291,7 +310,7 @@ impl<M: Send + 'static> SendFuture<M> {
             }
             Share::Abandoned => return Poll::Ready(Err(Unsent::Gone(message))),
         }
-        let Some(slot) = slot_of(to.id) else { return Poll::Ready(Err(Unsent::Gone(message))) };
+        let Some(slot) = to.slot() else { return Poll::Ready(Err(Unsent::Gone(message))) };
         match to.push(slot, Node::new(message)) {
             Ok(()) => Poll::Ready(Ok(())),
             Err((refused, node)) => self.was_refused(to, slot, refused, node, cx, question),
@@ -302,7 +321,8 @@ impl<M: Send + 'static> SendFuture<M> {
     pub fn to(&self) -> Option<MailboxId<M>> {
         match &self.0 {
             Step::Holds { to, .. } => Some(*to),
-            Step::Waits(waiter) => waiter.to().map(MailboxId::new_unchecked),
+            // SAFETY: it is that of the `MailboxId` that was sent to.
+            Step::Waits(waiter) => waiter.to().map(|id| unsafe { MailboxId::new_unchecked(id) }),
         }
     }
 

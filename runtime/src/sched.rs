@@ -92,17 +92,18 @@ pub(crate) fn act(slot: SlotRef, on: OnWake) {
 }
 
 /// Queues a lane: with this worker where it is one of the lane's runtime, else for any of them.
+#[inline]
 pub(crate) fn schedule(slot: SlotRef) {
-    let Some(table) = slot.table() else { return };
-    let elsewhere = context::with_local(|local| match local {
-        Some(local) if std::ptr::eq(local.scheduler.table, table) => {
-            local.push_woken(slot);
-            false
-        }
-        _ => true,
+    context::with_local(|local| match local {
+        Some(local) if slot.is_of(local.table) => local.push_woken(slot),
+        _ => schedule_elsewhere(slot),
     });
+}
+
+#[cold]
+fn schedule_elsewhere(slot: SlotRef) {
     // A lane that lives has a scheduler: tables are left only once all their lanes are dead.
-    if elsewhere && let Some(scheduler) = table.scheduler() {
+    if let Some(scheduler) = slot.table().and_then(Table::scheduler) {
         scheduler.inject(slot);
     }
 }

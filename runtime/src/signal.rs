@@ -112,7 +112,7 @@ pub(crate) fn take_effect(slot: SlotRef, own: &mut Own, node: Node) -> Option<No
         Some(_) => {}
     }
     match node.take::<Signal>() {
-        Ok(Signal::Exit(signal)) => return exit(own, signal).map(|signal| Node::new(Signal::Exit(signal))),
+        Ok(Signal::Exit(signal)) => return exit(own, signal).map(|signal| Node::new_signal(Signal::Exit(signal))),
         Ok(Signal::Inspect(answerer)) => {
             if let Some(me) = slot.id() {
                 answerer.answer_later(Inspection::of(me, own));

@@ -164,6 +164,12 @@ impl Slot {
         Some(unsafe { table.as_ref() })
     }
 
+    /// Whether it is one of this table's.
+    #[inline]
+    pub(crate) fn is_of(&self, table: &'static Table) -> bool {
+        ptr::eq(self.table.load(Ordering::Relaxed), table)
+    }
+
     /// The id of the present tenant; `None` where there is none.
     pub(crate) fn id(&self) -> Option<Id> {
         let generation = self.word.generation();
@@ -510,6 +516,17 @@ pub(crate) fn leave_table(table: &'static Table) {
 #[inline]
 pub(crate) fn slot_of(id: Id) -> Option<SlotRef> {
     slot_of_namespace(id.key(), id.namespace())
+}
+
+/// As [`slot_of`] of an id that was a lane's here, whoever lives in the slot now.
+///
+/// # Safety
+/// The id was given to a lane of this process.
+#[inline]
+pub(crate) unsafe fn slot_of_tenant(id: Id) -> SlotRef {
+    // SAFETY: an id is given out after its slot was reached, and is passed on by ways that publish. The slot's namespace
+    // never changes, so it is the id's.
+    unsafe { SLOTS.at_unchecked(id.key()) }
 }
 
 #[inline]

@@ -28,7 +28,7 @@ use crate::slot::{SlotRef, slot_of};
 fn deliver(to: Id, signal: Signal, weight: Weight) -> bool {
     let Some(slot) = slot_of(to) else { return false };
     let generation = to.generation().get();
-    match node::push(&slot.word, generation, || weight, Node::new(signal)) {
+    match node::push(&slot.word, generation, || weight, Node::new_signal(signal)) {
         Ok(pushed) => {
             if pushed == Pushed::Schedule {
                 sched::schedule(slot);
@@ -90,7 +90,7 @@ pub(crate) fn send_exit_of_gone(to: Id, from: Id) {
     let Some(slot) = slot_of(to) else { return };
     let signal = ExitSignal { from, reason: ExitReason::Killed, linked: true, to_itself: false };
     // The lane is not born yet: it counts as scheduled, and whoever bears it queues it.
-    let node = Node::new(Signal::Exit(Pooled::new(signal)));
+    let node = Node::new_signal(Signal::Exit(Pooled::new(signal)));
     drop(node::push(&slot.word, to.generation().get(), || Weight::Urgent, node));
 }
 

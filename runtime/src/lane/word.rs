@@ -63,6 +63,7 @@ const WAITERS: u64 = 1 << 35;
 const COUNT_ONE: u64 = 1 << 36;
 const COUNT: u64 = 0xFFF << 36;
 const GENERATION_SHIFT: u32 = 48;
+const GENERATION: u64 = u64::MAX << GENERATION_SHIFT;
 
 /// In a closed word.
 const LATE: u64 = 1 << 36;
@@ -142,7 +143,7 @@ pub(crate) struct OnRun {
 }
 
 impl OnRun {
-    /// End it.
+    /// End it. Then nothing was taken.
     #[inline]
     pub(crate) fn kill(self) -> bool {
         self.word & KILL != 0
@@ -185,12 +186,41 @@ fn head_of(word: u64) -> u32 {
     (word & HEAD) as u32
 }
 
+/// The count never reaches [`UNBOUNDED`].
 fn is_full(word: u64, bound: u32) -> bool {
-    word & WAITERS != 0 || (bound != UNBOUNDED && (word & COUNT) / COUNT_ONE >= u64::from(bound))
+    word & WAITERS != 0 || (word & COUNT) / COUNT_ONE >= u64::from(bound)
 }
 
 fn has_mail(word: u64) -> bool {
     word & (HEAD | WAITERS) != 0
+}
+
+/// What a worker that takes the lane from its queue takes out of the word.
+#[inline]
+fn cleared_by_run(word: u64) -> u64 {
+    if word & KILL != 0 {
+        0
+    } else if word & MAIL != 0 && has_mail(word) {
+        HEAD | MAIL | SIGNAL | COUNT
+    } else if word & SIGNAL != 0 {
+        HEAD | MAIL | SIGNAL
+    } else {
+        0
+    }
+}
+
+/// The word of a lane whose turn is over.
+#[inline]
+fn idle_after(word: u64, waits_for_mail: bool) -> u64 {
+    let next = word & !RUNNING;
+    if !waits_for_mail {
+        next
+    } else if has_mail(word) {
+        next | MAIL | SCHEDULED
+    } else {
+        // All that was received: a sender that found it full would wait for a lane that sleeps.
+        (next | MAIL) & !COUNT
+    }
 }
 
 /// What a receiver took makes room. What is taken only because of the signals in it does not, or every signal would let
@@ -428,15 +458,9 @@ impl LaneWord {
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
             debug_assert_eq!(word & (SCHEDULED | RUNNING), SCHEDULED, "invariant 2");
-            let cleared = if word & KILL != 0 {
-                0
-            } else if word & MAIL != 0 && has_mail(word) {
-                HEAD | MAIL | SIGNAL | COUNT
-            } else if word & SIGNAL != 0 {
-                HEAD | MAIL | SIGNAL
-            } else {
-                0
-            };
+            // The common case first: it waited for mail, which has come.
+            let mails_alone = word & (KILL | SIGNAL | WAITERS | MAIL) == MAIL && word & HEAD != 0;
+            let cleared = if mails_alone { HEAD | MAIL | SIGNAL | COUNT } else { cleared_by_run(word) };
             let next = (word ^ (SCHEDULED | RUNNING)) & !cleared;
             // ORDER: Acquire sees the nodes and what the wakers wrote, and what the last worker left. Release keeps
             // the chain of changes whole for those who read later ones.
@@ -461,16 +485,12 @@ impl LaneWord {
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
             debug_assert_eq!(word & RUNNING, RUNNING, "invariant 1");
-            let mut next = word & !RUNNING;
-            if waits_for_mail {
-                next |= MAIL;
-                if has_mail(word) {
-                    next |= SCHEDULED;
-                } else {
-                    // All that was received: a sender that found it full would wait for a lane that sleeps.
-                    next &= !COUNT;
-                }
-            }
+            // The common case first: nothing has come, and it waits for mail.
+            let next = if waits_for_mail && word & !GENERATION == RUNNING {
+                word ^ (RUNNING | MAIL)
+            } else {
+                idle_after(word, waits_for_mail)
+            };
             // ORDER: Release publishes what the poll wrote to the worker that runs the lane next, by whoever schedules
             // it; Acquire, so that where we schedule it ourselves all wakers' writes are behind us.
             match self.0.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {

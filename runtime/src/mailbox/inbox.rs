@@ -50,13 +50,16 @@ impl<M> fmt::Debug for Inbox<M> {
 }
 
 impl<M: Send + 'static> Inbox<M> {
-    pub(crate) fn new(id: Id) -> Inbox<M> {
+    /// # Safety
+    /// The id is that of a lane of this process.
+    pub(crate) unsafe fn new(id: Id) -> Inbox<M> {
         Inbox { id, gives: PhantomData }
     }
 
     /// The lane's own mailbox, as others see it.
     pub fn mailbox(&self) -> MailboxId<M> {
-        MailboxId::new_unchecked(self.id)
+        // SAFETY: the lane to which the inbox was given.
+        unsafe { MailboxId::new_unchecked(self.id) }
     }
 
     /// The next thing in the mailbox, in the order in which they came. In a lane that
@@ -64,9 +67,52 @@ impl<M: Send + 'static> Inbox<M> {
     ///
     /// # Panics
     /// Outside of the lane to which it belongs.
-    #[inline(always)]
+    #[inline]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Received<M>> {
-        self.poll_next(cx, List::pop_front)
+        match self.poll_message(cx) {
+            Poll::Ready(Some(message)) => Poll::Ready(Received::Message(message)),
+            Poll::Ready(None) => self.poll_next(cx, List::pop_front),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// The short way of [`Inbox::poll_recv`], which most receives go: the next message, or pending where there is none.
+    /// Ready with `None` where it takes a closer look, by `poll_recv`.
+    // Always: with it the whole way of a message out of a mailbox is part of the lane's own code.
+    #[inline(always)]
+    pub fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
+        // SAFETY: it is not used beyond this call.
+        let Some(local) = (unsafe { context::local() }) else { return Poll::Ready(None) };
+        if !local.turn.has_left() {
+            return Poll::Ready(None);
+        }
+        let mut mark = local.pulse.hold.borrow();
+        let Some((slot, own)) = context::current_within(local, &mut mark).filter(|(slot, _)| slot.is_or_was(self.id))
+        else {
+            return Poll::Ready(None);
+        };
+        if own.has(DOOMED | RECEIVES_NO_MORE) {
+            return Poll::Ready(None);
+        }
+        if own.inbox.is_empty() && slot.word.has_mail() {
+            take_all_in(slot, own, true);
+            if own.has(DOOMED) {
+                return Poll::Ready(None);
+            }
+        }
+        if own.inbox.is_empty() {
+            if !is_of(cx.waker(), slot) {
+                return Poll::Ready(None);
+            }
+            own.flags |= WANTS_MAIL;
+            local.turn.take_left();
+            return Poll::Pending;
+        }
+        let node = own.inbox.pop_front_of::<M>();
+        drop(mark);
+        let Some(node) = node else { return Poll::Ready(None) };
+        local.turn.take_left();
+        Poll::Ready(Some(node.into_message(&local.nodes)))
     }
 
     /// The first message that `wanted` likes, with what came before it left in place; or the first thing that is no
@@ -145,7 +191,7 @@ impl<M: Send + 'static> Inbox<M> {
         assert!(context::is_abandoned(), "an inbox is of use only in its own lane, {}", self.id);
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
@@ -182,7 +228,6 @@ impl<M: Send + 'static> Inbox<M> {
         }
     }
 
-    #[inline]
     fn open(&self, node: Node) -> Received<M> {
         match node.take::<M>() {
             Ok(message) => Received::Message(message),
@@ -231,7 +276,6 @@ fn nothing_more(own: &mut Own) -> Found {
 }
 
 /// Nothing of what was taken will do: looks for what came since, and waits where there is nothing.
-#[inline(never)]
 fn find_more(
     slot: SlotRef,
     own: &mut Own,
@@ -252,7 +296,6 @@ fn find_more(
 
 /// A push schedules the lane. Where the receiver was polled with another waker (it is in a set of futures that polls
 /// only those that were woken), that one has to be woken as well: the worker does so before it polls.
-#[inline]
 fn receive_by(slot: SlotRef, own: &mut Own, cx: &Context<'_>) -> Found {
     if is_of(cx.waker(), slot) { Found::Nothing } else { receive_by_waker(own, cx) }
 }
@@ -303,19 +346,21 @@ fn mail_came(slot: SlotRef, own: &mut Own) {
 #[inline]
 pub(crate) fn let_in(slot: SlotRef, own: &mut Own, taken: Taken) -> bool {
     // The common case first: one message.
-    let came = match node::only(taken.head) {
-        Ok(node) => let_one_in(slot, own, node),
-        Err(head) => let_all_in(slot, own, head),
-    };
+    if !taken.waiters
+        && let Some(message) = node::only_message(taken.head)
+    {
+        own.inbox.push_last(message);
+        return true;
+    }
+    let came = let_all_in(slot, own, taken.head);
     if taken.waiters {
         admit(slot, own);
     }
     came || taken.waiters
 }
 
-#[inline(always)]
 fn let_one_in(slot: SlotRef, own: &mut Own, node: Node) -> bool {
-    let node = if node.is::<Signal>() { take_effect(slot, own, node) } else { Some(node) };
+    let node = if node.is_signal() { take_effect(slot, own, node) } else { Some(node) };
     let came = node.is_some();
     if let Some(node) = node {
         own.inbox.push_back(node);
@@ -325,8 +370,21 @@ fn let_one_in(slot: SlotRef, own: &mut Own, node: Node) -> bool {
 
 #[inline(never)]
 fn let_all_in(slot: SlotRef, own: &mut Own, head: u32) -> bool {
+    let (list, has_signals) = node::all(head);
+    if has_signals {
+        return let_each_in(slot, own, list);
+    }
+    let came = !list.is_empty();
+    own.inbox.append(list);
+    came
+}
+
+#[cold]
+fn let_each_in(slot: SlotRef, own: &mut Own, mut list: List) -> bool {
     let mut came = false;
-    node::drain(head, |node| came |= let_one_in(slot, own, node));
+    while let Some(node) = list.pop_front() {
+        came |= let_one_in(slot, own, node);
+    }
     came
 }
 

@@ -12,7 +12,9 @@
 use std::any::TypeId;
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
+use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
@@ -47,13 +49,19 @@ static UNITS: Region<Unit> = Region::new();
 struct Kind {
     type_id: TypeId,
     drop_in_place: unsafe fn(*mut u8),
+    is_signal: bool,
 }
 
 struct KindOf<T>(T);
 
 impl<T: Send + 'static> KindOf<T> {
     const INLINE: bool = size_of::<T>() <= INLINE && align_of::<T>() <= align_of::<u64>();
-    const KIND: &'static Kind = &Kind { type_id: TypeId::of::<T>(), drop_in_place: drop_payload::<T> };
+    const KIND: &'static Kind = &KindOf::<T>::kind(false);
+    const SIGNAL: &'static Kind = &KindOf::<T>::kind(true);
+
+    const fn kind(is_signal: bool) -> Kind {
+        Kind { type_id: TypeId::of::<T>(), drop_in_place: drop_payload::<T>, is_signal }
+    }
 }
 
 /// # Safety
@@ -79,13 +87,24 @@ fn unit(index: u32) -> &'static Unit {
 pub(crate) struct Node(u32);
 
 impl Node {
-    /// Puts a value in a node.
+    /// Puts a message in a node.
     #[inline]
-    pub(crate) fn new<T: Send + 'static>(value: T) -> Node {
+    pub(crate) fn new<T: Send + 'static>(message: T) -> Node {
+        Node::of_kind(KindOf::<T>::KIND, message)
+    }
+
+    /// Puts what is no message in a node, to be told from those by [`Node::is_signal`].
+    pub(crate) fn new_signal<T: Send + 'static>(signal: T) -> Node {
+        Node::of_kind(KindOf::<T>::SIGNAL, signal)
+    }
+
+    /// `kind` is one of `T`'s.
+    #[inline]
+    fn of_kind<T: Send + 'static>(kind: &'static Kind, value: T) -> Node {
         let index = allocate();
         let unit = unit(index);
         // SAFETY: invariant 1: `allocate` made us the owner.
-        unsafe { *unit.kind.get() = Some(KindOf::<T>::KIND) };
+        unsafe { *unit.kind.get() = Some(kind) };
         let payload = unit.payload.get();
         if KindOf::<T>::INLINE {
             // SAFETY: as above, and the payload is large and aligned enough, which `INLINE` says.
@@ -97,6 +116,7 @@ impl Node {
         Node(index)
     }
 
+    #[inline]
     fn kind(&self) -> &'static Kind {
         // SAFETY: invariant 1: we own the node.
         let kind = unsafe { *unit(self.0).kind.get() };
@@ -104,8 +124,17 @@ impl Node {
     }
 
     /// Whether the payload is a `T`.
-    pub(crate) fn is<T: 'static>(&self) -> bool {
-        self.kind().type_id == TypeId::of::<T>()
+    #[inline]
+    fn is<T: Send + 'static>(&self) -> bool {
+        let kind = self.kind();
+        // The address alone says so most often; that of another copy of the same kind may be another.
+        ptr::eq(kind, KindOf::<T>::KIND) || kind.type_id == TypeId::of::<T>()
+    }
+
+    /// Whether it was made by [`Node::new_signal`].
+    #[inline]
+    pub(crate) fn is_signal(&self) -> bool {
+        self.kind().is_signal
     }
 
     /// The payload, where it is a `T`.
@@ -130,16 +159,10 @@ impl Node {
         if !self.is::<T>() {
             return Err(self);
         }
-        let node = ManuallyDrop::new(self);
-        let payload = unit(node.0).payload.get();
-        let value = if KindOf::<T>::INLINE {
-            // SAFETY: invariant 2 and the check above; the node is freed below without dropping it again.
-            unsafe { payload.cast::<T>().read() }
-        } else {
-            // SAFETY: as above.
-            unsafe { payload.cast::<Pooled<T>>().read() }.into_inner()
-        };
-        release(node.0);
+        let index = self.into_index();
+        // SAFETY: invariant 2 and the check above; the node is freed below without dropping it again.
+        let value = unsafe { take_payload(index) };
+        release(index);
         Ok(value)
     }
 
@@ -171,6 +194,35 @@ impl fmt::Debug for Node {
     }
 }
 
+/// A node that is known to hold a message of type `T`.
+pub(crate) struct NodeOf<T>(Node, PhantomData<T>);
+
+impl<T: Send + 'static> NodeOf<T> {
+    /// Takes the message out; the node goes to these free ones.
+    #[inline(always)]
+    pub(crate) fn into_message(self, free: &Cache) -> T {
+        let index = self.0.into_index();
+        // SAFETY: `pop_front_of` made this of a node of `T`'s kind, and the node is freed below without dropping it again.
+        let message = unsafe { take_payload(index) };
+        free.release(index);
+        message
+    }
+}
+
+/// # Safety
+/// The node is the caller's and holds a `T`, which is not used again.
+#[inline(always)]
+unsafe fn take_payload<T: Send + 'static>(index: u32) -> T {
+    let payload = unit(index).payload.get();
+    if KindOf::<T>::INLINE {
+        // SAFETY: the caller's promise.
+        unsafe { payload.cast::<T>().read() }
+    } else {
+        // SAFETY: as above.
+        unsafe { payload.cast::<Pooled<T>>().read() }.into_inner()
+    }
+}
+
 /// Nodes in a row. All-zero bytes are an empty list.
 #[derive(Debug, Default)]
 pub(crate) struct List {
@@ -188,12 +240,34 @@ impl List {
         let index = node.into_index();
         // ORDER: Relaxed, here and below: invariant 1, we own all nodes of the list.
         unit(index).next.store(EMPTY, Ordering::Relaxed);
+        self.push_last(Node(index));
+    }
+
+    /// As `push_back`, of a node that has none behind it.
+    #[inline]
+    pub(crate) fn push_last(&mut self, node: Node) {
+        let index = node.into_index();
+        debug_assert_eq!(unit(index).next.load(Ordering::Relaxed), EMPTY);
         if self.head == EMPTY {
             self.head = index;
         } else {
             unit(self.tail).next.store(index, Ordering::Relaxed);
         }
         self.tail = index;
+    }
+
+    /// Takes over what is in another list.
+    #[inline]
+    pub(crate) fn append(&mut self, other: List) {
+        let other = ManuallyDrop::new(other);
+        if self.head == EMPTY {
+            self.head = other.head;
+        } else {
+            unit(self.tail).next.store(other.head, Ordering::Relaxed);
+        }
+        if other.head != EMPTY {
+            self.tail = other.tail;
+        }
     }
 
     #[inline]
@@ -204,6 +278,23 @@ impl List {
         let node = Node(self.head);
         self.head = unit(self.head).next.load(Ordering::Relaxed);
         Some(node)
+    }
+
+    /// As `pop_front`, where the first node holds a message that is seen at once to be a `T`.
+    #[inline(always)]
+    pub(crate) fn pop_front_of<T: Send + 'static>(&mut self) -> Option<NodeOf<T>> {
+        if self.head == EMPTY {
+            return None;
+        }
+        let first = unit(self.head);
+        // SAFETY: invariant 1: all nodes of the list are ours.
+        let kind = unsafe { *first.kind.get() };
+        if !kind.is_some_and(|kind| ptr::eq(kind, KindOf::<T>::KIND)) {
+            return None;
+        }
+        let node = Node(self.head);
+        self.head = first.next.load(Ordering::Relaxed);
+        Some(NodeOf(node, PhantomData))
     }
 
     /// Takes out the first node that `wanted` likes.
@@ -287,28 +378,40 @@ pub(crate) fn push(
     }
 }
 
-/// The node of a mailbox that held one alone; gives the head back where there are none or more.
+/// The node of a mailbox that held one alone, and that a message; else the mailbox's nodes are still the caller's.
 #[inline]
-pub(crate) fn only(head: u32) -> Result<Node, u32> {
-    if head != EMPTY && unit(head).next.load(Ordering::Relaxed) == EMPTY { Ok(Node(head)) } else { Err(head) }
+pub(crate) fn only_message(head: u32) -> Option<Node> {
+    if head == EMPTY || unit(head).next.load(Ordering::Relaxed) != EMPTY {
+        return None;
+    }
+    let node = ManuallyDrop::new(Node(head));
+    if node.is_signal() { None } else { Some(ManuallyDrop::into_inner(node)) }
+}
+
+/// All nodes of a mailbox in the order in which they were pushed, and whether there are signals among them.
+#[inline]
+pub(crate) fn all(head: u32) -> (List, bool) {
+    let mut list = List { head: EMPTY, tail: head };
+    let mut has_signals = false;
+    let mut index = head;
+    while index != EMPTY {
+        // The list owns what it has got so far; what comes next is ours.
+        let node = Node(index);
+        let next = unit(index).next.load(Ordering::Relaxed);
+        unit(index).next.store(list.head, Ordering::Relaxed);
+        has_signals |= node.is_signal();
+        list.head = node.into_index();
+        index = next;
+    }
+    (list, has_signals)
 }
 
 /// Takes all nodes of a mailbox in the order in which they were pushed, each passed to `each`.
 #[inline]
 pub(crate) fn drain(head: u32, mut each: impl FnMut(Node)) {
-    let mut reversed = EMPTY;
-    let mut index = head;
-    while index != EMPTY {
-        let unit = unit(index);
-        let next = unit.next.load(Ordering::Relaxed);
-        unit.next.store(reversed, Ordering::Relaxed);
-        reversed = index;
-        index = next;
-    }
-    while reversed != EMPTY {
-        let next = unit(reversed).next.load(Ordering::Relaxed);
-        each(Node(reversed));
-        reversed = next;
+    let (mut list, _) = all(head);
+    while let Some(node) = list.pop_front() {
+        each(node);
     }
 }
 
@@ -331,6 +434,14 @@ impl Cache {
         self.head.set(unit(index).next.load(Ordering::Relaxed));
         self.count.set(self.count.get() - 1);
         Some(index)
+    }
+
+    /// Takes back a node, and gives some to the others where there are too many.
+    #[inline]
+    fn release(&self, index: u32) {
+        if self.push(index) >= 2 * BATCH {
+            self.spill();
+        }
     }
 
     /// How many there are now.
@@ -429,11 +540,7 @@ fn allocate_outside() -> u32 {
 #[inline]
 fn release(index: u32) {
     context::with_local(|local| match local {
-        Some(local) => {
-            if local.nodes.push(index) >= 2 * BATCH {
-                local.nodes.spill();
-            }
-        }
+        Some(local) => local.nodes.release(index),
         None => release_outside(index),
     });
 }

@@ -59,6 +59,19 @@ impl Turn {
         true
     }
 
+    /// Whether there are operations left until the next look at the clock.
+    #[inline]
+    pub(crate) fn has_left(&self) -> bool {
+        self.left.get() != 0
+    }
+
+    /// Takes one of the operations that are [left](Turn::has_left).
+    #[inline]
+    pub(crate) fn take_left(&self) {
+        debug_assert!(self.has_left());
+        self.left.set(self.left.get().wrapping_sub(1));
+    }
+
     /// The turn is over, whatever was left of it.
     pub(crate) fn exhaust(&self) {
         self.left.set(0);

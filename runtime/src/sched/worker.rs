@@ -22,18 +22,18 @@ use crate::context;
 use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::lane::death;
-use crate::lane::frame::Frame;
+use crate::lane::frame::{Frame, Polled};
 use crate::lane::index::{self, Unpolled};
 use crate::lane::memory;
 use crate::lane::own::{COUNTS_AWAITS, DOOMED, Own, RECEIVES_BY_WAKER, WAITS, WANTS_MAIL};
 use crate::lane::waker::waker;
-use crate::lane::word::{OnIdle, OnRun, Taken};
+use crate::lane::word::{OnIdle, OnRun};
 use crate::mailbox::{self, node};
 use crate::metrics::Line;
 use crate::panic::{self, contain};
 use crate::reply::NoAnswer;
 use crate::reply::verdict::Verdict;
-use crate::slot::{SlotRef, Vacant, batch};
+use crate::slot::{SlotRef, Table, Vacant, batch};
 use crate::wait_graph::note::{self, Notes};
 
 /// Lanes that may run from the hand-over place in a row before the queue has its turn.
@@ -50,6 +50,8 @@ pub(crate) const PARKED: u8 = 2;
 /// All that a worker keeps to itself.
 pub(crate) struct Local {
     pub(crate) scheduler: Arc<Scheduler>,
+    /// The scheduler's.
+    pub(super) table: &'static Table,
     pub(crate) index: usize,
     pub(super) queue: Queue,
     /// What this worker has woken at once and keeps to itself for now.
@@ -93,6 +95,7 @@ impl Local {
         let counters = scheduler.metrics.line(index);
         Local {
             pulse: scheduler.pulses[index].clone(),
+            table: scheduler.table,
             scheduler,
             index,
             queue,
@@ -129,7 +132,6 @@ impl Local {
     }
 
     /// Queues a lane that was woken: it runs next, but for one for which messages gather while it waits for its turn.
-    #[inline]
     pub(crate) fn push_woken(&self, slot: SlotRef) {
         if slot.collects() { self.push_back(slot) } else { self.push_next(slot) }
     }
@@ -271,7 +273,9 @@ impl Local {
             }
             match self.pick(&mut rounds) {
                 Some(slot) => {
-                    self.scheduler.found_work(&mut rounds.searching);
+                    if rounds.searching {
+                        self.scheduler.found_work(&mut rounds.searching);
+                    }
                     self.run(slot);
                 }
                 None => self.sleep(&mut rounds),
@@ -439,22 +443,16 @@ impl Local {
         self.pulse.begin(Some(slot));
         self.running.set(Some(slot));
         self.turn.begin();
-        match self.turn_of(slot, on) {
-            Goes::On { wants_mail } => {
-                if self.has_news.get() != 0 {
-                    self.tell_news(slot, Some(wants_mail));
-                }
-                self.running.set(None);
-                // From here on the lane may run elsewhere.
-                match slot.word.transition_to_idle(wants_mail) {
-                    OnIdle::Parked => {}
-                    OnIdle::Schedule => self.push_back(slot),
-                }
+        if let Goes::On { wants_mail } = self.turn_of(slot, on) {
+            if self.has_news.get() != 0 {
+                self.tell_news(slot, Some(wants_mail));
             }
-            Goes::Ends(reason) => {
-                death::end(self, slot, reason);
+            self.running.set(None);
+            // From here on the lane may run elsewhere.
+            match slot.word.transition_to_idle(wants_mail) {
+                OnIdle::Parked => {}
+                OnIdle::Schedule => self.push_back(slot),
             }
-            Goes::TakenAway => {}
         }
         self.counters.note_turn();
         // What is left is that of a lane that has ended.
@@ -477,23 +475,56 @@ impl Local {
     /// The first half of a turn: what was taken with it is let in, and the future is polled.
     #[inline]
     fn turn_of(&self, slot: SlotRef, on: OnRun) -> Goes {
-        if on.kill() {
-            return Goes::Ends(ExitReason::Killed);
-        }
-        let (frame, receiver) = context::with_own(self, slot, |own| {
-            let receiver = on.taken().and_then(|taken| {
+        // SAFETY: this worker has `RUNNING`, and the lane's code, within which somebody may take the lane, does not run yet
+        // (`sched/hold.rs`, invariant 1). What is called here calls none, nor asks for another such reference.
+        let own = unsafe { slot.own() };
+        let mut came = false;
+        match on.taken() {
+            Some(taken) => {
                 slot.note_taken(taken.count);
-                let_in(slot, own, taken)
-            });
-            (if own.has(DOOMED) { None } else { own.frame.take() }, receiver)
+                came = mailbox::let_in(slot, own, taken);
+                // A signal may take effect without a trace: whoever waited for mail still does.
+                if !came && taken.had_waited {
+                    own.flags |= WANTS_MAIL;
+                }
+            }
+            None if on.kill() => return self.end(slot, ExitReason::Killed),
+            None => {}
+        }
+        if own.has(DOOMED | RECEIVES_BY_WAKER)
+            && let Some(reason) = self.before_poll(slot, came)
+        {
+            return self.end(slot, reason);
+        }
+        match own.frame.take() {
+            Some(frame) => self.poll(slot, frame),
+            None => self.end(slot, ExitReason::Killed),
+        }
+    }
+
+    /// Wakes whoever waits for the mail that came by a waker of his own; the reason for which the lane must end instead of
+    /// being polled.
+    #[cold]
+    fn before_poll(&self, slot: SlotRef, came: bool) -> Option<ExitReason> {
+        let (doomed, receiver) = context::with_own(self, slot, |own| {
+            let receives = came && own.has(RECEIVES_BY_WAKER);
+            let doomed = own.has(DOOMED).then(|| own.more().doomed.take().unwrap_or(ExitReason::Killed));
+            if !receives {
+                return (doomed, None);
+            }
+            own.flags &= !RECEIVES_BY_WAKER;
+            (doomed, own.more().receiver.take())
         });
         if let Some(receiver) = receiver {
             contain(|| receiver.wake());
         }
-        match frame {
-            Some(frame) => self.poll(slot, frame),
-            None => Goes::Ends(context::with_own(self, slot, end_of_the_doomed)),
-        }
+        doomed
+    }
+
+    #[inline(never)]
+    fn end(&self, slot: SlotRef, reason: ExitReason) -> Goes {
+        death::end(self, slot, reason);
+        Goes::NoMore
     }
 
     /// Polls the lane's future.
@@ -502,47 +533,51 @@ impl Local {
         // Its destructor does nothing.
         let waker = ManuallyDrop::new(waker(slot));
         let mut cx = Context::from_waker(&waker);
-        // What a panic threw is dropped here, with nothing borrowed: its destructor is the user's.
         self.pulse.hold.enter(slot);
         self.polls.set(true);
-        let polled = catch_unwind(AssertUnwindSafe(|| frame.poll(&mut cx))).map_err(panic::reason);
+        let polled = match catch_unwind(AssertUnwindSafe(|| frame.poll(&mut cx))) {
+            Ok(polled) => polled,
+            // What was thrown is dropped here, with nothing borrowed: its destructor is the user's.
+            Err(thrown) => Poll::Ready(Some(Box::new(panic::reason(thrown)))),
+        };
         self.polls.set(false);
         match self.pulse.hold.leave() {
             Left::Kept => {}
-            Left::CutOff => {
-                drop(polled);
-                context::with_own(self, slot, |own| own.put_back(frame));
-                return Goes::Ends(ExitReason::Killed);
-            }
-            Left::TakenAway => {
-                drop(polled);
-                death::depart(self, slot, frame);
-                return Goes::TakenAway;
+            left => return self.leave_cut_off(slot, frame, polled, left == Left::TakenAway),
+        }
+        // SAFETY: as in `turn_of`: the lane's code has run, and nobody has taken the lane.
+        let own = unsafe { slot.own() };
+        own.put_back(frame);
+        match polled {
+            Poll::Pending => {}
+            Poll::Ready(reason) => {
+                let reason = reason.map_or_else(|| asked_reason(own), |reason| *reason);
+                return self.end(slot, reason);
             }
         }
-        context::with_own(self, slot, |own| {
-            own.put_back(frame);
-            match polled {
-                Ok(Poll::Pending) => {}
-                Ok(Poll::Ready(Some(reason))) => return Goes::Ends(*reason),
-                Ok(Poll::Ready(None)) => {
-                    let asked = own.more.as_mut().and_then(|more| more.stopped.take());
-                    return Goes::Ends(asked.unwrap_or(ExitReason::Normal));
-                }
-                Err(reason) => return Goes::Ends(reason),
-            }
-            if own.flags & (DOOMED | COUNTS_AWAITS | WAITS) != 0
-                && let Some(reason) = self.due(slot, own)
-            {
-                return Goes::Ends(reason);
-            }
-            if slot.word.is_killed() {
-                return Goes::Ends(ExitReason::Killed);
-            }
-            let wants_mail = own.has(WANTS_MAIL);
-            own.flags &= !WANTS_MAIL;
-            Goes::On { wants_mail }
-        })
+        if own.flags & (DOOMED | COUNTS_AWAITS | WAITS) != 0
+            && let Some(reason) = self.due(slot, own)
+        {
+            return self.end(slot, reason);
+        }
+        if slot.word.is_killed() {
+            return self.end(slot, ExitReason::Killed);
+        }
+        let wants_mail = own.has(WANTS_MAIL);
+        own.flags &= !WANTS_MAIL;
+        Goes::On { wants_mail }
+    }
+
+    /// The poll has returned, and the lane was cut off meanwhile, or taken away.
+    #[cold]
+    fn leave_cut_off(&self, slot: SlotRef, frame: Frame, polled: Polled, taken_away: bool) -> Goes {
+        drop(polled);
+        if taken_away {
+            death::depart(self, slot, frame);
+            return Goes::NoMore;
+        }
+        context::with_own(self, slot, |own| own.put_back(frame));
+        self.end(slot, ExitReason::Killed)
     }
 
     /// Why the lane whose poll is over must end: a signal took effect, or it has reached its last await. Notes what was
@@ -609,27 +644,10 @@ impl Local {
     }
 }
 
-/// Lets in what was taken with the turn: the receiver to wake, where it waits by a waker of its own.
+/// With what a lane ends that has no reason of its own.
 #[inline]
-fn let_in(slot: SlotRef, own: &mut Own, taken: Taken) -> Option<Waker> {
-    let came = mailbox::let_in(slot, own, taken);
-    if !came {
-        // A signal took effect without a trace: whoever waited for mail still does.
-        if taken.had_waited {
-            own.flags |= WANTS_MAIL;
-        }
-        return None;
-    }
-    if !own.has(RECEIVES_BY_WAKER) {
-        return None;
-    }
-    own.flags &= !RECEIVES_BY_WAKER;
-    own.more().receiver.take()
-}
-
-#[cold]
-fn end_of_the_doomed(own: &mut Own) -> ExitReason {
-    own.more().doomed.take().unwrap_or(ExitReason::Killed)
+fn asked_reason(own: &mut Own) -> ExitReason {
+    own.more.as_mut().and_then(|more| more.stopped.take()).unwrap_or(ExitReason::Normal)
 }
 
 /// What a lane does after its turn.
@@ -638,9 +656,8 @@ enum Goes {
         /// A push is to schedule it.
         wants_mail: bool,
     },
-    Ends(ExitReason),
-    /// It was killed while it was stuck, and ended elsewhere.
-    TakenAway,
+    /// It has ended, here or, where it was killed while it was stuck, elsewhere.
+    NoMore,
 }
 
 /// The lane that this worker runs, for the panic hook.
