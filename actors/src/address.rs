@@ -274,7 +274,18 @@ impl<M: Send + 'static> Sending<M> {
 
 /// A question under way. It hands out nothing but its own port.
 impl<M: Send + 'static> Sending<M> {
+    /// Whether it was ready.
+    #[inline]
+    pub(crate) fn is_through(&self) -> bool {
+        self.0.is_through()
+    }
+
+    /// The short way; else it is to be polled.
     #[inline(always)]
+    pub(crate) fn send_question_now(&mut self) -> bool {
+        self.0.send_question_now()
+    }
+
     pub(crate) fn poll_question(
         &mut self,
         question: &Question,
@@ -299,12 +310,18 @@ impl<M: Send + 'static> Future for Sending<M> {
 
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.0.send_now() { Poll::Ready(Ok(())) } else { self.poll_closely(cx) }
+    }
+}
+
+impl<M: Send + 'static> Sending<M> {
+    #[inline(never)]
+    fn poll_closely(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<M>>> {
         let to = self.to();
         sent(to, Pin::new(&mut self.0).poll(cx))
     }
 }
 
-#[inline(always)]
 fn sent<M: Send + 'static>(
     to: Option<Address<M>>,
     polled: Poll<Result<(), Unsent<M>>>,

@@ -22,10 +22,10 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The future of [`Address::ask`].
 #[must_use = "nothing is asked before it is awaited"]
 pub struct Ask<M: Send + 'static, T> {
-    sending: Option<Sending<M>>,
+    sending: Sending<M>,
     answer: Answer<T>,
     timeout: Option<Duration>,
-    deadline: Option<Deadline>,
+    deadline: Deadline,
     asked: Question,
 }
 
@@ -34,10 +34,10 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
     #[track_caller]
     pub(crate) fn new<F: FnOnce(Reply<T>) -> M>(to: Address<M>, question: F) -> Ask<M, T> {
         let asked = Question::to(to.id(), Location::caller());
-        let (answerer, answer) = reply::port();
+        let (answerer, answer) = reply::port_of_lane();
         wait_graph::hands_over_what_is_made_by(&question);
         let sending = to.send_question(question(Reply::local(answerer)));
-        Ask { sending: Some(sending), answer, timeout: Some(DEFAULT_TIMEOUT), deadline: None, asked }
+        Ask { sending, answer, timeout: Some(DEFAULT_TIMEOUT), deadline: Deadline::unset(), asked }
     }
 
     /// How long to wait for the answer, from the first poll on; zero is over at once unless the answer is there.
@@ -52,34 +52,65 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
         self
     }
 
-    fn poll_timeout(&mut self, cx: &mut Context<'_>) -> Poll<AskError> {
-        let Some(length) = self.timeout else { return Poll::Pending };
-        let deadline = self.deadline.get_or_insert_with(|| Deadline::after(length));
-        deadline.poll_passed_of_wait(cx).map(|()| AskError::Timeout(length))
+    #[inline(never)]
+    fn poll_closely(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, AskError>> {
+        if !self.sending.is_through() && !self.is_sent_now() {
+            if let Err(unsent) = ready!(self.poll_sending(cx)) {
+                return Poll::Ready(Err(unsent));
+            }
+        }
+        match self.answer.poll_answer_to(&mut self.asked, cx) {
+            Poll::Ready(answered) => Poll::Ready(answered.map_err(AskError::from)),
+            Poll::Pending => self.poll_timeout(cx),
+        }
+    }
+
+    /// The short way to send the question.
+    #[inline]
+    fn is_sent_now(&mut self) -> bool {
+        !self.is_to_self() && self.sending.send_question_now()
+    }
+
+    #[inline]
+    fn is_to_self(&self) -> bool {
+        self.sending.to().is_some_and(|to| lane::is_current(to.id()))
+    }
+
+    #[cold]
+    fn poll_sending(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), AskError>> {
+        if self.is_to_self() {
+            return Poll::Ready(Err(AskError::ToSelf));
+        }
+        match self.sending.poll_question(&self.asked, cx) {
+            Poll::Pending => self.poll_timeout(cx),
+            Poll::Ready(sent) => Poll::Ready(sent.map_err(AskError::from)),
+        }
+    }
+
+    /// Pending until the time is over.
+    #[inline]
+    fn poll_timeout<U>(&mut self, cx: &mut Context<'_>) -> Poll<Result<U, AskError>> {
+        match self.timeout {
+            Some(length) if self.deadline.poll_passed_of_wait_for(length, cx).is_ready() => {
+                Poll::Ready(Err(AskError::Timeout(length)))
+            }
+            _ => Poll::Pending,
+        }
     }
 }
 
 impl<M: Send + 'static, T: Send + 'static> Future for Ask<M, T> {
     type Output = Result<T, AskError>;
 
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, AskError>> {
         let this = self.get_mut();
-        if let Some(sending) = &mut this.sending {
-            if sending.to().is_some_and(|to| lane::current() == Some(to.id())) {
-                return Poll::Ready(Err(AskError::ToSelf));
-            }
-            match sending.poll_question(&this.asked, cx) {
-                Poll::Pending => return this.poll_timeout(cx).map(Err),
-                Poll::Ready(sent) => {
-                    this.sending = None;
-                    sent?;
-                }
-            }
+        if this.sending.is_through()
+            && let Some(answer) = this.answer.take_now()
+        {
+            return Poll::Ready(Ok(answer));
         }
-        match this.answer.poll_answer_to(&mut this.asked, cx) {
-            Poll::Ready(answered) => Poll::Ready(answered.map_err(AskError::from)),
-            Poll::Pending => Poll::Ready(Err(ready!(this.poll_timeout(cx)))),
-        }
+        this.poll_closely(cx)
     }
 }
 

@@ -23,7 +23,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::address::Address;
 use crate::error::SendError;
-use crate::reply::{Port, Reply};
+use crate::reply::{Port, RemotePort, Reply};
 
 /// A message that may travel to another node.
 pub trait Remote: Serialize + DeserializeOwned + Send + 'static {}
@@ -251,7 +251,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Serialize for Reply<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let port = match self.port.take() {
             Some(Port::Local(answerer)) => Box::new(Pending(answerer)) as Box<dyn PendingReply>,
-            Some(Port::Remote { route, .. }) => Box::new(Forward::<T> { route: Some(route), value: |value| value }),
+            Some(Port::Remote(port)) => Box::new(Forward::<T> { route: Some(port.route), value: |value| value }),
             None => return Err(S::Error::custom("the reply port is used up")),
         };
         match at_border(|border| border.export_reply(port)) {
@@ -293,7 +293,9 @@ impl<'de, T: Serialize + DeserializeOwned + Send + 'static> Deserialize<'de> for
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = u64::deserialize(deserializer)?;
         match at_border(|border| border.import_reply(number)) {
-            Some(Ok(route)) => Ok(Reply { port: Some(Port::Remote { route, encode: |value| value }).into() }),
+            Some(Ok(route)) => {
+                Ok(Reply { port: Some(Port::Remote(Box::new(RemotePort { route, encode: |value| value }))).into() })
+            }
             Some(Err(why)) => Err(D::Error::custom(why)),
             None => Err(D::Error::custom(NO_BORDER)),
         }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::mem::ManuallyDrop;
 
 use runtime::reply::{Answerer, NoAnswer};
 use runtime::wait_graph;
@@ -17,11 +18,13 @@ pub struct Reply<T> {
 
 pub(crate) enum Port<T> {
     Local(Answerer<T>),
-    /// The asker is on another node.
-    Remote {
-        route: Box<dyn ReplyRoute>,
-        encode: fn(&T) -> &dyn erased_serde::Serialize,
-    },
+    /// The asker is on another node. Boxed, so that all questions are smaller for it.
+    Remote(Box<RemotePort<T>>),
+}
+
+pub(crate) struct RemotePort<T> {
+    pub(crate) route: Box<dyn ReplyRoute>,
+    pub(crate) encode: fn(&T) -> &dyn erased_serde::Serialize,
 }
 
 impl<T> Reply<T> {
@@ -33,12 +36,14 @@ impl<T> Reply<T> {
     ///
     /// # Errors
     /// Gives the value back where the asker is known not to wait any more.
+    #[inline]
     pub fn send(self, value: T) -> Result<(), T> {
-        match self.port.take() {
+        // Nothing is left to drop.
+        match ManuallyDrop::new(self).port.take() {
             Some(Port::Local(answerer)) => answerer.answer(value),
-            Some(Port::Remote { route, encode }) => {
+            Some(Port::Remote(port)) => {
                 wait_graph::hands_over_by::<T>();
-                route.answer(encode(&value));
+                port.route.answer((port.encode)(&value));
                 Ok(())
             }
             None => Err(value),
@@ -50,7 +55,7 @@ impl<T> Reply<T> {
         let port = self.port.take();
         let awaited = match &port {
             Some(Port::Local(answerer)) => answerer.is_awaited(),
-            Some(Port::Remote { .. }) => true,
+            Some(Port::Remote(_)) => true,
             None => false,
         };
         self.port.set(port);
@@ -60,8 +65,8 @@ impl<T> Reply<T> {
 
 impl<T> Drop for Reply<T> {
     fn drop(&mut self) {
-        if let Some(Port::Remote { route, .. }) = self.port.take() {
-            route.refuse(runtime::lane::ending().map_or(NoAnswer::Dropped, NoAnswer::Ended));
+        if let Some(Port::Remote(port)) = self.port.take() {
+            port.route.refuse(runtime::lane::ending().map_or(NoAnswer::Dropped, NoAnswer::Ended));
         }
     }
 }

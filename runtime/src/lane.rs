@@ -42,6 +42,7 @@ use crate::reply::{Answer, NoAnswer};
 use crate::runtime::NotInRuntime;
 use crate::sched;
 use crate::sched::Scheduler;
+use crate::sched::worker::Local;
 use crate::signal::MonitorRef;
 use crate::slot::slot_of;
 use crate::wait_graph::note::{self, Number, UNKNOWN, hands_out_of};
@@ -291,6 +292,12 @@ impl std::error::Error for NotInLane {}
 /// The lane that this code runs in.
 pub fn current() -> Option<Id> {
     context::current_id()
+}
+
+/// Whether this code runs in that lane; as a comparison with [`current`], and cheaper.
+#[inline]
+pub fn is_current(id: Id) -> bool {
+    context::with_local(|local| local.and_then(Local::current).is_some_and(|slot| slot.is_or_was(id)))
 }
 
 /// The lane that spawned the one this code runs in.

@@ -12,6 +12,7 @@ use std::marker::PhantomData;
 use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
+use std::ptr;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
@@ -253,6 +254,7 @@ fn message_of<M: Send + 'static>(node: Node) -> M {
 
 /// The future of [`MailboxId::send`]; `Err` hands the message back.
 #[must_use = "nothing is sent before it is awaited"]
+#[repr(align(16))]
 pub struct SendFuture<M: Send + 'static>(Step<M>);
 
 /// How far a send has come. A lane that waits in a send holds one of these, so they share their place: 8 bytes besides
@@ -278,25 +280,80 @@ impl<M: Send + 'static> Unpin for SendFuture<M> {}
 impl<M: Send + 'static> Future for SendFuture<M> {
     type Output = Result<(), Unsent<M>>;
 
-    // Always: with it the whole way of a message into a mailbox is part of the lane's own code.
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<M>>> {
-        let sent = self.get_mut().poll_send(cx, None);
+        let this = self.get_mut();
+        if this.send_now() { Poll::Ready(Ok(())) } else { this.poll_closely(cx) }
+    }
+}
+
+impl<M: Send + 'static> SendFuture<M> {
+    /// The short way of its `poll`, which most sends go: true where the message was sent; else the future is as it was, and to
+    /// be polled.
+    // Always: with it the whole way of a message into a mailbox is part of the lane's own code.
+    #[inline(always)]
+    pub fn send_now(&mut self) -> bool {
+        let sent = self.push_now();
+        if sent {
+            hands_out::<M>();
+        }
+        sent
+    }
+
+    /// As [`SendFuture::send_now`], of a message that holds the port of a question and no other: nothing else is handed out
+    /// by it.
+    #[inline(always)]
+    pub fn send_question_now(&mut self) -> bool {
+        self.push_now()
+    }
+
+    #[inline(always)]
+    fn push_now(&mut self) -> bool {
+        // SAFETY: it is not used beyond this call.
+        let Some(local) = (unsafe { context::local() }) else { return false };
+        if local.current().is_none() || !local.turn.has_left() {
+            return false;
+        }
+        let Step::Holds { to, message } = &mut self.0 else { return false };
+        let to = *to;
+        let Some(slot) = to.slot() else { return false };
+        // SAFETY: the message is forgotten here once the push has succeeded, and stays here otherwise.
+        let node = unsafe { Node::of_copy(&local.nodes, message) };
+        match to.push(slot, node) {
+            Ok(()) => {
+                // SAFETY: the message is the mailbox's, so that it must not be dropped here.
+                unsafe { ptr::write(&mut self.0, Step::Waits(wait::Waiter::GONE)) };
+                local.turn.take_left();
+                true
+            }
+            Err((_, node)) => {
+                // SAFETY: it was made from the copy, which nobody uses.
+                unsafe { node.forget_copy::<M>() };
+                false
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn poll_closely(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<M>>> {
+        let sent = self.poll_send(cx, None);
         if let Poll::Ready(Ok(())) = sent {
             hands_out::<M>();
         }
         sent
     }
-}
 
-impl<M: Send + 'static> SendFuture<M> {
-    /// As its `poll`, of a message that holds the port of a question and no other: nothing else is handed out by it.
-    #[inline(always)]
+    /// Whether it was ready.
+    #[inline]
+    pub fn is_through(&self) -> bool {
+        matches!(&self.0, Step::Waits(waiter) if waiter.is_gone())
+    }
+
+    /// As its `poll`, of a message that holds the port of a question and no other.
     pub fn poll_question(&mut self, question: &Question, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<M>>> {
         self.poll_send(cx, Some(question))
     }
 
-    #[inline(always)]
     fn poll_send(&mut self, cx: &mut Context<'_>, question: Option<&Question>) -> Poll<Result<(), Unsent<M>>> {
         let (to, message) = match mem::replace(&mut self.0, Step::Waits(wait::Waiter::GONE)) {
             Step::Holds { to, message } => (to, message),
@@ -316,6 +373,7 @@ impl<M: Send + 'static> SendFuture<M> {
             Err((refused, node)) => self.was_refused(to, slot, refused, node, cx, question),
         }
     }
+
     /// The mailbox that is sent to; `None` once the send was ready.
     #[inline]
     pub fn to(&self) -> Option<MailboxId<M>> {

@@ -74,6 +74,14 @@ impl<T: Zeroed> Region<T> {
         unsafe { &*item }
     }
 
+    /// The number of one of the region's items.
+    #[inline]
+    pub(crate) fn index_of(&self, item: &'static T) -> u32 {
+        // ORDER: Relaxed: whoever has an item was told of it after `base` was set (invariant 1).
+        let bytes = ptr::from_ref(item).addr() - self.base.load(Ordering::Relaxed).addr();
+        (bytes / size_of::<T>()) as u32
+    }
+
     /// Sees to it that there is an item at `index`; `None` where the range, or memory, is used up.
     pub(crate) fn reach(&self, index: u32) -> Option<&'static T> {
         if let Some(item) = self.at(index) {
@@ -150,6 +158,7 @@ mod tests {
             assert_eq!(item[0].load(Ordering::Relaxed), 0);
         }
         assert_eq!(NUMBERS.at(0).unwrap()[1].load(Ordering::Relaxed), 7);
+        assert_eq!(NUMBERS.index_of(NUMBERS.at(5000).unwrap()), 5000);
         assert!(NUMBERS.at(u32::MAX).is_none());
     }
 }

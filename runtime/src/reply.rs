@@ -4,6 +4,7 @@
 //! nothing of asks or timeouts.
 
 use std::fmt;
+use std::mem::{self, ManuallyDrop};
 use std::task::{Context, Poll, Waker};
 
 pub(crate) mod cell;
@@ -15,6 +16,7 @@ use verdict::Verdict;
 
 use crate::context;
 use crate::exit::ExitReason;
+use crate::lane::waker::{slot_of_waker, waker};
 use crate::panic::contain;
 use crate::sched;
 use crate::sched::worker::Local;
@@ -59,7 +61,19 @@ pub struct Answer<T> {
 
 /// Both halves of a new port.
 pub fn port<T: Send>() -> (Answerer<T>, Answer<T>) {
-    let (answerer, waiter) = cell::pair();
+    port_awaited_by(None)
+}
+
+/// As [`port`], for a question of the current lane, where there is one: the answer wakes the lane also if it comes before the
+/// wait for it was polled.
+#[inline]
+pub fn port_of_lane<T: Send>() -> (Answerer<T>, Answer<T>) {
+    port_awaited_by(context::with_local(|local| local.and_then(Local::current).map(waker)))
+}
+
+#[inline]
+fn port_awaited_by<T: Send>(waker: Option<Waker>) -> (Answerer<T>, Answer<T>) {
+    let (answerer, waiter) = cell::pair(waker);
     (Answerer(Some(answerer)), Answer { end: waiter, verdict: None })
 }
 
@@ -68,9 +82,10 @@ impl<T> Answerer<T> {
     ///
     /// # Errors
     /// The value.
-    pub fn answer(mut self, value: T) -> Result<(), T> {
+    #[inline]
+    pub fn answer(self, value: T) -> Result<(), T> {
         hands_out::<T>();
-        match self.0.take().map(|end| end.settle(Ok(value))) {
+        match self.into_end().map(|end| end.settle(Ok(value))) {
             Some(Ok(waker)) => {
                 wake(waker);
                 Ok(())
@@ -80,9 +95,15 @@ impl<T> Answerer<T> {
         }
     }
 
+    /// Nothing is left to drop.
+    #[inline]
+    fn into_end(self) -> Option<AnswererEnd<Outcome<T>>> {
+        ManuallyDrop::new(self).0.take()
+    }
+
     /// As [`Answerer::answer`], for those who may not call user code: whoever waits is woken a little later.
-    pub(crate) fn answer_later(mut self, value: T) {
-        if let Some(end) = self.0.take()
+    pub(crate) fn answer_later(self, value: T) {
+        if let Some(end) = self.into_end()
             && let Ok(Some(waker)) = end.settle(Ok(value))
         {
             sched::wake_later(waker);
@@ -90,35 +111,54 @@ impl<T> Answerer<T> {
     }
 
     /// Says that there will be no answer, and why.
-    pub fn refuse(mut self, why: NoAnswer) {
-        self.give_up(why);
+    pub fn refuse(self, why: NoAnswer) {
+        if let Some(end) = self.into_end()
+            && let Ok(waker) = end.settle(Err(Box::new(Why::Known(why))))
+        {
+            wake(waker);
+        }
     }
 
     /// Whether somebody still waits.
     pub fn is_awaited(&self) -> bool {
         self.0.as_ref().is_some_and(AnswererEnd::is_awaited)
     }
-
-    fn give_up(&mut self, why: NoAnswer) {
-        if let Some(end) = self.0.take()
-            && let Ok(waker) = end.settle(Err(Box::new(Why::Known(why))))
-        {
-            wake(waker);
-        }
-    }
 }
 
 /// Wakes whoever waits. A waker is that one's code: if it panics, the lane that answers is not to blame, and neither is
 /// the worker that ends a lane with an answerer in its hands.
+#[inline]
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
-        contain(|| waker.wake());
+        match slot_of_waker(&waker) {
+            // That of a lane is ours, and its destructor does nothing.
+            Some(slot) => {
+                mem::forget(waker);
+                sched::wake(slot);
+            }
+            None => wake_other(waker),
+        }
     }
 }
 
+#[cold]
+fn wake_other(waker: Waker) {
+    contain(|| waker.wake());
+}
+
 impl<T> Drop for Answerer<T> {
+    #[inline]
     fn drop(&mut self) {
-        let Some(end) = self.0.take() else { return };
+        if let Some(end) = self.0.take() {
+            Answerer::give_up(end);
+        }
+    }
+}
+
+impl<T> Answerer<T> {
+    /// It was dropped.
+    #[inline(never)]
+    fn give_up(end: AnswererEnd<Outcome<T>>) {
         let verdict = context::with_local(|local| local.and_then(Local::verdict));
         let Some(verdict) = verdict else {
             if let Ok(waker) = end.settle(Err(Box::new(Why::Known(NoAnswer::Dropped)))) {
@@ -139,6 +179,12 @@ impl<T> fmt::Debug for Answerer<T> {
 }
 
 impl<T> Answer<T> {
+    /// The answer, where it is there. `None` also where it has been taken, and where there is none to come: to be polled for.
+    #[inline]
+    pub fn take_now(&mut self) -> Option<T> {
+        self.end.take_if(Result::is_ok)?.ok()
+    }
+
     /// The answer, once it is there.
     ///
     /// # Panics
@@ -157,6 +203,7 @@ impl<T> Answer<T> {
     ///
     /// # Panics
     /// After it was ready.
+    #[inline]
     pub fn poll_answer_to(&mut self, question: &mut Question, cx: &mut Context<'_>) -> Poll<Result<T, NoAnswer>> {
         self.poll_parking(cx, |cx| question.park(cx))
     }
@@ -177,16 +224,30 @@ impl<T> Answer<T> {
         polled
     }
 
+    #[inline]
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, NoAnswer>> {
-        if self.verdict.is_none() {
-            match std::task::ready!(self.end.poll(cx)) {
-                Ok(answer) => return Poll::Ready(Ok(answer)),
-                Err(why) => match *why {
-                    Why::Known(why) => return Poll::Ready(Err(why)),
-                    Why::Open(verdict) => self.verdict = Some(verdict),
-                },
+        if self.verdict.is_some() {
+            return self.poll_verdict(cx);
+        }
+        match std::task::ready!(self.end.poll(cx)) {
+            Ok(answer) => Poll::Ready(Ok(answer)),
+            Err(why) => self.poll_why(why, cx),
+        }
+    }
+
+    #[cold]
+    fn poll_why(&mut self, why: Box<Why>, cx: &mut Context<'_>) -> Poll<Result<T, NoAnswer>> {
+        match *why {
+            Why::Known(why) => Poll::Ready(Err(why)),
+            Why::Open(verdict) => {
+                self.verdict = Some(verdict);
+                self.poll_verdict(cx)
             }
         }
+    }
+
+    #[cold]
+    fn poll_verdict(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, NoAnswer>> {
         let verdict = self.verdict.as_ref().map(|verdict| verdict.poll(cx));
         verdict.unwrap_or(Poll::Pending).map(Err)
     }

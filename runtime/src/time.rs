@@ -11,12 +11,13 @@ use std::time::Duration;
 pub(crate) mod timers;
 pub(crate) mod wheel;
 
-use timers::{Set, tick_of};
+use timers::{Set, is_after, tick_of};
 use wheel::TimerKey;
 
 use crate::context;
 use crate::env::Instant;
 use crate::id::{Id, Namespace};
+use crate::lane::Pooled;
 use crate::lane::own::{HAS_TIMERS, Own};
 use crate::lane::waker::{is_of, keep};
 use crate::runtime::NotInRuntime;
@@ -45,6 +46,7 @@ fn with_lane_of<R>(scheduler: &Scheduler, f: impl FnOnce(SlotRef, &mut Own) -> R
 }
 
 /// The turn under way, by its number; 0 where there is none.
+#[inline]
 fn present_turn() -> u64 {
     context::with_local(|local| match local {
         Some(local) if local.current().is_some() => local.turn.number(),
@@ -53,6 +55,7 @@ fn present_turn() -> u64 {
 }
 
 /// The turn in which a deadline so far from now needs no look at the clock; 0 for none.
+#[inline]
 fn turn_for(length: Duration) -> u64 {
     if length.is_zero() { 0 } else { present_turn() }
 }
@@ -240,39 +243,98 @@ pub struct Deadline {
     /// The turn in which the deadline was reckoned from the clock and lay ahead, which spares a first poll in that turn a
     /// look; 0 for none, and [`POLLED`] after that.
     ahead_in: u64,
-    sleep: Option<Sleep>,
+    /// Where the lane's own alarm will not do. Few deadlines need it, and all are smaller for it.
+    sleep: Option<Pooled<Sleep>>,
 }
 
-/// No turn has this number.
+/// No turn has this number, nor the next.
 const POLLED: u64 = u64::MAX;
+/// It is not known yet when the time begins.
+const UNSET: u64 = u64::MAX - 1;
 
 impl Deadline {
     /// The deadline `length` from now.
     ///
     /// # Panics
     /// Outside of a runtime.
+    #[inline]
     pub fn after(length: Duration) -> Deadline {
-        // Whoever gives a second or more does not mind some milliseconds.
+        let mut deadline = Deadline::unset();
+        deadline.set(length);
+        deadline
+    }
+
+    /// One that is yet to be set, by [`Deadline::poll_passed_of_wait_for`].
+    #[inline]
+    pub const fn unset() -> Deadline {
+        Deadline { at: Instant::ZERO, ahead_in: UNSET, sleep: None }
+    }
+
+    #[inline]
+    fn set(&mut self, length: Duration) {
+        // SAFETY: it is not used beyond this call.
+        let Some(local) = (unsafe { context::local() }) else { return self.set_elsewhere(length) };
+        self.at = lenient_now(&local.scheduler, length) + length;
+        self.ahead_in = turn_for(length);
+    }
+
+    #[cold]
+    fn set_elsewhere(&mut self, length: Duration) {
         let now = context::with_scheduler(|scheduler| match scheduler {
-            Some(scheduler) if length >= LENIENT => scheduler.env.now_or_soon(),
-            Some(scheduler) => scheduler.env.now(),
+            Some(scheduler) => lenient_now(scheduler, length),
             None => panic!("{NotInRuntime}"),
         });
-        Deadline { at: now + length, ahead_in: turn_for(length), sleep: None }
+        self.at = now + length;
+        self.ahead_in = 0;
     }
 
     /// Ready once it has come. A pending answer may wake the lane early, which is to be expected of any future.
     pub fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let polled = self.poll_passed_of_wait(cx);
+        let polled = if self.is_covered(cx) { Poll::Pending } else { self.poll_closely(cx) };
         if polled.is_pending() {
             parks_otherwise();
         }
         polled
     }
 
-    /// As [`Deadline::poll_passed`], for an operation that fails once its own time is over. Should it be part of a deadlock, that
-    /// is said at once, and not only then.
-    pub fn poll_passed_of_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// As [`Deadline::poll_passed`], for an operation that fails once its own time is over, which begins with the first poll.
+    /// Should it be part of a deadlock, that is said at once, and not only then.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    #[inline]
+    pub fn poll_passed_of_wait_for(&mut self, length: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        if self.ahead_in == UNSET {
+            self.set(length);
+        }
+        if self.is_covered(cx) { Poll::Pending } else { self.poll_closely(cx) }
+    }
+
+    /// Whether the deadline lies ahead and the lane has an alarm that is early enough, as far as that is seen without a look
+    /// at the clock.
+    #[inline]
+    fn is_covered(&mut self, cx: &Context<'_>) -> bool {
+        // SAFETY: it is not used beyond this call.
+        let Some(local) = (unsafe { context::local() }) else { return false };
+        if self.ahead_in != local.turn.number() && self.ahead_in != POLLED || self.sleep.is_some() {
+            return false;
+        }
+        let mut mark = local.pulse.hold.borrow();
+        let Some((slot, own)) = context::current_within(local, &mut mark) else { return false };
+        let fired = local.scheduler.timers.fired();
+        // An alarm whose tick has not fired stands, or is about to wake the lane.
+        let covered = is_of(cx.waker(), slot)
+            && own.alarm > fired
+            && is_after(self.at, fired)
+            && is_after(self.at, own.alarm - 1);
+        if covered {
+            self.ahead_in = POLLED;
+        }
+        covered
+    }
+
+    #[inline(never)]
+    fn poll_closely(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(sleep) = &mut self.sleep {
             return sleep.poll_at_home(cx);
         }
@@ -288,7 +350,6 @@ impl Deadline {
             if tick <= fired || !lies_ahead && env.now() >= at {
                 return Some(Poll::Ready(()));
             }
-            // An alarm whose tick has not fired stands, or is about to wake the lane.
             let stands = own.alarm > fired;
             if stands && own.alarm <= tick {
                 return Some(Poll::Pending);
@@ -307,9 +368,15 @@ impl Deadline {
         });
         match alarmed.flatten() {
             Some(polled) => polled,
-            None => self.sleep.insert(sleep_until(at)).poll_at_home(cx),
+            None => self.sleep.insert(Pooled::new(sleep_until(at))).poll_at_home(cx),
         }
     }
+}
+
+/// Whoever gives a second or more does not mind some milliseconds.
+#[inline]
+fn lenient_now(scheduler: &Scheduler, length: Duration) -> Instant {
+    if length >= LENIENT { scheduler.env.now_or_soon() } else { scheduler.env.now() }
 }
 
 /// The time was over first.

@@ -32,6 +32,13 @@ pub(crate) fn is_of(other: &Waker, slot: SlotRef) -> bool {
     ManuallyDrop::new(waker(slot)).will_wake(other)
 }
 
+/// The slot of the lane whose waker it is, if it is one's.
+#[inline]
+pub(crate) fn slot_of_waker(waker: &Waker) -> Option<SlotRef> {
+    // SAFETY: only `waker` makes wakers with this table, from a `SlotRef`.
+    ptr::eq(waker.vtable(), &raw const TABLE).then(|| unsafe { &*waker.data().cast::<Slot>() })
+}
+
 /// A copy of a waker for the runtime's own use: one of a lane's is not counted as lent.
 #[inline]
 pub(crate) fn keep(other: &Waker) -> Waker {

@@ -93,6 +93,39 @@ impl Node {
         Node::of_kind(KindOf::<T>::KIND, message)
     }
 
+    /// As [`Node::new`], of the bits of a message and with a node of these free ones.
+    ///
+    /// # Safety
+    /// Of the message and the node one alone is used from then on; the other is forgotten ([`Node::forget_copy`]).
+    #[inline(always)]
+    pub(crate) unsafe fn of_copy<T: Send + 'static>(free: &Cache, message: *const T) -> Node {
+        let index = free.take();
+        let unit = unit(index);
+        // SAFETY: invariant 1: the node is ours.
+        unsafe { *unit.kind.get() = Some(KindOf::<T>::KIND) };
+        let payload = unit.payload.get();
+        if KindOf::<T>::INLINE {
+            // SAFETY: as above, and the payload is large and aligned enough, which `INLINE` says.
+            unsafe { copy_by_words(message, payload.cast::<T>()) };
+        } else {
+            // SAFETY: as above; it is one word. The caller's promise makes the copy a message.
+            unsafe { payload.cast::<Pooled<T>>().write(Pooled::new(ptr::read(message))) };
+        }
+        Node(index)
+    }
+
+    /// Frees a node of a copy of what is still in use.
+    ///
+    /// # Safety
+    /// The node was made by [`Node::of_copy`] from a `T`.
+    #[cold]
+    pub(crate) unsafe fn forget_copy<T: Send + 'static>(self) {
+        let index = self.into_index();
+        // SAFETY: the caller's promise; it is forgotten at once.
+        std::mem::forget(unsafe { take_payload::<T>(index) });
+        release(index);
+    }
+
     /// Puts what is no message in a node, to be told from those by [`Node::is_signal`].
     pub(crate) fn new_signal<T: Send + 'static>(signal: T) -> Node {
         Node::of_kind(KindOf::<T>::SIGNAL, signal)
@@ -223,6 +256,25 @@ unsafe fn take_payload<T: Send + 'static>(index: u32) -> T {
     }
 }
 
+/// Copies a value a word at a time. Its fields may have been stored a moment ago, one by one: a load of several at a time, by
+/// which compilers like to copy, would have to wait until all of them have reached the cache.
+///
+/// # Safety
+/// As for [`ptr::copy_nonoverlapping`], of one.
+#[inline(always)]
+unsafe fn copy_by_words<T>(from: *const T, to: *mut T) {
+    const WORD: usize = size_of::<u64>();
+    let words = if align_of::<T>().is_multiple_of(WORD) { size_of::<T>() / WORD } else { 0 };
+    let (from, to) = (from.cast::<MaybeUninit<u64>>(), to.cast::<MaybeUninit<u64>>());
+    for word in 0..words {
+        // SAFETY: the caller's promise; it is aligned, as was checked. Volatile, so that the loads stay apart.
+        unsafe { to.add(word).write(from.add(word).read_volatile()) };
+    }
+    let rest = size_of::<T>() - words * WORD;
+    // SAFETY: as above, of the bytes that are left.
+    unsafe { ptr::copy_nonoverlapping(from.add(words).cast::<u8>(), to.add(words).cast::<u8>(), rest) };
+}
+
 /// Nodes in a row. All-zero bytes are an empty list.
 #[derive(Debug, Default)]
 pub(crate) struct List {
@@ -332,29 +384,34 @@ impl Drop for List {
 /// Bytes of a lent unit that are free to use.
 pub(crate) const LENT_BYTES: usize = INLINE;
 
-/// A unit in use for something else than a message, shared by two: whoever of them is last takes it back.
-pub(crate) struct Lent(u32);
+/// A unit in use for something else than a message, shared by two: whoever of them is last takes it back. One word, so that
+/// it is stored and loaded as one (see [`copy_by_words`]).
+pub(crate) struct Lent(&'static Unit);
 
 /// Lends a fresh unit to two.
+#[inline]
 pub(crate) fn lend() -> (Lent, Lent) {
-    let index = allocate();
-    (Lent(index), Lent(index))
+    let unit = unit(allocate());
+    (Lent(unit), Lent(unit))
 }
 
 /// Ends a loan. The other of the two must not use its half again.
-pub(crate) fn take_back(unit: Lent) {
-    release(unit.0);
+#[inline]
+pub(crate) fn take_back(lent: Lent) {
+    release(UNITS.index_of(lent.0));
 }
 
 impl Lent {
     /// The unit's atomic word.
+    #[inline]
     pub(crate) fn word(&self) -> &'static AtomicU32 {
-        &unit(self.0).next
+        &self.0.next
     }
 
     /// The unit's bytes, [`LENT_BYTES`] of them, aligned for a `u64`.
+    #[inline]
     pub(crate) fn bytes(&self) -> *mut u8 {
-        unit(self.0).payload.get().cast()
+        self.0.payload.get().cast()
     }
 }
 
@@ -426,6 +483,7 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
+    #[inline]
     fn pop(&self) -> Option<u32> {
         let index = self.head.get();
         if index == EMPTY {
@@ -452,6 +510,17 @@ impl Cache {
         let count = self.count.get() + 1;
         self.count.set(count);
         count
+    }
+
+    /// A free node.
+    #[inline]
+    fn take(&self) -> u32 {
+        loop {
+            if let Some(index) = self.pop() {
+                return index;
+            }
+            self.refill();
+        }
     }
 
     #[cold]
@@ -511,12 +580,7 @@ impl Pool {
 #[inline]
 fn allocate() -> u32 {
     context::with_local(|local| match local {
-        Some(local) => loop {
-            if let Some(index) = local.nodes.pop() {
-                break index;
-            }
-            local.nodes.refill();
-        },
+        Some(local) => local.nodes.take(),
         None => allocate_outside(),
     })
 }

@@ -83,6 +83,12 @@ impl Waiter {
         self.0.as_ref().map(|seat| seat.id)
     }
 
+    /// Whether it does not wait any more.
+    #[inline]
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Whether the lane has the message; `Err` gives it back where the lane ended first, or waits for the sender.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<Node>>> {
         let seat = self.0.as_ref().expect("a send was polled after it was ready");

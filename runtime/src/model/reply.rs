@@ -27,15 +27,20 @@ struct Cell {
 
 impl Cell {
     fn new() -> Arc<Cell> {
+        Cell::with_waker(NONE)
+    }
+
+    /// As `cell::pair`: with that waker in it from the start, if it is one.
+    fn with_waker(waker: u32) -> Arc<Cell> {
         let cell = Cell {
             word: AtomicU32::new(99),
-            waker: AtomicU32::new(NONE),
-            bits_of_waker: AtomicU32::new(NONE),
+            waker: AtomicU32::new(waker),
+            bits_of_waker: AtomicU32::new(waker),
             value: AtomicU32::new(NONE),
             freed: AtomicUsize::new(0),
             woken: Default::default(),
         };
-        cell.word().reset();
+        cell.word().reset(waker != NONE);
         Arc::new(cell)
     }
 
@@ -193,6 +198,26 @@ fn a_waiter_that_leaves_takes_its_waker_with_it() {
         let woken = cell.woken[1].load(Ordering::Relaxed);
         let was_taken = answerer.join().unwrap();
         assert!(was_taken || !woken, "the waker was gone before the answer came");
+        assert!(cell.is_freed());
+    });
+}
+
+#[test]
+fn a_waker_that_is_there_from_the_start_is_woken_or_replaced() {
+    explore(|| {
+        let cell = Cell::with_waker(1);
+        let answerer = Cell::answerer(&cell);
+        let ready = cell.poll(2);
+        assert!(answerer.join().unwrap(), "the waiter is there");
+        assert!(ready || cell.woken[2].load(Ordering::Relaxed), "the waiter sleeps over an answer");
+        assert!(ready || cell.poll(2));
+        assert!(cell.is_freed());
+    });
+    explore(|| {
+        let cell = Cell::with_waker(1);
+        let answerer = Cell::answerer(&cell);
+        cell.leave();
+        answerer.join().unwrap();
         assert!(cell.is_freed());
     });
 }

@@ -57,6 +57,18 @@ impl<V> Cell<V> {
     }
 
     /// # Safety
+    /// The caller may touch the value, and one is there.
+    unsafe fn peek_value(&self) -> &V {
+        if Self::INLINE {
+            // SAFETY: the caller's promise.
+            unsafe { &*self.value().cast::<V>() }
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { &*self.value().cast::<Box<V>>() }
+        }
+    }
+
+    /// # Safety
     /// The caller may touch the value, and one is there; it is not there afterwards.
     unsafe fn take_value(&self) -> V {
         if Self::INLINE {
@@ -84,16 +96,23 @@ unsafe impl<V: Send> Sync for AnswererEnd<V> {}
 // SAFETY: as above.
 unsafe impl<V: Send> Sync for WaiterEnd<V> {}
 
-/// Both ends of a fresh cell.
-pub(crate) fn pair<V>() -> (AnswererEnd<V>, WaiterEnd<V>) {
+/// Both ends of a fresh cell, in which there may be the waiter's waker from the start.
+#[inline]
+pub(crate) fn pair<V>(waker: Option<Waker>) -> (AnswererEnd<V>, WaiterEnd<V>) {
     let (one, other) = node::lend();
-    Word(one.word()).reset();
     let cell = |unit| Cell { unit, value: PhantomData };
-    (AnswererEnd(cell(one)), WaiterEnd(Some(cell(other))))
+    let (one, other) = (cell(one), cell(other));
+    one.word().reset(waker.is_some());
+    if let Some(waker) = waker {
+        // SAFETY: both halves are ours still, and no waker is there.
+        unsafe { one.waker().write(waker) };
+    }
+    (AnswererEnd(one), WaiterEnd(Some(other)))
 }
 
 impl<V> AnswererEnd<V> {
     /// Leaves the value for the waiter: the waker to wake, or the value where the waiter has left.
+    #[inline]
     pub(crate) fn settle(self, value: V) -> Result<Option<Waker>, V> {
         let cell = self.0;
         // SAFETY: until it is filled, the value is the answerer's, and there is none: an answerer settles once.
@@ -126,13 +145,14 @@ impl<V> WaiterEnd<V> {
     ///
     /// # Panics
     /// After it was ready.
+    #[inline]
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<V> {
         let cell = self.0.as_ref().expect("an answer was polled after it was ready");
         // Copied before anything is decided: a copy of a waker that is not a lane's is the user's code and may panic.
         let mut mine = None;
         loop {
             match cell.word().look() {
-                OnLook::Filled => return self.try_take().map_or(Poll::Pending, Poll::Ready),
+                OnLook::Filled => break,
                 OnLook::Waiting => {
                     // SAFETY: the waker was put there by us and stays there while we may look: the answerer takes it
                     // by copying, and does not write to it. What it has taken is compared by address alone.
@@ -157,10 +177,29 @@ impl<V> WaiterEnd<V> {
                 }
             }
         }
+        // SAFETY: `FILLED`: the value is there and ours, and nobody looks for it again.
+        let value = unsafe { cell.take_value() };
+        let cell = self.0.take();
+        cell.into_iter().for_each(|cell| node::take_back(cell.unit));
+        Poll::Ready(value)
     }
 }
 
 impl<V> WaiterEnd<V> {
+    /// The value, where it is there already and `wanted`.
+    #[inline]
+    pub(crate) fn take_if(&mut self, wanted: impl FnOnce(&V) -> bool) -> Option<V> {
+        let is_wanted = |cell: &mut Cell<V>| {
+            // SAFETY: `FILLED`: the value is there and ours.
+            cell.word().is_filled() && wanted(unsafe { cell.peek_value() })
+        };
+        let cell = self.0.take_if(is_wanted)?;
+        // SAFETY: as above; with the cell it is gone.
+        let value = unsafe { cell.take_value() };
+        node::take_back(cell.unit);
+        Some(value)
+    }
+
     /// The value, where it is there already. Whoever was to be woken for it still is.
     pub(crate) fn try_take(&mut self) -> Option<V> {
         let cell = self.0.take_if(|cell| cell.word().look() == OnLook::Filled)?;
@@ -198,8 +237,18 @@ impl<V> WaiterEnd<V> {
     }
 }
 
-impl<V> Drop for WaiterEnd<V> {
-    fn drop(&mut self) {
+impl<V> WaiterEnd<V> {
+    #[inline(never)]
+    fn leave_for_good(&mut self) {
         drop(self.leave());
+    }
+}
+
+impl<V> Drop for WaiterEnd<V> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            self.leave_for_good();
+        }
     }
 }

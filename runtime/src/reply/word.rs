@@ -49,22 +49,25 @@ pub(crate) enum OnLook {
 }
 
 impl Word<'_> {
-    /// A fresh cell. The caller owns it whole.
-    pub(crate) fn reset(self) {
+    /// A fresh cell, with a waker in it or none. The caller owns it whole.
+    pub(crate) fn reset(self, has_waker: bool) {
         // ORDER: Relaxed: the halves reach their threads by other ways, which publish this.
-        self.0.store(OPEN, Ordering::Relaxed);
+        self.0.store(if has_waker { WAITING } else { OPEN }, Ordering::Relaxed);
     }
 
     /// The answerer has written the value.
     pub(crate) fn fill(self) -> OnFill {
-        // ORDER: Acquire sees the waker that was put in before `WAITING`; Release publishes the value with `FILLED`.
-        let mut seen = OPEN;
+        // ORDER: Acquire, here and below, sees the waker that was put in before `WAITING`, and that the waiter has left;
+        // Release publishes the value with `FILLED`.
+        let mut seen = self.0.load(Ordering::Acquire);
         loop {
-            let next = if seen == WAITING { TAKEN } else { FILLED };
+            let (next, done) = match seen {
+                OPEN => (FILLED, OnFill::Done),
+                WAITING => (TAKEN, OnFill::TakeWaker),
+                _ => return OnFill::Left,
+            };
             match self.0.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(OPEN) => return OnFill::Done,
-                Ok(_) => return OnFill::TakeWaker,
-                Err(LEFT) => return OnFill::Left,
+                Ok(_) => return done,
                 Err(other) => seen = other,
             }
         }
@@ -80,6 +83,13 @@ impl Word<'_> {
     pub(crate) fn is_awaited(self) -> bool {
         // ORDER: Relaxed: a hint.
         self.0.load(Ordering::Relaxed) != LEFT
+    }
+
+    /// Whether the answer is there, for the waiter.
+    #[inline]
+    pub(crate) fn is_filled(self) -> bool {
+        // ORDER: Acquire sees the value.
+        self.0.load(Ordering::Acquire) == FILLED
     }
 
     /// The waiter looks. Between the taking of its waker and `FILLED` it waits for the answerer, who is at work.

@@ -40,8 +40,8 @@ use crate::wait_graph::note::{hands_out, parks_otherwise};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn channel<T: Send>() -> (Sender<T>, Receiver<T>) {
-    let (value, from_sender) = cell::pair();
-    let (gone, from_receiver) = cell::pair();
+    let (value, from_sender) = cell::pair(None);
+    let (gone, from_receiver) = cell::pair(None);
     let sender = Sender { value: Some(value), closed: Some(from_receiver) };
     (sender, Receiver { value: from_sender, gone: Some(gone), state: State::Open })
 }

@@ -57,6 +57,12 @@ pub(super) fn tick_of(deadline: Instant) -> u64 {
     deadline.as_nanos().div_ceil(NANOS_PER_TICK)
 }
 
+/// Whether the tick of a deadline comes after `tick`, which is one that a clock or a timer has.
+#[inline]
+pub(super) fn is_after(deadline: Instant, tick: u64) -> bool {
+    deadline.as_nanos() > tick.saturating_mul(NANOS_PER_TICK)
+}
+
 /// A timer that was set, and the driver that sleeps too long for it.
 #[must_use]
 pub(super) struct Set {
