@@ -54,10 +54,11 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
 
     #[inline(never)]
     fn poll_closely(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, AskError>> {
-        if !self.sending.is_through() && !self.is_sent_now() {
-            if let Err(unsent) = ready!(self.poll_sending(cx)) {
-                return Poll::Ready(Err(unsent));
-            }
+        if !self.sending.is_through()
+            && !self.is_sent_now()
+            && let Err(unsent) = ready!(self.poll_sending(cx))
+        {
+            return Poll::Ready(Err(unsent));
         }
         match self.answer.poll_answer_to(&mut self.asked, cx) {
             Poll::Ready(answered) => Poll::Ready(answered.map_err(AskError::from)),

@@ -231,13 +231,13 @@ impl<T> Answer<T> {
         }
         match std::task::ready!(self.end.poll(cx)) {
             Ok(answer) => Poll::Ready(Ok(answer)),
-            Err(why) => self.poll_why(why, cx),
+            Err(why) => self.poll_why(*why, cx),
         }
     }
 
     #[cold]
-    fn poll_why(&mut self, why: Box<Why>, cx: &mut Context<'_>) -> Poll<Result<T, NoAnswer>> {
-        match *why {
+    fn poll_why(&mut self, why: Why, cx: &mut Context<'_>) -> Poll<Result<T, NoAnswer>> {
+        match why {
             Why::Known(why) => Poll::Ready(Err(why)),
             Why::Open(verdict) => {
                 self.verdict = Some(verdict);

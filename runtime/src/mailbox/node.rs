@@ -108,8 +108,10 @@ impl Node {
             // SAFETY: as above, and the payload is large and aligned enough, which `INLINE` says.
             unsafe { copy_by_words(message, payload.cast::<T>()) };
         } else {
-            // SAFETY: as above; it is one word. The caller's promise makes the copy a message.
-            unsafe { payload.cast::<Pooled<T>>().write(Pooled::new(ptr::read(message))) };
+            // SAFETY: the caller's promise makes the copy a message.
+            let message = Pooled::new(unsafe { ptr::read(message) });
+            // SAFETY: as above; it is one word.
+            unsafe { payload.cast::<Pooled<T>>().write(message) };
         }
         Node(index)
     }
@@ -268,11 +270,14 @@ unsafe fn copy_by_words<T>(from: *const T, to: *mut T) {
     let (from, to) = (from.cast::<MaybeUninit<u64>>(), to.cast::<MaybeUninit<u64>>());
     for word in 0..words {
         // SAFETY: the caller's promise; it is aligned, as was checked. Volatile, so that the loads stay apart.
-        unsafe { to.add(word).write(from.add(word).read_volatile()) };
+        let bits = unsafe { from.wrapping_add(word).read_volatile() };
+        // SAFETY: as above.
+        unsafe { to.wrapping_add(word).write(bits) };
     }
     let rest = size_of::<T>() - words * WORD;
+    let (from, to) = (from.wrapping_add(words).cast::<u8>(), to.wrapping_add(words).cast::<u8>());
     // SAFETY: as above, of the bytes that are left.
-    unsafe { ptr::copy_nonoverlapping(from.add(words).cast::<u8>(), to.add(words).cast::<u8>(), rest) };
+    unsafe { ptr::copy_nonoverlapping(from, to, rest) };
 }
 
 /// Nodes in a row. All-zero bytes are an empty list.
