@@ -180,7 +180,7 @@ impl<T> fmt::Debug for Answerer<T> {
 
 impl<T> Answer<T> {
     /// The answer, where it is there. `None` also where it has been taken, and where there is none to come: to be polled for.
-    #[inline]
+    #[inline(always)]
     pub fn take_now(&mut self) -> Option<T> {
         self.end.take_if(Result::is_ok)?.ok()
     }

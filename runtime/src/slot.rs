@@ -195,10 +195,10 @@ impl Slot {
     /// better off to be soon at it, before its mailbox is full.
     #[inline]
     pub(crate) fn note_taken(&self, count: u32) {
-        let collects = (2..=COLLECTED_MAX).contains(&count);
         // ORDER: Relaxed: a hint, written by whoever runs the lane.
-        if self.collects.load(Ordering::Relaxed) != collects {
-            self.collects.store(collects, Ordering::Relaxed);
+        let collected = self.collects.load(Ordering::Relaxed);
+        if count > 1 || collected {
+            self.collects.store((2..=COLLECTED_MAX).contains(&count), Ordering::Relaxed);
         }
     }
 

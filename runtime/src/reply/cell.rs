@@ -187,7 +187,7 @@ impl<V> WaiterEnd<V> {
 
 impl<V> WaiterEnd<V> {
     /// The value, where it is there already and `wanted`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_if(&mut self, wanted: impl FnOnce(&V) -> bool) -> Option<V> {
         let is_wanted = |cell: &mut Cell<V>| {
             // SAFETY: `FILLED`: the value is there and ours.

@@ -102,7 +102,7 @@ impl Turn {
     /// Operations taken so far; all of them where the time was over first.
     #[inline]
     pub(crate) fn taken(&self) -> u64 {
-        u64::from(OPERATIONS - self.left.get() - self.beyond.get())
+        u64::from(OPERATIONS) - u64::from(self.left.get()) - u64::from(self.beyond.get())
     }
 
     /// Whether the lane used up its turn.

@@ -444,8 +444,17 @@ impl Local {
         self.running.set(Some(slot));
         self.turn.begin();
         if let Goes::On { wants_mail } = self.turn_of(slot, on) {
-            if self.has_news.get() != 0 {
-                self.tell_news(slot, Some(wants_mail));
+            match self.has_news.get() {
+                0 => {}
+                PARKED => {
+                    self.has_news.set(0);
+                    note::settle_down(self, slot, Some(wants_mail));
+                    // Whoever chooses a victim is code of others.
+                    if self.has_news.get() & NEWS != 0 {
+                        self.tell_others();
+                    }
+                }
+                _ => self.tell_news(slot, Some(wants_mail)),
             }
             self.running.set(None);
             // From here on the lane may run elsewhere.
@@ -563,9 +572,9 @@ impl Local {
         if slot.word.is_killed() {
             return self.end(slot, ExitReason::Killed);
         }
-        let wants_mail = own.has(WANTS_MAIL);
-        own.flags &= !WANTS_MAIL;
-        Goes::On { wants_mail }
+        let flags = own.flags;
+        own.flags = flags & !WANTS_MAIL;
+        Goes::On { wants_mail: flags & WANTS_MAIL != 0 }
     }
 
     /// The poll has returned, and the lane was cut off meanwhile, or taken away.
