@@ -54,16 +54,6 @@ pub(crate) fn with_local<R>(f: impl FnOnce(Option<&Local>) -> R) -> R {
     f(unsafe { LOCAL.get().as_ref() })
 }
 
-/// As [`with_local`], for the short ways that the compiler is to make one piece of.
-///
-/// # Safety
-/// The worker is not used after the function that asks for it has returned.
-#[inline(always)]
-pub(crate) unsafe fn local<'a>() -> Option<&'a Local> {
-    // SAFETY: invariant 1, as in `with_local`: the guard's time goes beyond that of the caller.
-    unsafe { LOCAL.get().as_ref() }
-}
-
 /// Ends the time in which this thread is in a runtime. It stays on its thread.
 pub(crate) struct EnterGuard {
     depth: usize,

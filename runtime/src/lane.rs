@@ -233,8 +233,8 @@ impl Spawn {
             .ok_or(too_many)?;
         let id = unborn.id;
         // Should `make` panic, the lane is abandoned.
-        // SAFETY: this lane's id.
-        let frame = Frame::new::<F, M>(make(unsafe { Inbox::new(id) }));
+        let known = unborn.known_id();
+        let frame = Frame::new::<F, M>(make(Inbox::new(known)));
         // From here on the runtime waits for the lane, if it did not end while `make` ran.
         let counted = scheduler.count_new().ok_or(SpawnError::ShuttingDown)?;
         let mut own = Own { frame: Some(frame), ..Own::default() };
@@ -256,8 +256,7 @@ impl Spawn {
         let tied = self.linked || self.monitored.is_some();
         let monitor = parent.filter(|_| tied).and_then(|parent| self.tie(parent, id, &mut own));
         counted.queue(unborn.born(own));
-        // SAFETY: as above.
-        Ok(NewLane { mailbox: unsafe { MailboxId::new_unchecked(id) }, monitor })
+        Ok(NewLane { mailbox: MailboxId::new(known), monitor })
     }
 
     /// Links the new lane and its parent, before the lane can do anything.

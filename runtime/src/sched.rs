@@ -1,6 +1,6 @@
 //! The scheduler: workers that run lanes, and how a lane that was woken gets to one of them.
 //!
-//! Owns: [`Scheduler`], what the workers of a runtime share. Read on in `worker` (the main loop), `idle` (who sleeps),
+//! Owns: [`Scheduler`], what the workers of a runtime share. Read on in `worker` (the main loop), `run` (a turn), `idle` (who sleeps),
 //! `queue`, `batch`, `turn`, `parker`; then in `watchdog` and `pulse` (what becomes of a worker that is stuck), `hold` and
 //! `abandoned` (and of a lane that is killed there).
 
@@ -22,6 +22,7 @@ pub(crate) mod parker;
 pub(crate) mod pulse;
 pub(crate) mod queue;
 pub(crate) mod rounds;
+pub(crate) mod run;
 pub(crate) mod turn;
 pub(crate) mod watchdog;
 pub(crate) mod worker;

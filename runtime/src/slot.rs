@@ -321,6 +321,11 @@ impl Vacant {
 }
 
 impl Unborn {
+    /// The lane's id.
+    pub(crate) fn known_id(&self) -> KnownId {
+        KnownId(self.id)
+    }
+
     /// Gives the lane its owner's half; it must now be queued.
     pub(crate) fn born(self, own: Own) -> SlotRef {
         let slot = ManuallyDrop::new(self).slot;
@@ -518,15 +523,49 @@ pub(crate) fn slot_of(id: Id) -> Option<SlotRef> {
     slot_of_namespace(id.key(), id.namespace())
 }
 
-/// As [`slot_of`] of an id that was a lane's here, whoever lives in the slot now.
-///
-/// # Safety
-/// The id was given to a lane of this process.
-#[inline]
-pub(crate) unsafe fn slot_of_tenant(id: Id) -> SlotRef {
-    // SAFETY: an id is given out after its slot was reached, and is passed on by ways that publish. The slot's namespace
-    // never changes, so it is the id's.
-    unsafe { SLOTS.at_unchecked(id.key()) }
+/// An id that is a peer's or was a lane's here, whose slot is found without a look whether there is one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct KnownId(Id);
+
+impl KnownId {
+    /// `None` where the id is no peer's and names no slot.
+    pub(crate) fn of(id: Id) -> Option<KnownId> {
+        (id.namespace().is_peer() || slot_of(id).is_some()).then_some(KnownId(id))
+    }
+
+    #[inline]
+    pub(crate) fn to_bits(self) -> u64 {
+        self.0.to_bits()
+    }
+
+    /// # Safety
+    /// They are those of a known id.
+    #[inline]
+    pub(crate) unsafe fn from_bits(bits: u64) -> KnownId {
+        // SAFETY: those of an id, which has the same form.
+        KnownId(unsafe { std::mem::transmute::<u64, Id>(bits) })
+    }
+
+    /// Of a lane that once was here and is gone.
+    pub(crate) fn of_gone(id: Id) -> Option<KnownId> {
+        is_past(id).then_some(KnownId(id))
+    }
+
+    #[inline]
+    pub(crate) fn id(self) -> Id {
+        self.0
+    }
+
+    /// The slot, whoever lives in it now; `None` for peers.
+    #[inline]
+    pub(crate) fn slot(self) -> Option<SlotRef> {
+        if self.0.namespace().is_peer() {
+            return None;
+        }
+        // SAFETY: an id is given out after its slot was reached, and is passed on by ways that publish: the slot was found
+        // when this was made. Its namespace never changes, so it is the id's.
+        Some(unsafe { SLOTS.at_unchecked(self.0.key()) })
+    }
 }
 
 #[inline]

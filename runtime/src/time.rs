@@ -272,10 +272,16 @@ impl Deadline {
 
     #[inline]
     fn set(&mut self, length: Duration) {
-        // SAFETY: it is not used beyond this call.
-        let Some(local) = (unsafe { context::local() }) else { return self.set_elsewhere(length) };
-        self.at = lenient_now(&local.scheduler, length) + length;
-        self.ahead_in = turn_for(length);
+        context::with_local(
+            #[inline(always)]
+            |local| match local {
+                Some(local) => {
+                    self.at = lenient_now(&local.scheduler, length) + length;
+                    self.ahead_in = turn_for(length);
+                }
+                None => self.set_elsewhere(length),
+            },
+        );
     }
 
     #[cold]
@@ -314,23 +320,27 @@ impl Deadline {
     /// at the clock.
     #[inline]
     fn is_covered(&mut self, cx: &Context<'_>) -> bool {
-        // SAFETY: it is not used beyond this call.
-        let Some(local) = (unsafe { context::local() }) else { return false };
-        if self.ahead_in != local.turn.number() && self.ahead_in != POLLED || self.sleep.is_some() {
-            return false;
-        }
-        let mut mark = local.pulse.hold.borrow();
-        let Some((slot, own)) = context::current_within(local, &mut mark) else { return false };
-        let fired = local.scheduler.timers.fired();
-        // An alarm whose tick has not fired stands, or is about to wake the lane.
-        let covered = is_of(cx.waker(), slot)
-            && own.alarm > fired
-            && is_after(self.at, fired)
-            && is_after(self.at, own.alarm - 1);
-        if covered {
-            self.ahead_in = POLLED;
-        }
-        covered
+        context::with_local(
+            #[inline(always)]
+            |local| {
+                let Some(local) = local else { return false };
+                if self.ahead_in != local.turn.number() && self.ahead_in != POLLED || self.sleep.is_some() {
+                    return false;
+                }
+                let mut mark = local.pulse.hold.borrow();
+                let Some((slot, own)) = context::current_within(local, &mut mark) else { return false };
+                let fired = local.scheduler.timers.fired();
+                // An alarm whose tick has not fired stands, or is about to wake the lane.
+                let covered = is_of(cx.waker(), slot)
+                    && own.alarm > fired
+                    && is_after(self.at, fired)
+                    && is_after(self.at, own.alarm - 1);
+                if covered {
+                    self.ahead_in = POLLED;
+                }
+                covered
+            },
+        )
     }
 
     #[inline(never)]

@@ -21,7 +21,7 @@ impl<M: Send + 'static> Inbox<M> {
     {
         let done = context::with_local(|local| {
             let Some(local) = local else { return Err(f) };
-            context::with_current_of(local, |current| match current.filter(|(slot, _)| slot.is_or_was(self.id)) {
+            context::with_current_of(local, |current| match current.filter(|(slot, _)| slot.is_or_was(self.id.id())) {
                 Some((_, own)) => {
                     let extra = match &mut own.more().extra {
                         Some(extra) => extra,
@@ -57,7 +57,7 @@ impl<M: Send + 'static> Inbox<M> {
     /// lane to which the inbox belongs.
     pub fn stop_reason(&self) -> Option<ExitReason> {
         context::with_current(|_, slot, own| {
-            let more = own.more.as_ref().filter(|_| slot.is_or_was(self.id) && own.has(RECEIVES_NO_MORE))?;
+            let more = own.more.as_ref().filter(|_| slot.is_or_was(self.id.id()) && own.has(RECEIVES_NO_MORE))?;
             more.stopped.clone()
         })
         .flatten()

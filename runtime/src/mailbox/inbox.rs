@@ -21,7 +21,7 @@ use crate::lane::waker::is_of;
 use crate::lane::word::Taken;
 use crate::sched;
 use crate::signal::{Down, Exit, MonitorRef, Signal, take_effect};
-use crate::slot::SlotRef;
+use crate::slot::{KnownId, SlotRef};
 
 /// What comes out of a mailbox.
 #[derive(Debug)]
@@ -39,27 +39,24 @@ pub enum Received<M> {
 
 /// The receiving end of a lane's mailbox; given to the lane's future, and of use only there.
 pub struct Inbox<M> {
-    pub(super) id: Id,
+    pub(super) id: KnownId,
     gives: PhantomData<fn() -> M>,
 }
 
 impl<M> fmt::Debug for Inbox<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Inbox({}, {})", self.id, type_name::<M>())
+        write!(f, "Inbox({}, {})", self.id.id(), type_name::<M>())
     }
 }
 
 impl<M: Send + 'static> Inbox<M> {
-    /// # Safety
-    /// The id is that of a lane of this process.
-    pub(crate) unsafe fn new(id: Id) -> Inbox<M> {
+    pub(crate) fn new(id: KnownId) -> Inbox<M> {
         Inbox { id, gives: PhantomData }
     }
 
     /// The lane's own mailbox, as others see it.
     pub fn mailbox(&self) -> MailboxId<M> {
-        // SAFETY: the lane to which the inbox was given.
-        unsafe { MailboxId::new_unchecked(self.id) }
+        MailboxId::new(self.id)
     }
 
     /// The next thing in the mailbox, in the order in which they came. In a lane that
@@ -81,38 +78,43 @@ impl<M: Send + 'static> Inbox<M> {
     // Always: with it the whole way of a message out of a mailbox is part of the lane's own code.
     #[inline(always)]
     pub fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
-        // SAFETY: it is not used beyond this call.
-        let Some(local) = (unsafe { context::local() }) else { return Poll::Ready(None) };
-        if !local.turn.has_left() {
-            return Poll::Ready(None);
-        }
-        let mut mark = local.pulse.hold.borrow();
-        let Some((slot, own)) = context::current_within(local, &mut mark).filter(|(slot, _)| slot.is_or_was(self.id))
-        else {
-            return Poll::Ready(None);
-        };
-        if own.has(DOOMED | RECEIVES_NO_MORE) {
-            return Poll::Ready(None);
-        }
-        if own.inbox.is_empty() && slot.word.has_mail() {
-            take_all_in(slot, own, true);
-            if own.has(DOOMED) {
-                return Poll::Ready(None);
-            }
-        }
-        if own.inbox.is_empty() {
-            if !is_of(cx.waker(), slot) {
-                return Poll::Ready(None);
-            }
-            own.flags |= WANTS_MAIL;
-            local.turn.take_left();
-            return Poll::Pending;
-        }
-        let node = own.inbox.pop_front_of::<M>();
-        drop(mark);
-        let Some(node) = node else { return Poll::Ready(None) };
-        local.turn.take_left();
-        Poll::Ready(Some(node.into_message(&local.nodes)))
+        context::with_local(
+            #[inline(always)]
+            |local| {
+                let Some(local) = local else { return Poll::Ready(None) };
+                if !local.turn.has_left() {
+                    return Poll::Ready(None);
+                }
+                let mut mark = local.pulse.hold.borrow();
+                let Some((slot, own)) =
+                    context::current_within(local, &mut mark).filter(|(slot, _)| slot.is_or_was(self.id.id()))
+                else {
+                    return Poll::Ready(None);
+                };
+                if own.has(DOOMED | RECEIVES_NO_MORE) {
+                    return Poll::Ready(None);
+                }
+                if own.inbox.is_empty() && slot.word.has_mail() {
+                    take_all_in(slot, own, true);
+                    if own.has(DOOMED) {
+                        return Poll::Ready(None);
+                    }
+                }
+                if own.inbox.is_empty() {
+                    if !is_of(cx.waker(), slot) {
+                        return Poll::Ready(None);
+                    }
+                    own.flags |= WANTS_MAIL;
+                    local.turn.take_left();
+                    return Poll::Pending;
+                }
+                let node = own.inbox.pop_front_of::<M>();
+                drop(mark);
+                let Some(node) = node else { return Poll::Ready(None) };
+                local.turn.take_left();
+                Poll::Ready(Some(node.into_message(&local.nodes)))
+            },
+        )
     }
 
     /// The first message that `wanted` likes, with what came before it left in place; or the first thing that is no
@@ -169,7 +171,7 @@ impl<M: Send + 'static> Inbox<M> {
     /// `None` where the lane is abandoned.
     #[inline]
     pub(super) fn within<R>(&self, f: impl FnOnce(SlotRef, &mut Own) -> R) -> Option<R> {
-        let inside = context::with_current(|_, slot, own| slot.is_or_was(self.id).then(|| f(slot, own)));
+        let inside = context::with_current(|_, slot, own| slot.is_or_was(self.id.id()).then(|| f(slot, own)));
         match inside.flatten() {
             Some(result) => Some(result),
             None => {
@@ -188,7 +190,7 @@ impl<M: Send + 'static> Inbox<M> {
 
     #[cold]
     pub(super) fn must_be_abandoned(&self) {
-        assert!(context::is_abandoned(), "an inbox is of use only in its own lane, {}", self.id);
+        assert!(context::is_abandoned(), "an inbox is of use only in its own lane, {}", self.id.id());
     }
 
     #[inline(never)]
@@ -203,7 +205,7 @@ impl<M: Send + 'static> Inbox<M> {
                 return Found::Over;
             }
             context::with_current_of(local, |current| {
-                let Some((slot, own)) = current.filter(|(slot, _)| slot.is_or_was(self.id)) else {
+                let Some((slot, own)) = current.filter(|(slot, _)| slot.is_or_was(self.id.id())) else {
                     return self.nothing_elsewhere();
                 };
                 // What came after an exit signal that took effect is not received, though it is in our hands.

@@ -24,7 +24,7 @@ use crate::id::Id;
 use crate::lane::waker::keep;
 use crate::lane::word::{Announced, UNBOUNDED};
 use crate::panic::contain;
-use crate::slot::SlotRef;
+use crate::slot::{KnownId, SlotRef};
 use crate::wait_graph::note::{self, Number, UNKNOWN, hands_out_something};
 use crate::wait_graph::record::Wait;
 use crate::wait_graph::{Awaits, Deadlock};
@@ -43,7 +43,7 @@ fn lists(id: Id) -> &'static Mutex<Lists> {
 #[derive(Debug)]
 struct Seat {
     /// The lane whose mailbox is waited for.
-    id: Id,
+    of: KnownId,
     /// Where the send was called, where that is known.
     at: Option<&'static Location<'static>>,
     /// The message may hold a port, other than that of its own question.
@@ -75,18 +75,9 @@ pub(crate) enum Seated {
 pub(crate) struct Waiter(Option<Arc<Seat>>);
 
 impl Waiter {
-    /// One that does not wait any more.
-    pub(crate) const GONE: Waiter = Waiter(None);
-
     /// The lane whose mailbox it waits for.
-    pub(crate) fn to(&self) -> Option<Id> {
-        self.0.as_ref().map(|seat| seat.id)
-    }
-
-    /// Whether it does not wait any more.
-    #[inline]
-    pub(crate) fn is_gone(&self) -> bool {
-        self.0.is_none()
+    pub(crate) fn to(&self) -> Option<KnownId> {
+        self.0.as_ref().map(|seat| seat.of)
     }
 
     /// Whether the lane has the message; `Err` gives it back where the lane ended first, or waits for the sender.
@@ -153,9 +144,9 @@ impl Seat {
     fn park(&self, cx: &Context<'_>) -> Option<Deadlock> {
         // ORDER: Relaxed, here and below: only whoever polls the send looks at it.
         let mut number = Number(self.number.load(Ordering::Relaxed));
-        let Seat { id: of, at, has_port, .. } = *self;
+        let Seat { of, at, has_port, .. } = *self;
         let handed_out = if has_port { UNKNOWN } else { 0 };
-        let wait = Wait { awaits: Awaits::Room, of: Some(of), lock: None, at, handed_out, mute: false };
+        let wait = Wait { awaits: Awaits::Room, of: Some(of.id()), lock: None, at, handed_out, mute: false };
         let deadlock = note::park(cx, &mut number, wait);
         self.number.store(number.0, Ordering::Relaxed);
         // Given up with the seat only.
@@ -171,9 +162,9 @@ impl Seat {
     }
 }
 
-/// Takes the last seat for the mailbox of `id`, unless there is room.
+/// Takes the last seat for the mailbox of `of`, unless there is room.
 pub(crate) fn take_seat(
-    id: Id,
+    of: KnownId,
     slot: SlotRef,
     bound: u32,
     node: Node,
@@ -182,13 +173,14 @@ pub(crate) fn take_seat(
     has_port: bool,
 ) -> Seated {
     let waker = keep(waker);
+    let id = of.id();
     let mut lists = lists(id).lock();
     match slot.word.announce_waiter(id.generation().get(), bound) {
         Announced::Room => Seated::Room(node),
         Announced::Stale => Seated::Stale(node),
         Announced::Waiting => {
             let state = Mutex::new(Waiting::InLine(waker));
-            let seat = Arc::new(Seat { id, at, has_port, number: AtomicU64::new(0), state });
+            let seat = Arc::new(Seat { of, at, has_port, number: AtomicU64::new(0), state });
             lists.entry(id).or_default().push_back((seat.clone(), node));
             Seated::Waiting(Waiter(Some(seat)))
         }
@@ -198,12 +190,13 @@ pub(crate) fn take_seat(
 /// The sender does not wait any more; gives back its message where nobody has it yet.
 #[cold]
 fn leave(seat: &Arc<Seat>) -> Option<Node> {
-    let mut lists = lists(seat.id).lock();
-    let list = lists.get_mut(&seat.id)?;
+    let id = seat.of.id();
+    let mut lists = lists(id).lock();
+    let list = lists.get_mut(&id)?;
     let at = list.iter().position(|(other, _)| Arc::ptr_eq(other, seat))?;
     let (_, node) = list.remove(at)?;
     if list.is_empty() {
-        lists.remove(&seat.id);
+        lists.remove(&id);
     }
     Some(node)
 }

@@ -144,37 +144,41 @@ impl Notes {
 /// operation is to end instead, where there is one.
 #[inline]
 pub(crate) fn park(cx: &Context<'_>, number: &mut Number, wait: Wait) -> Option<Deadlock> {
-    // SAFETY: it is not used beyond this call.
-    let local = unsafe { context::local() }?;
-    let notes = &local.notes;
-    let mut mark = local.pulse.hold.borrow();
-    let (slot, own) = context::current_within(local, &mut mark)?;
-    let fresh = number.0 == 0;
-    if fresh {
-        number.0 = notes.next_number.get();
-        notes.next_number.set(number.0 + 1);
-    } else if notes.told.get()
-        && let Some(deadlock) = take_told(own, number.0)
-    {
-        return Some(deadlock);
-    }
-    let record = Record::of(slot)?;
-    // A message that waits for room is in the lane's hands while the lane waits for just that. One that the lane leaves
-    // there may be let in, with a port, before the lane knows.
-    if own.has(HAS_SENT_AHEAD) && record.number() != number.0 {
-        count(slot);
-        own.flags &= !HAS_SENT_AHEAD;
-    }
-    if wait.has_port() {
-        own.flags |= HAS_SENT_AHEAD;
-    }
-    let before = record.write(number.0, fresh, wait);
-    let parked_before = notes.parked.replace(Some(record)).is_some();
-    if (parked_before && before != number.0) || !waker::is_of(cx.waker(), slot) {
-        mix(local);
-    }
-    local.note_news(PARKED);
-    None
+    context::with_local(
+        #[inline(always)]
+        |local| {
+            let local = local?;
+            let notes = &local.notes;
+            let mut mark = local.pulse.hold.borrow();
+            let (slot, own) = context::current_within(local, &mut mark)?;
+            let fresh = number.0 == 0;
+            if fresh {
+                number.0 = notes.next_number.get();
+                notes.next_number.set(number.0 + 1);
+            } else if notes.told.get()
+                && let Some(deadlock) = take_told(own, number.0)
+            {
+                return Some(deadlock);
+            }
+            let record = Record::of(slot)?;
+            // A message that waits for room is in the lane's hands while the lane waits for just that. One that the lane leaves
+            // there may be let in, with a port, before the lane knows.
+            if own.has(HAS_SENT_AHEAD) && record.number() != number.0 {
+                count(slot);
+                own.flags &= !HAS_SENT_AHEAD;
+            }
+            if wait.has_port() {
+                own.flags |= HAS_SENT_AHEAD;
+            }
+            let before = record.write(number.0, fresh, wait);
+            let parked_before = notes.parked.replace(Some(record)).is_some();
+            if (parked_before && before != number.0) || !waker::is_of(cx.waker(), slot) {
+                mix(local);
+            }
+            local.note_news(PARKED);
+            None
+        },
+    )
 }
 
 /// The current lane knows what came of a message that waited for room, in the wait of this number.

@@ -1,0 +1,273 @@
+//! A send that waits for room where there is none: [`SendFuture`].
+//!
+//! Owns: the future, and how a message gets from it into a node. Knows nothing of what is awaited where there is no room, which
+//! is `wait.rs`.
+
+use std::fmt;
+use std::mem::{self, ManuallyDrop};
+use std::pin::Pin;
+use std::ptr;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use super::node::Node;
+use super::wait::{self, Waiter};
+use super::{MailboxId, Undelivered, Unsent, message_of};
+use crate::context;
+use crate::lane::word::Refused;
+use crate::sched;
+use crate::sched::turn::Share;
+use crate::slot::{KnownId, SlotRef};
+use crate::wait_graph::Question;
+use crate::wait_graph::note::{self, hands_out};
+
+/// The future of [`MailboxId::send`]; `Err` hands the message back.
+// A lane that waits in a send holds one of these: 8 bytes besides the message. That the step is a word of its own lets a
+// send that is through say so by one store. With an enum it took two at once, which are slow where they lie in two cache lines.
+#[must_use = "nothing is sent before it is awaited"]
+pub struct SendFuture<M: Send + 'static> {
+    /// How far it has come: [`THROUGH`], [`WAITS`], or else the bits of the id that it is for.
+    step: u64,
+    /// The message while it is for an id, and the waiter while it waits.
+    rest: Rest<M>,
+}
+
+/// It was ready, and nothing is left.
+const THROUGH: u64 = 0;
+/// It has left the message with a seat.
+const WAITS: u64 = 1;
+
+union Rest<M> {
+    message: ManuallyDrop<M>,
+    waiter: ManuallyDrop<Waiter>,
+}
+
+/// What was in a send.
+enum Taken<M> {
+    Message(MailboxId<M>, M),
+    Waiter(Waiter),
+    Nothing,
+}
+
+impl<M: Send + 'static> SendFuture<M> {
+    #[inline]
+    pub(super) fn new(to: MailboxId<M>, message: M) -> SendFuture<M> {
+        // An id is larger than the two other steps, since no generation is 0.
+        SendFuture { step: to.id.to_bits(), rest: Rest { message: ManuallyDrop::new(message) } }
+    }
+
+    /// Whom it is for, while it has the message.
+    #[inline]
+    fn holds(&self) -> Option<MailboxId<M>> {
+        // SAFETY: neither of the two other steps, so the bits of an id that was known.
+        (self.step > WAITS).then(|| MailboxId::new(unsafe { KnownId::from_bits(self.step) }))
+    }
+
+    /// Takes out what is there.
+    #[inline]
+    fn take(&mut self) -> Taken<M> {
+        let to = self.holds();
+        let step = mem::replace(&mut self.step, THROUGH);
+        if let Some(to) = to {
+            // SAFETY: the step said that it is there, and does so no more.
+            let message = unsafe { ptr::read(&raw const self.rest.message) };
+            Taken::Message(to, ManuallyDrop::into_inner(message))
+        } else if step == WAITS {
+            // SAFETY: as above.
+            let waiter = unsafe { ptr::read(&raw const self.rest.waiter) };
+            Taken::Waiter(ManuallyDrop::into_inner(waiter))
+        } else {
+            Taken::Nothing
+        }
+    }
+
+    /// Has it wait, where nothing is there.
+    fn set_waiter(&mut self, waiter: Waiter) {
+        debug_assert_eq!(self.step, THROUGH);
+        self.rest = Rest { waiter: ManuallyDrop::new(waiter) };
+        self.step = WAITS;
+    }
+}
+
+impl<M: Send + 'static> Drop for SendFuture<M> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.step != THROUGH {
+            self.drop_rest();
+        }
+    }
+}
+
+impl<M: Send + 'static> SendFuture<M> {
+    /// Few sends are dropped before they are through.
+    #[cold]
+    fn drop_rest(&mut self) {
+        drop(self.take());
+    }
+}
+
+impl<M: Send + 'static> fmt::Debug for SendFuture<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to() {
+            Some(to) => write!(f, "SendFuture({})", to.id()),
+            None => f.write_str("SendFuture(ready)"),
+        }
+    }
+}
+
+impl<M: Send + 'static> Unpin for SendFuture<M> {}
+
+impl<M: Send + 'static> Future for SendFuture<M> {
+    type Output = Result<(), Unsent<M>>;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<M>>> {
+        let this = self.get_mut();
+        if this.send_now() { Poll::Ready(Ok(())) } else { this.poll_closely(cx) }
+    }
+}
+
+impl<M: Send + 'static> SendFuture<M> {
+    /// The short way of its `poll`, which most sends go: true where the message was sent; else the future is as it was, and to
+    /// be polled.
+    // Always: with it the whole way of a message into a mailbox is part of the lane's own code.
+    #[inline(always)]
+    pub fn send_now(&mut self) -> bool {
+        let sent = self.push_now();
+        if sent {
+            hands_out::<M>();
+        }
+        sent
+    }
+
+    /// As [`SendFuture::send_now`], of a message that holds the port of a question and no other: nothing else is handed out
+    /// by it.
+    #[inline(always)]
+    pub fn send_question_now(&mut self) -> bool {
+        self.push_now()
+    }
+
+    #[inline(always)]
+    fn push_now(&mut self) -> bool {
+        context::with_local(
+            #[inline(always)]
+            |local| {
+                let Some(local) = local else { return false };
+                if local.current().is_none() || !local.turn.has_left() {
+                    return false;
+                }
+                let Some(to) = self.holds() else { return false };
+                let Some(slot) = to.id.slot() else { return false };
+                // SAFETY: the message is there. It is forgotten here once the push has succeeded, and stays here otherwise.
+                let node = unsafe { Node::of_copy::<M>(&local.nodes, (&raw const self.rest.message).cast()) };
+                match to.push(slot, node) {
+                    Ok(()) => {
+                        // The message is the mailbox's.
+                        self.step = THROUGH;
+                        local.turn.take_left();
+                        true
+                    }
+                    Err((_, node)) => {
+                        // SAFETY: it was made from the copy, which nobody uses.
+                        unsafe { node.forget_copy::<M>() };
+                        false
+                    }
+                }
+            },
+        )
+    }
+
+    #[inline(never)]
+    fn poll_closely(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<M>>> {
+        let sent = self.poll_send(cx, None);
+        if let Poll::Ready(Ok(())) = sent {
+            hands_out::<M>();
+        }
+        sent
+    }
+
+    /// Whether it was ready.
+    #[inline]
+    pub fn is_through(&self) -> bool {
+        self.step == THROUGH
+    }
+
+    /// As its `poll`, of a message that holds the port of a question and no other.
+    pub fn poll_question(&mut self, question: &Question, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<M>>> {
+        self.poll_send(cx, Some(question))
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, question: Option<&Question>) -> Poll<Result<(), Unsent<M>>> {
+        let (to, message) = match self.take() {
+            Taken::Message(to, message) => (to, message),
+            Taken::Waiter(waiter) => return self.poll_waiter(waiter, cx),
+            Taken::Nothing => panic!("a send was polled after it was ready"),
+        };
+        match sched::turn::share() {
+            Share::Granted => {}
+            Share::Over => {
+                *self = SendFuture::new(to, message);
+                return sched::turn::over(cx);
+            }
+            Share::Abandoned => return Poll::Ready(Err(Unsent::Gone(message))),
+        }
+        let Some(slot) = to.id.slot() else { return Poll::Ready(Err(Unsent::Gone(message))) };
+        match to.push(slot, Node::new(message)) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err((refused, node)) => self.was_refused(to, slot, refused, node, cx, question),
+        }
+    }
+
+    /// The mailbox that is sent to; `None` once the send was ready.
+    #[inline]
+    pub fn to(&self) -> Option<MailboxId<M>> {
+        if self.step == WAITS {
+            // SAFETY: it is there.
+            return unsafe { &self.rest.waiter }.to().map(MailboxId::new);
+        }
+        self.holds()
+    }
+
+    #[cold]
+    fn poll_waiter(&mut self, mut waiter: Waiter, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<M>>> {
+        let settled = waiter.poll(cx);
+        if settled.is_pending() {
+            self.set_waiter(waiter);
+        }
+        settled.map_err(|unsent| match unsent {
+            Unsent::Gone(node) => Unsent::Gone(message_of(node)),
+            Unsent::Deadlock(undelivered) => {
+                let Undelivered { message, deadlock } = *undelivered;
+                Unsent::Deadlock(Box::new(Undelivered { message: message_of(message), deadlock }))
+            }
+        })
+    }
+
+    #[cold]
+    fn was_refused(
+        &mut self,
+        to: MailboxId<M>,
+        slot: SlotRef,
+        mut refused: Refused,
+        mut node: Node,
+        cx: &mut Context<'_>,
+        question: Option<&Question>,
+    ) -> Poll<Result<(), Unsent<M>>> {
+        let at = question.map(Question::at).or_else(|| note::place_of_send(to.id()));
+        let has_port = question.is_none() && mem::needs_drop::<M>();
+        while refused == Refused::Full {
+            let bound = slot.bound.load(Ordering::Relaxed);
+            node = match wait::take_seat(to.id, slot, bound, node, cx.waker(), at, has_port) {
+                // It notes what it waits for.
+                wait::Seated::Waiting(waiter) => return self.poll_waiter(waiter, cx),
+                wait::Seated::Stale(node) => return Poll::Ready(Err(Unsent::Gone(message_of(node)))),
+                wait::Seated::Room(node) => node,
+            };
+            (refused, node) = match to.push(slot, node) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(again) => again,
+            };
+        }
+        Poll::Ready(Err(Unsent::Gone(message_of(node))))
+    }
+}

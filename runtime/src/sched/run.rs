@@ -1,0 +1,254 @@
+//! A lane's turn: from the word that says it must be polled, through the poll, to the word that says it waits.
+//!
+//! Owns: what a worker does with the lane that it has picked. Knows nothing of where lanes come from.
+
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll};
+
+use super::crew::REPORT_EVERY;
+use super::hold::Left;
+use super::worker::{Local, NEWS, PARKED};
+use crate::context;
+use crate::exit::ExitReason;
+use crate::lane::death;
+use crate::lane::frame::{Frame, Polled};
+use crate::lane::index;
+use crate::lane::own::{COUNTS_AWAITS, DOOMED, Own, RECEIVES_BY_WAKER, WAITS, WANTS_MAIL};
+use crate::lane::waker::waker;
+use crate::lane::word::{OnIdle, OnRun};
+use crate::mailbox;
+use crate::panic::{self, contain};
+use crate::reply::NoAnswer;
+use crate::slot::SlotRef;
+use crate::wait_graph::note;
+
+impl Local {
+    /// Gives a lane its turn.
+    #[inline]
+    pub(super) fn run(&self, slot: SlotRef) {
+        if slot.waits.is_in_wait() {
+            note::get_up(self, slot);
+        }
+        let on = slot.word.transition_to_running();
+        self.pulse.begin(Some(slot));
+        self.running.set(Some(slot));
+        self.turn.begin();
+        if let Goes::On { wants_mail } = self.turn_of(slot, on) {
+            match self.has_news.get() {
+                0 => {}
+                PARKED => {
+                    self.has_news.set(0);
+                    note::settle_down(self, slot, Some(wants_mail));
+                    // Whoever chooses a victim is code of others.
+                    if self.has_news.get() & NEWS != 0 {
+                        self.tell_others();
+                    }
+                }
+                _ => self.tell_news(slot, Some(wants_mail)),
+            }
+            self.running.set(None);
+            // From here on the lane may run elsewhere.
+            match slot.word.transition_to_idle(wants_mail) {
+                OnIdle::Parked => {}
+                OnIdle::Schedule => self.push_back(slot),
+            }
+        }
+        self.counters.note_turn();
+        // What is left is that of a lane that has ended.
+        if self.has_news.get() != 0 {
+            self.tell_news(slot, None);
+        }
+        self.pulse.end();
+        if self.turn.is_over() {
+            self.scheduler.turn_driver(self.index, &mut false);
+        }
+        // The turn itself is one, so that a lane that only ends counts as well.
+        let operations = self.operations.get() + self.turn.taken() + 1;
+        self.operations.set(operations);
+        if operations >= REPORT_EVERY {
+            self.operations.set(0);
+            self.scheduler.stand_by.report(operations, || self.scheduler.env.now());
+        }
+    }
+
+    /// The first half of a turn: what was taken with it is let in, and the future is polled.
+    #[inline]
+    fn turn_of(&self, slot: SlotRef, on: OnRun) -> Goes {
+        // SAFETY: this worker has `RUNNING`, and the lane's code, within which somebody may take the lane, does not run yet
+        // (`sched/hold.rs`, invariant 1). What is called here calls none, nor asks for another such reference.
+        let own = unsafe { slot.own() };
+        let mut came = false;
+        match on.taken() {
+            Some(taken) => {
+                slot.note_taken(taken.count);
+                came = mailbox::let_in(slot, own, taken);
+                // A signal may take effect without a trace: whoever waited for mail still does.
+                if !came && taken.had_waited {
+                    own.flags |= WANTS_MAIL;
+                }
+            }
+            None if on.kill() => return self.end(slot, ExitReason::Killed),
+            None => {}
+        }
+        if own.has(DOOMED | RECEIVES_BY_WAKER)
+            && let Some(reason) = self.before_poll(slot, came)
+        {
+            return self.end(slot, reason);
+        }
+        match own.frame.take() {
+            Some(frame) => self.poll(slot, frame),
+            None => self.end(slot, ExitReason::Killed),
+        }
+    }
+
+    /// Wakes whoever waits for the mail that came by a waker of his own; the reason for which the lane must end instead of
+    /// being polled.
+    #[cold]
+    fn before_poll(&self, slot: SlotRef, came: bool) -> Option<ExitReason> {
+        let (doomed, receiver) = context::with_own(self, slot, |own| {
+            let receives = came && own.has(RECEIVES_BY_WAKER);
+            let doomed = own.has(DOOMED).then(|| own.more().doomed.take().unwrap_or(ExitReason::Killed));
+            if !receives {
+                return (doomed, None);
+            }
+            own.flags &= !RECEIVES_BY_WAKER;
+            (doomed, own.more().receiver.take())
+        });
+        if let Some(receiver) = receiver {
+            contain(|| receiver.wake());
+        }
+        doomed
+    }
+
+    #[inline(never)]
+    fn end(&self, slot: SlotRef, reason: ExitReason) -> Goes {
+        death::end(self, slot, reason);
+        Goes::NoMore
+    }
+
+    /// Polls the lane's future.
+    #[inline]
+    fn poll(&self, slot: SlotRef, mut frame: Frame) -> Goes {
+        // Its destructor does nothing.
+        let waker = ManuallyDrop::new(waker(slot));
+        let mut cx = Context::from_waker(&waker);
+        self.pulse.hold.enter(slot);
+        self.polls.set(true);
+        let polled = match catch_unwind(AssertUnwindSafe(|| frame.poll(&mut cx))) {
+            Ok(polled) => polled,
+            // What was thrown is dropped here, with nothing borrowed: its destructor is the user's.
+            Err(thrown) => Poll::Ready(Some(Box::new(panic::reason(thrown)))),
+        };
+        self.polls.set(false);
+        match self.pulse.hold.leave() {
+            Left::Kept => {}
+            left => return self.leave_cut_off(slot, frame, polled, left == Left::TakenAway),
+        }
+        // SAFETY: as in `turn_of`: the lane's code has run, and nobody has taken the lane.
+        let own = unsafe { slot.own() };
+        own.put_back(frame);
+        match polled {
+            Poll::Pending => {}
+            Poll::Ready(reason) => {
+                let reason = reason.map_or_else(|| asked_reason(own), |reason| *reason);
+                return self.end(slot, reason);
+            }
+        }
+        if own.flags & (DOOMED | COUNTS_AWAITS | WAITS) != 0
+            && let Some(reason) = self.due(slot, own)
+        {
+            return self.end(slot, reason);
+        }
+        if slot.word.is_killed() {
+            return self.end(slot, ExitReason::Killed);
+        }
+        let flags = own.flags;
+        own.flags = flags & !WANTS_MAIL;
+        Goes::On { wants_mail: flags & WANTS_MAIL != 0 }
+    }
+
+    /// The poll has returned, and the lane was cut off meanwhile, or taken away.
+    #[cold]
+    fn leave_cut_off(&self, slot: SlotRef, frame: Frame, polled: Polled, taken_away: bool) -> Goes {
+        drop(polled);
+        if taken_away {
+            death::depart(self, slot, frame);
+            return Goes::NoMore;
+        }
+        context::with_own(self, slot, |own| own.put_back(frame));
+        self.end(slot, ExitReason::Killed)
+    }
+
+    /// Why the lane whose poll is over must end: a signal took effect, or it has reached its last await. Notes what was
+    /// offered to it and not polled.
+    #[cold]
+    fn due(&self, slot: SlotRef, own: &mut Own) -> Option<ExitReason> {
+        if own.has(WAITS) {
+            let unpolled = index::unpolled_offers(slot, own, self.turn.number());
+            if !unpolled.is_empty() {
+                self.unpolled.borrow_mut().extend(unpolled);
+                self.note_news(NEWS);
+            }
+        }
+        if own.has(DOOMED) {
+            return own.more().doomed.take();
+        }
+        if !own.has(COUNTS_AWAITS) {
+            return None;
+        }
+        let more = own.more();
+        more.awaits_left = more.awaits_left.saturating_sub(1);
+        (more.awaits_left == 0).then_some(ExitReason::Killed)
+    }
+
+    /// Wakes those who must not be woken, and tells those who cannot be told, before the turn is over; then, when all that
+    /// the lane did in it has come to those it is for, sees to what the lane itself waits for. `goes_on` is whether it waits
+    /// for mail; `None` where it has ended.
+    #[inline(never)]
+    fn tell_news(&self, slot: SlotRef, goes_on: Option<bool>) {
+        if self.has_news.get() & NEWS != 0 {
+            self.tell_others();
+        }
+        if self.has_news.replace(0) & PARKED != 0 {
+            note::settle_down(self, slot, goes_on);
+            // Whoever chooses a victim is code of others.
+            if self.has_news.get() & NEWS != 0 {
+                self.tell_others();
+            }
+        }
+    }
+
+    #[cold]
+    fn tell_others(&self) {
+        // Wakers are code of others as well, which may bring more.
+        while self.has_news.get() & NEWS != 0 {
+            self.has_news.set(self.has_news.get() & !NEWS);
+            self.pass_verdict(|| NoAnswer::Dropped);
+            while let Some(waker) = { self.late_wakers.borrow_mut().pop() } {
+                self.pulse.clear_lane();
+                contain(|| waker.wake());
+            }
+            while let Some(unpolled) = { self.unpolled.borrow_mut().pop() } {
+                self.pulse.clear_lane();
+                unpolled.pass_on();
+            }
+        }
+    }
+}
+
+/// With what a lane ends that has no reason of its own.
+#[inline]
+fn asked_reason(own: &mut Own) -> ExitReason {
+    own.more.as_mut().and_then(|more| more.stopped.take()).unwrap_or(ExitReason::Normal)
+}
+
+/// What a lane does after its turn.
+enum Goes {
+    On {
+        /// A push is to schedule it.
+        wants_mail: bool,
+    },
+    /// It has ended, here or, where it was killed while it was stuck, elsewhere.
+    NoMore,
+}
