@@ -187,7 +187,7 @@ impl<M: Send + 'static> Lane<M> {
             Received::Down(down) => {
                 let number = down.reference.number;
                 let make = self.inbox.with_extra(|more: &mut More<M>| more.downs.remove(number))?;
-                Some(Some(make(down.into_inner())))
+                Some(Some(make(down)))
             }
             Received::Exit(exit) => {
                 let make = self.inbox.with_extra(|more: &mut More<M>| more.exits.take())?;

@@ -27,7 +27,6 @@ pub use error::{TrySendError, Undelivered, Unsent};
 use crate::context;
 use crate::exit::ExitReason;
 use crate::id::{Id, StaleId};
-use crate::lane::Pooled;
 use crate::lane::own::{DOOMED, Own, RECEIVES_BY_WAKER, RECEIVES_NO_MORE, WANTS_MAIL};
 use crate::lane::waker::is_of;
 use crate::lane::word::{self, Pushed, Refused, Taken, Weight};
@@ -357,7 +356,7 @@ pub enum Received<M> {
     /// A message.
     Message(M),
     /// A lane that is watched has ended.
-    Down(Pooled<Down>),
+    Down(Down),
     /// An exit signal, trapped.
     Exit(Exit),
     /// Somebody asked the lane to stop; all that was queued before has been received.
@@ -431,7 +430,7 @@ impl<M: Send + 'static> Inbox<M> {
         let node = self.within(|slot, own| {
             take_in(slot, own, false);
             own.inbox.remove_first(
-                |node| matches!(node.peek::<Signal>(), Some(Signal::Down(down)) if down.reference == reference),
+                |node| matches!(node.peek::<Signal>(), Some(Signal::Down(notice)) if notice.number == reference.number),
             )
         });
         drop(node);
@@ -520,11 +519,8 @@ impl<M: Send + 'static> Inbox<M> {
     #[cold]
     fn open_signal(&self, node: Node) -> Received<M> {
         match node.take::<Signal>() {
-            Ok(Signal::Down(down)) => Received::Down(down),
-            Ok(Signal::Exit(signal)) => {
-                let signal = signal.into_inner();
-                Received::Exit(Exit { from: signal.from, reason: signal.reason })
-            }
+            Ok(Signal::Down(notice)) => Received::Down(notice.into_down(self.id)),
+            Ok(Signal::Exit(signal)) => Received::Exit(Exit { from: signal.from, reason: signal.reason.into() }),
             Ok(Signal::Stop(reason)) => {
                 let before = self.within(|_, own| own.more().stopped.replace(reason.clone()));
                 drop(before);

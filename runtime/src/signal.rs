@@ -4,10 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::exit::ExitReason;
+use crate::exit::{Brief, ExitReason};
 use crate::id::Id;
 use crate::inspect::Inspection;
-use crate::lane::Pooled;
 use crate::lane::own::{DOOMED, HAS_DESCRIPTORS, More, Own, TRAPS_EXITS};
 use crate::mailbox::node::Node;
 use crate::receipt::ExitReceipt;
@@ -58,7 +57,7 @@ pub struct Exit {
 #[derive(Debug)]
 pub(crate) enum Signal {
     /// End, unless it is trapped.
-    Exit(Pooled<ExitSignal>),
+    Exit(ExitSignal),
     Link {
         from: Id,
     },
@@ -74,7 +73,7 @@ pub(crate) enum Signal {
         watcher: Id,
         number: u64,
     },
-    Down(Pooled<Down>),
+    Down(Notice),
     /// Answer once the lane is gone.
     Join(Answerer<ExitReason>),
     /// Say whom the lane is tied to.
@@ -87,11 +86,29 @@ pub(crate) enum Signal {
 
 const _: () = assert!(size_of::<Signal>() <= 48, "a signal lies in its node");
 
+/// What a watcher is told.
+#[derive(Debug)]
+pub(crate) struct Notice {
+    /// The watcher's number for its monitor.
+    pub(crate) number: u64,
+    pub(crate) id: Id,
+    pub(crate) reason: Brief,
+    pub(crate) receipt: Option<Arc<ExitReceipt>>,
+}
+
+impl Notice {
+    /// The notice as the watcher sees it.
+    pub(crate) fn into_down(self, watcher: Id) -> Down {
+        let Notice { number, id, reason, receipt } = self;
+        Down { reference: MonitorRef { watcher, number }, id, reason: reason.into(), receipt }
+    }
+}
+
 /// An exit signal.
 #[derive(Debug)]
 pub(crate) struct ExitSignal {
     pub(crate) from: Id,
-    pub(crate) reason: ExitReason,
+    pub(crate) reason: Brief,
     /// It comes because a linked lane ended.
     pub(crate) linked: bool,
     /// The lane sent it to itself.
@@ -104,10 +121,14 @@ pub(crate) fn take_effect(slot: SlotRef, own: &mut Own, node: Node) -> Option<No
         // A message, or a wish to stop, which has its turn like one.
         None | Some(Signal::Stop(_)) => return Some(node),
         // One that was demonitored meanwhile is not delivered.
-        Some(Signal::Down(down)) => {
-            let number = down.reference.number;
+        Some(Signal::Down(notice)) => {
+            let number = notice.number;
             let known = own.more.as_mut().and_then(|more| more.watching.remove(number));
             return known.map(|_| node);
+        }
+        Some(Signal::Monitor { .. }) => {
+            own.watched_by(node);
+            return None;
         }
         Some(_) => {}
     }
@@ -119,7 +140,8 @@ pub(crate) fn take_effect(slot: SlotRef, own: &mut Own, node: Node) -> Option<No
             }
         }
         Ok(Signal::Given) => own.flags |= HAS_DESCRIPTORS,
-        Ok(Signal::Unlink { .. } | Signal::Demonitor { .. }) if own.more.is_none() => {}
+        Ok(Signal::Demonitor { watcher, number }) => own.watched_no_more_by(watcher, number),
+        Ok(Signal::Unlink { .. }) if own.more.is_none() => {}
         Ok(tie) => take_note(own.more(), tie),
         Err(_) => unreachable!("seen to be a signal just now"),
     }
@@ -141,25 +163,25 @@ pub(crate) fn take_note(more: &mut More, signal: Signal) {
 }
 
 /// What of an exit signal waits in the inbox: all of it where exits are trapped.
-fn exit(own: &mut Own, signal: Pooled<ExitSignal>) -> Option<Pooled<ExitSignal>> {
+fn exit(own: &mut Own, signal: ExitSignal) -> Option<ExitSignal> {
     let from = signal.from;
     if signal.linked && own.more.as_mut().is_none_or(|more| more.links.remove(&from).is_none()) {
         // The link was taken back while the signal was under way.
         return None;
     }
-    if !signal.linked && signal.reason == ExitReason::Kill {
+    if !signal.linked && matches!(signal.reason, Brief::Kill) {
         return doom(own, ExitReason::Killed);
     }
     if own.has(TRAPS_EXITS) {
         return Some(signal);
     }
-    if signal.reason == ExitReason::Normal && !signal.to_itself {
+    if matches!(signal.reason, Brief::Normal) && !signal.to_itself {
         return None;
     }
-    doom(own, signal.into_inner().reason)
+    doom(own, signal.reason.into())
 }
 
-fn doom(own: &mut Own, reason: ExitReason) -> Option<Pooled<ExitSignal>> {
+fn doom(own: &mut Own, reason: ExitReason) -> Option<ExitSignal> {
     own.flags |= DOOMED;
     own.more().doomed.get_or_insert(reason);
     None

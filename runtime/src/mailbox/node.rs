@@ -13,6 +13,7 @@ use std::any::TypeId;
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
@@ -76,6 +77,7 @@ fn unit(index: u32) -> &'static Unit {
 }
 
 /// A node with its payload; dropping it drops the payload and frees the node.
+#[repr(transparent)]
 pub(crate) struct Node(u32);
 
 impl Node {
@@ -124,6 +126,22 @@ impl Node {
         }
     }
 
+    /// As [`Node::peek`], for a change.
+    pub(crate) fn peek_mut<T: Send + 'static>(&mut self) -> Option<&mut T> {
+        if !self.is::<T>() {
+            return None;
+        }
+        let payload = unit(self.0).payload.get();
+        if KindOf::<T>::INLINE {
+            // SAFETY: invariant 2 and the check above; the borrow of `self`, which is the only one, keeps it ours.
+            Some(unsafe { &mut *payload.cast::<T>() })
+        } else {
+            // SAFETY: as above.
+            let boxed = unsafe { &mut *payload.cast::<Pooled<T>>() };
+            Some(boxed)
+        }
+    }
+
     /// Takes the payload out where it is a `T`, else gives the node back.
     #[inline]
     pub(crate) fn take<T: Send + 'static>(self) -> Result<T, Node> {
@@ -168,6 +186,47 @@ impl Drop for Node {
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Node({})", self.0)
+    }
+}
+
+/// A place for a node. All-zero bytes are an empty one.
+#[derive(Debug, Default)]
+pub(crate) struct Place(u32);
+
+impl Place {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0 == EMPTY
+    }
+
+    /// Puts a node in a place that is empty.
+    ///
+    /// # Panics
+    /// Where it is not.
+    pub(crate) fn put(&mut self, node: Node) {
+        assert!(self.is_empty(), "there is a node");
+        self.0 = node.into_index();
+    }
+
+    #[inline]
+    pub(crate) fn take(&mut self) -> Option<Node> {
+        let index = std::mem::replace(&mut self.0, EMPTY);
+        (index != EMPTY).then(|| Node(index))
+    }
+
+    /// The node, which stays.
+    pub(crate) fn get(&self) -> Option<&Node> {
+        if self.is_empty() {
+            return None;
+        }
+        // SAFETY: a `Node` is its number, in the same layout, and the place owns that number.
+        Some(unsafe { &*ptr::from_ref(&self.0).cast::<Node>() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(self.take());
     }
 }
 
