@@ -33,7 +33,7 @@ use crate::lane::word::{self, Pushed, Refused, Taken, Weight};
 use crate::sched;
 use crate::sched::turn::Share;
 use crate::sched::worker::Local;
-use crate::signal::{Down, Exit, MonitorRef, Signal, take_effect};
+use crate::signal::{self, Down, Exit, Fate, MonitorRef, Signal};
 use crate::slot::{self, SlotRef, slot_of};
 use crate::wait_graph::Question;
 use crate::wait_graph::note::{self, hands_out};
@@ -638,7 +638,7 @@ pub(crate) fn let_in(slot: SlotRef, own: &mut Own, taken: Taken) -> bool {
 
 #[inline(always)]
 fn let_one_in(slot: SlotRef, own: &mut Own, node: Node) -> bool {
-    let node = if node.is::<Signal>() { take_effect(slot, own, node) } else { Some(node) };
+    let node = if node.is::<Signal>() { signal::let_in(slot, own, node) } else { Some(node) };
     let came = node.is_some();
     if let Some(node) = node {
         own.inbox.push_back(node);
@@ -646,10 +646,28 @@ fn let_one_in(slot: SlotRef, own: &mut Own, node: Node) -> bool {
     came
 }
 
+/// As [`let_one_in`], of all nodes of a list. Each is touched once, unless there are some that must act in their order.
 #[inline(never)]
 fn let_all_in(slot: SlotRef, own: &mut Own, head: u32) -> bool {
+    let mut some_act = false;
+    let mut nodes = node::list(head, |node| {
+        let fate = signal::fate(own, node);
+        some_act |= fate == Fate::Acts;
+        fate != Fate::Void
+    });
+    if !some_act {
+        let came = !nodes.is_empty();
+        own.inbox.append(nodes);
+        return came;
+    }
     let mut came = false;
-    node::drain(head, |node| came |= let_one_in(slot, own, node));
+    while let Some(node) = nodes.pop_front() {
+        let waits = if signal::acts(&node) { signal::take_effect(slot, own, node) } else { Some(node) };
+        if let Some(node) = waits {
+            own.inbox.push_back(node);
+            came = true;
+        }
+    }
     came
 }
 

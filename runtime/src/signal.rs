@@ -115,22 +115,53 @@ pub(crate) struct ExitSignal {
     pub(crate) to_itself: bool,
 }
 
-/// Lets what came for the lane in `slot` take effect: what of it waits in the inbox for whoever receives.
-pub(crate) fn take_effect(slot: SlotRef, own: &mut Own, node: Node) -> Option<Node> {
+/// What becomes of a node that is let in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It waits in the inbox for whoever receives.
+    Waits,
+    /// Nobody wants it any more.
+    Void,
+    /// It takes effect, in its turn ([`take_effect`]).
+    Acts,
+}
+
+/// Decides on a node, once. The order in which nodes are decided on does not matter.
+#[inline]
+pub(crate) fn fate(own: &mut Own, node: &Node) -> Fate {
     match node.peek::<Signal>() {
         // A message, or a wish to stop, which has its turn like one.
-        None | Some(Signal::Stop(_)) => return Some(node),
+        None | Some(Signal::Stop(_)) => Fate::Waits,
         // One that was demonitored meanwhile is not delivered.
         Some(Signal::Down(notice)) => {
-            let number = notice.number;
-            let known = own.more.as_mut().and_then(|more| more.watching.remove(number));
-            return known.map(|_| node);
+            let known = own.more.as_mut().and_then(|more| more.watching.remove(notice.number));
+            if known.is_some() { Fate::Waits } else { Fate::Void }
         }
-        Some(Signal::Monitor { .. }) => {
-            own.watched_by(node);
-            return None;
-        }
-        Some(_) => {}
+        Some(_) => Fate::Acts,
+    }
+}
+
+/// Lets in a node that holds a signal: what of it waits in the inbox for whoever receives.
+// Never: a message's way into the inbox is part of the worker's loop, and this would be a part of it.
+#[inline(never)]
+pub(crate) fn let_in(slot: SlotRef, own: &mut Own, node: Node) -> Option<Node> {
+    match fate(own, &node) {
+        Fate::Waits => Some(node),
+        Fate::Void => None,
+        Fate::Acts => take_effect(slot, own, node),
+    }
+}
+
+/// Whether a node [acts](Fate::Acts).
+pub(crate) fn acts(node: &Node) -> bool {
+    node.peek::<Signal>().is_some_and(|signal| !matches!(signal, Signal::Stop(_) | Signal::Down(_)))
+}
+
+/// Lets a signal that [acts](Fate::Acts) do so on the lane in `slot`: what of it waits in the inbox for whoever receives.
+pub(crate) fn take_effect(slot: SlotRef, own: &mut Own, node: Node) -> Option<Node> {
+    if let Some(Signal::Monitor { .. }) = node.peek() {
+        own.watched_by(node);
+        return None;
     }
     match node.take::<Signal>() {
         Ok(Signal::Exit(signal)) => return exit(own, signal).map(|signal| Node::new(Signal::Exit(signal))),
@@ -143,7 +174,7 @@ pub(crate) fn take_effect(slot: SlotRef, own: &mut Own, node: Node) -> Option<No
         Ok(Signal::Demonitor { watcher, number }) => own.watched_no_more_by(watcher, number),
         Ok(Signal::Unlink { .. }) if own.more.is_none() => {}
         Ok(tie) => take_note(own.more(), tie),
-        Err(_) => unreachable!("seen to be a signal just now"),
+        Err(_) => unreachable!("only signals act"),
     }
     None
 }

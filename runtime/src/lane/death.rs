@@ -57,6 +57,8 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
         if taken.head != word::EMPTY {
             node::drain(taken.head, |node| own.inbox.push_back(node));
         }
+        // It comes last, and a lane that waited for long is in no cache.
+        own.watch.prefetch();
         let extra = own.more.as_mut().and_then(|more| more.extra.take());
         let in_index = own.index.as_ref().map_or((0, 0), |index| index.count(By::Lane(id)));
         (own.frame.take(), extra, own.flags, in_index)

@@ -12,15 +12,15 @@
 use std::any::TypeId;
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
-use std::mem::{ManuallyDrop, MaybeUninit};
+use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::context;
-use crate::lane::Pooled;
 use crate::lane::word::{EMPTY, FIRST_NODE, LAST_NODE, LaneWord, Pushed, Refused, Weight};
+use crate::lane::{Pooled, memory};
 use crate::region::{Region, Zeroed};
 
 /// Bytes of a payload that lies in the node itself; a larger one is [`Pooled`].
@@ -210,8 +210,16 @@ impl Place {
 
     #[inline]
     pub(crate) fn take(&mut self) -> Option<Node> {
-        let index = std::mem::replace(&mut self.0, EMPTY);
+        let index = mem::replace(&mut self.0, EMPTY);
         (index != EMPTY).then(|| Node(index))
+    }
+
+    /// Has the processor fetch the node, which is about to be needed.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        if !self.is_empty() {
+            memory::prefetch(unit(self.0));
+        }
     }
 
     /// The node, which stays.
@@ -263,6 +271,23 @@ impl List {
         let node = Node(self.head);
         self.head = unit(self.head).next.load(Ordering::Relaxed);
         Some(node)
+    }
+
+    /// Puts all nodes of another list behind those of this one.
+    #[inline]
+    pub(crate) fn append(&mut self, other: List) {
+        // Its nodes are ours from here on.
+        let other = ManuallyDrop::new(other);
+        let (head, tail) = (other.head, other.tail);
+        if head == EMPTY {
+            return;
+        }
+        if self.head == EMPTY {
+            self.head = head;
+        } else {
+            unit(self.tail).next.store(head, Ordering::Relaxed);
+        }
+        self.tail = tail;
     }
 
     /// Takes out the first node that `wanted` likes.
@@ -369,6 +394,29 @@ pub(crate) fn drain(head: u32, mut each: impl FnMut(Node)) {
         each(Node(reversed));
         reversed = next;
     }
+}
+
+/// The nodes of a mailbox in the order in which they were pushed, but for those that `keeps` does not like, which is shown
+/// them in the opposite order.
+#[inline]
+pub(crate) fn list(head: u32, mut keeps: impl FnMut(&Node) -> bool) -> List {
+    let mut list = List::default();
+    let mut index = head;
+    while index != EMPTY {
+        let node = Node(index);
+        let before = index;
+        let unit = unit(index);
+        index = unit.next.load(Ordering::Relaxed);
+        if !keeps(&node) {
+            continue;
+        }
+        unit.next.store(list.head, Ordering::Relaxed);
+        if list.is_empty() {
+            list.tail = before;
+        }
+        list.head = node.into_index();
+    }
+    list
 }
 
 /// How many nodes move between a worker and the common pool at a time.
