@@ -153,7 +153,7 @@ async fn serve<A: Actor>(actor: &mut A, cx: &mut Context<A::Msg>) -> ExitReason 
         outcome = match cx.next().await {
             None => caught(actor.idle(cx)).await,
             Some(Received::Message(message)) => caught(actor.handle(message, cx)).await,
-            Some(Received::Down(down)) => caught(actor.down(down, cx)).await,
+            Some(Received::Down(notified)) => caught(actor.down(notified.into_down(), cx)).await,
             Some(Received::Exit(exit)) if Some(exit.from) == lane::parent() => return exit.reason,
             Some(Received::Exit(exit)) => caught(actor.exit(exit, cx)).await,
             Some(Received::Stop(reason)) => return reason,

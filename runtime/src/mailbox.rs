@@ -33,7 +33,7 @@ use crate::lane::word::{self, Pushed, Refused, Taken, Weight};
 use crate::sched;
 use crate::sched::turn::Share;
 use crate::sched::worker::Local;
-use crate::signal::{self, Down, Exit, Fate, MonitorRef, Signal};
+use crate::signal::{self, Exit, Fate, MonitorRef, Notified, Signal};
 use crate::slot::{self, SlotRef, slot_of};
 use crate::wait_graph::Question;
 use crate::wait_graph::note::{self, hands_out};
@@ -356,7 +356,7 @@ pub enum Received<M> {
     /// A message.
     Message(M),
     /// A lane that is watched has ended.
-    Down(Down),
+    Down(Notified),
     /// An exit signal, trapped.
     Exit(Exit),
     /// Somebody asked the lane to stop; all that was queued before has been received.
@@ -518,8 +518,10 @@ impl<M: Send + 'static> Inbox<M> {
 
     #[cold]
     fn open_signal(&self, node: Node) -> Received<M> {
+        if let Some(Signal::Down(_)) = node.peek() {
+            return Received::Down(Notified::new(self.id, node));
+        }
         match node.take::<Signal>() {
-            Ok(Signal::Down(notice)) => Received::Down(notice.into_down(self.id)),
             Ok(Signal::Exit(signal)) => Received::Exit(Exit { from: signal.from, reason: signal.reason.into() }),
             Ok(Signal::Stop(reason)) => {
                 let before = self.within(|_, own| own.more().stopped.replace(reason.clone()));

@@ -2,6 +2,7 @@
 //!
 //! Owns: `Signal` and what becomes of one on arrival (`take_effect`). Knows nothing of message types.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::exit::{Brief, ExitReason};
@@ -41,6 +42,36 @@ pub struct Down {
     pub reason: ExitReason,
     /// What its end released, where the monitor asked for that.
     pub receipt: Option<Arc<ExitReceipt>>,
+}
+
+/// The notice of an end, as it came. It is small, and what it says is put together where it is wanted.
+pub struct Notified {
+    watcher: Id,
+    /// It holds a [`Signal::Down`].
+    node: Node,
+}
+
+impl fmt::Debug for Notified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.node.peek::<Signal>().fmt(f)
+    }
+}
+
+impl Notified {
+    /// The notice that lies in `node`, and came for `watcher`.
+    pub(crate) fn new(watcher: Id, node: Node) -> Notified {
+        Notified { watcher, node }
+    }
+
+    /// What the notice says.
+    // Always: what it says is put together in its place.
+    #[inline(always)]
+    pub fn into_down(self) -> Down {
+        match self.node.take() {
+            Ok(Signal::Down(notice)) => notice.into_down(self.watcher),
+            _ => unreachable!("seen to be a notice"),
+        }
+    }
 }
 
 /// An exit signal that a trapping lane got.
@@ -98,6 +129,7 @@ pub(crate) struct Notice {
 
 impl Notice {
     /// The notice as the watcher sees it.
+    #[inline(always)]
     pub(crate) fn into_down(self, watcher: Id) -> Down {
         let Notice { number, id, reason, receipt } = self;
         Down { reference: MonitorRef { watcher, number }, id, reason: reason.into(), receipt }
