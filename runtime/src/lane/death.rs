@@ -145,6 +145,7 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
             dying.count_held(local);
         }
     }
+    make_room(local, &dying.receipt);
     dying.receipt.destructor_panics += guarded(|| drop((frame, extra)));
     // What is offered to the dead would wait for the poll, and all who are behind in the line with it.
     if let Some(index) = &mut index {
@@ -328,12 +329,13 @@ const TOO_LONG: u64 = 8192;
 /// What it takes to close a descriptor, in timers.
 const DESCRIPTOR: u64 = 16;
 
-/// Sees to it that nobody waits for a death with much to release: the queue is for other workers then.
+/// Sees to it that nobody waits for a death with much to release: the queue is for other workers then. To be called from
+/// within a section of the worker.
 #[inline]
 fn make_room(local: &Local, receipt: &ExitReceipt) {
     let much = receipt.timers + receipt.locks + receipt.wait_entries + DESCRIPTOR * receipt.descriptors;
     if much >= LONG {
-        local.turn.exhaust();
+        local.note_long_turn((much / LONG).min(TOO_LONG / LONG) as u32);
         if much >= TOO_LONG {
             local.scheduler.step_aside(local.index);
         }
