@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::lane::Pooled;
-
 /// Why a lane ended.
 ///
 /// The words are those of Erlang/OTP. A reason travels to whoever is linked to the lane or monitors it, on this node
@@ -64,48 +62,6 @@ impl ExitReason {
     /// ```
     pub fn is_ordinary(&self) -> bool {
         matches!(self, ExitReason::Normal | ExitReason::Shutdown | ExitReason::ShutdownWith(_))
-    }
-}
-
-/// A reason in two words, for where it lies in a node of a mailbox: one that says more has memory of its own.
-#[derive(Debug)]
-pub(crate) enum Brief {
-    Normal,
-    Shutdown,
-    Killed,
-    Kill,
-    NoProc,
-    NodeDown,
-    Other(Pooled<ExitReason>),
-}
-
-impl From<ExitReason> for Brief {
-    #[inline]
-    fn from(reason: ExitReason) -> Brief {
-        match reason {
-            ExitReason::Normal => Brief::Normal,
-            ExitReason::Shutdown => Brief::Shutdown,
-            ExitReason::Killed => Brief::Killed,
-            ExitReason::Kill => Brief::Kill,
-            ExitReason::NoProc => Brief::NoProc,
-            ExitReason::NodeDown => Brief::NodeDown,
-            other => Brief::Other(Pooled::new(other)),
-        }
-    }
-}
-
-impl From<Brief> for ExitReason {
-    #[inline]
-    fn from(brief: Brief) -> ExitReason {
-        match brief {
-            Brief::Normal => ExitReason::Normal,
-            Brief::Shutdown => ExitReason::Shutdown,
-            Brief::Killed => ExitReason::Killed,
-            Brief::Kill => ExitReason::Kill,
-            Brief::NoProc => ExitReason::NoProc,
-            Brief::NodeDown => ExitReason::NodeDown,
-            Brief::Other(other) => other.into_inner(),
-        }
     }
 }
 

@@ -5,9 +5,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::exit::{Brief, ExitReason};
+use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::inspect::Inspection;
+use crate::lane::Pooled;
 use crate::lane::own::{DOOMED, HAS_DESCRIPTORS, More, Own, TRAPS_EXITS};
 use crate::mailbox::node::Node;
 use crate::receipt::ExitReceipt;
@@ -116,6 +117,48 @@ pub(crate) enum Signal {
 }
 
 const _: () = assert!(size_of::<Signal>() <= 48, "a signal lies in its node");
+
+/// A reason in two words, for where it lies in a node of a mailbox: one that says more has memory of its own.
+#[derive(Debug)]
+pub(crate) enum Brief {
+    Normal,
+    Shutdown,
+    Killed,
+    Kill,
+    NoProc,
+    NodeDown,
+    Other(Pooled<ExitReason>),
+}
+
+impl From<ExitReason> for Brief {
+    #[inline]
+    fn from(reason: ExitReason) -> Brief {
+        match reason {
+            ExitReason::Normal => Brief::Normal,
+            ExitReason::Shutdown => Brief::Shutdown,
+            ExitReason::Killed => Brief::Killed,
+            ExitReason::Kill => Brief::Kill,
+            ExitReason::NoProc => Brief::NoProc,
+            ExitReason::NodeDown => Brief::NodeDown,
+            other => Brief::Other(Pooled::new(other)),
+        }
+    }
+}
+
+impl From<Brief> for ExitReason {
+    #[inline]
+    fn from(brief: Brief) -> ExitReason {
+        match brief {
+            Brief::Normal => ExitReason::Normal,
+            Brief::Shutdown => ExitReason::Shutdown,
+            Brief::Killed => ExitReason::Killed,
+            Brief::Kill => ExitReason::Kill,
+            Brief::NoProc => ExitReason::NoProc,
+            Brief::NodeDown => ExitReason::NodeDown,
+            Brief::Other(other) => other.into_inner(),
+        }
+    }
+}
 
 /// What a watcher is told.
 #[derive(Debug)]

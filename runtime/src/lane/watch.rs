@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxBuildHasher;
 
 use crate::context;
-use crate::exit::{Brief, ExitReason};
+use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::inspect::Inspection;
 use crate::lane::word::{Pushed, Weight};
@@ -19,7 +19,7 @@ use crate::peer;
 use crate::receipt::ExitReceipt;
 use crate::reply::{self, Answer};
 use crate::sched;
-use crate::signal::{ExitSignal, MonitorRef, Notice, Signal};
+use crate::signal::{Brief, ExitSignal, MonitorRef, Notice, Signal};
 use crate::slot::{SlotRef, slot_of};
 
 /// Puts a signal in the mailbox of a local lane, to take effect before its next poll ([`Weight::Urgent`]) or when it is
