@@ -596,6 +596,54 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_a_mailbox_has_its_order_and_not_what_was_not_kept() {
+        let word = LaneWord::new();
+        word.open(1);
+        let numbers = |list: &mut List| -> Vec<u64> {
+            std::iter::from_fn(|| list.pop_front()).map(|node| node.take().unwrap()).collect()
+        };
+        for unwanted in 0..6_u64 {
+            for number in 0..5_u64 {
+                assert_eq!(push(&word, 1, || Weight::Exempt, Node::new(number)).unwrap(), Pushed::Nothing);
+            }
+            let mut seen = Vec::new();
+            let more = list(word.take(true).head, |node| {
+                seen.push(*node.peek::<u64>().unwrap());
+                seen.last() != Some(&unwanted)
+            });
+            assert_eq!(seen, [4, 3, 2, 1, 0]);
+            let expected: Vec<_> = (0..5).filter(|number| *number != unwanted).collect();
+            let mut inbox = List::default();
+            inbox.append(List::default());
+            inbox.append(more);
+            inbox.append(List::default());
+            inbox.push_back(Node::new(9_u64));
+            assert_eq!(numbers(&mut inbox), [&expected[..], &[9]].concat());
+        }
+        let mut rest = list(EMPTY, |_| true);
+        assert!(numbers(&mut rest).is_empty());
+    }
+
+    #[test]
+    fn what_lies_in_a_place_is_changed_there_taken_or_dropped_once() {
+        let witness = Arc::new(());
+        let mut place = Place::default();
+        assert!(place.is_empty() && place.get().is_none() && place.take().is_none());
+        place.put(Node::new(witness.clone()));
+        assert!(place.get().is_some_and(|node| node.is::<Arc<()>>()));
+        let mut node = place.take().unwrap();
+        assert!(node.peek_mut::<u64>().is_none());
+        *node.peek_mut::<Arc<()>>().unwrap() = Arc::new(());
+        assert_eq!(Arc::strong_count(&witness), 1);
+        let mut large = Node::new((witness.clone(), [0_u8; 100]));
+        large.peek_mut::<(Arc<()>, [u8; 100])>().unwrap().1[99] = 7;
+        place.put(large);
+        assert_eq!((Arc::strong_count(&witness), place.get().is_some()), (2, true));
+        drop(place);
+        assert_eq!(Arc::strong_count(&witness), 1);
+    }
+
+    #[test]
     fn removing_keeps_the_order_of_the_rest() {
         for out in 0..4_u64 {
             let mut list = List::default();
