@@ -117,10 +117,23 @@ pub trait Actor: Send + Sized + 'static {
 /// Whom to tell how `init` went.
 type Starter = Answerer<Result<Init, ExitReason>>;
 
+/// Runs a callback and catches its panic, so that `stopped` can run. No function, which would have the callback's future
+/// twice, as it came and as it is polled, and move it from the one place to the other.
+macro_rules! caught {
+    ($callback:expr) => {{
+        let mut callback = std::pin::pin!($callback);
+        poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| callback.as_mut().poll(cx))) {
+            Ok(polled) => polled.map(Ok),
+            Err(payload) => Poll::Ready(Err::<_, Box<dyn Any + Send>>(payload)),
+        })
+        .await
+    }};
+}
+
 /// The loop of an actor.
 pub(crate) async fn run<A: Actor>(mut actor: A, inbox: Inbox<A::Msg>, starter: Option<Starter>) -> ExitReason {
     let mut cx = Context::new(inbox);
-    let begun = caught(actor.init(&mut cx)).await.unwrap_or_else(|payload| Err(lane::panic_reason(payload)));
+    let begun = caught!(actor.init(&mut cx)).unwrap_or_else(|payload| Err(lane::panic_reason(payload)));
     let failed = match &begun {
         Ok(Init::Ready) => None,
         Ok(Init::Ignore) => Some(ExitReason::Normal),
@@ -140,7 +153,7 @@ pub(crate) async fn run<A: Actor>(mut actor: A, inbox: Inbox<A::Msg>, starter: O
 
 /// Handles what comes until something ends the actor: what it was.
 async fn serve<A: Actor>(actor: &mut A, cx: &mut Context<A::Msg>) -> ExitReason {
-    let mut outcome = caught(actor.started(cx)).await;
+    let mut outcome = caught!(actor.started(cx));
     loop {
         match outcome {
             Ok(Ok(())) => {}
@@ -151,25 +164,15 @@ async fn serve<A: Actor>(actor: &mut A, cx: &mut Context<A::Msg>) -> ExitReason 
             return reason;
         }
         outcome = match cx.next().await {
-            None => caught(actor.idle(cx)).await,
-            Some(Received::Message(message)) => caught(actor.handle(message, cx)).await,
-            Some(Received::Down(down)) => caught(actor.down(down.into_inner(), cx)).await,
+            None => caught!(actor.idle(cx)),
+            Some(Received::Message(message)) => caught!(actor.handle(message, cx)),
+            Some(Received::Down(notified)) => caught!(actor.down(notified.into_down(), cx)),
             Some(Received::Exit(exit)) if Some(exit.from) == lane::parent() => return exit.reason,
-            Some(Received::Exit(exit)) => caught(actor.exit(exit, cx)).await,
+            Some(Received::Exit(exit)) => caught!(actor.exit(exit, cx)),
             Some(Received::Stop(reason)) => return reason,
             Some(_) => Ok(Ok(())),
         };
     }
-}
-
-/// Runs a callback and catches its panic, so that `stopped` can run.
-async fn caught<T>(callback: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
-    let mut callback = std::pin::pin!(callback);
-    poll_fn(move |cx| match catch_unwind(AssertUnwindSafe(|| callback.as_mut().poll(cx))) {
-        Ok(polled) => polled.map(Ok),
-        Err(payload) => Poll::Ready(Err(payload)),
-    })
-    .await
 }
 
 /// How long `init` may take unless told otherwise.

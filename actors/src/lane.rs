@@ -179,10 +179,11 @@ impl<M: Send + 'static> Lane<M> {
     fn turn_into_message(&mut self, received: Received<M>) -> Option<Option<M>> {
         match received {
             Received::Message(message) => Some(Some(message)),
-            Received::Down(down) => {
+            Received::Down(notified) => {
+                let down = notified.into_down();
                 let number = down.reference.number;
                 let make = self.inbox.with_extra(|more: &mut More<M>| more.downs.remove(number))?;
-                Some(Some(make(down.into_inner())))
+                Some(Some(make(down)))
             }
             Received::Exit(exit) => {
                 let make = self.inbox.with_extra(|more: &mut More<M>| more.exits.take())?;

@@ -47,6 +47,6 @@ pub use runtime::sync;
 pub use runtime::time::{self, Elapsed, interval, sleep, sleep_until, timeout};
 pub use runtime::{
     BuildError, Builder, Deadlock, DeadlockPolicy, Down, Exit, ExitReason, ExitReceipt, Handle, Id, IntoExit, Metrics,
-    MonitorRef, NameTaken, Namespace, NotInRuntime, Runtime, ShutdownReport, StaleId, Stuck, WaitGraph, spawn_blocking,
-    yield_now,
+    MonitorRef, NameTaken, Namespace, NotInRuntime, Notified, Runtime, ShutdownReport, StaleId, Stuck, WaitGraph,
+    spawn_blocking, yield_now,
 };

@@ -86,7 +86,10 @@ async fn kill(inbox: &mut Inbox<Event>, lane: Id) {
     lane::monitor(lane).unwrap();
     lane::kill(lane);
     match poll_fn(|cx| inbox.poll_recv(cx)).await {
-        Received::Down(down) => assert_eq!((down.id, &down.reason), (lane, &ExitReason::Killed)),
+        Received::Down(notified) => {
+            let down = notified.into_down();
+            assert_eq!((down.id, &down.reason), (lane, &ExitReason::Killed));
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -197,7 +200,10 @@ fn the_halves_of_a_stream_may_be_in_two_lanes() {
         reads_end(&mut far).await;
         // Its share of the stream goes a moment after the end of the direction.
         match poll_fn(|cx| inbox.poll_recv(cx)).await {
-            Received::Down(down) => assert_eq!((down.id, &down.reason), (writer, &ExitReason::Normal)),
+            Received::Down(notified) => {
+                let down = notified.into_down();
+                assert_eq!((down.id, &down.reason), (writer, &ExitReason::Normal));
+            }
             other => panic!("{other:?}"),
         }
         far.write_all(b"abc").await.unwrap();

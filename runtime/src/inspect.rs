@@ -26,9 +26,9 @@ pub struct Inspection {
 impl Inspection {
     pub(crate) fn of(id: Id, own: &Own) -> Inspection {
         let mut found = Inspection { id, links: Vec::new(), watchers: Vec::new(), watching: Vec::new() };
+        found.watchers.extend(own.watchers());
         if let Some(more) = &own.more {
             found.links.extend(more.links.keys());
-            found.watchers.extend(more.watchers.keys().map(|(watcher, _)| watcher));
             found.watching.extend(more.watching.iter().map(|(_, target)| target));
         }
         for ids in [&mut found.links, &mut found.watchers, &mut found.watching] {

@@ -35,6 +35,7 @@ use crate::context;
 use crate::exit::{ExitReason, IntoExit};
 use crate::fault::Spawned;
 use crate::id::{Id, StaleId};
+use crate::mailbox::node::Node;
 use crate::mailbox::{DEFAULT_BOUND, Inbox, MAX_BOUND, MailboxId};
 use crate::name::NameTaken;
 use crate::peer;
@@ -43,7 +44,7 @@ use crate::runtime::NotInRuntime;
 use crate::sched;
 use crate::sched::Scheduler;
 use crate::sched::worker::Local;
-use crate::signal::MonitorRef;
+use crate::signal::{MonitorRef, Signal};
 use crate::slot::slot_of;
 use crate::wait_graph::note::{self, Number, UNKNOWN, hands_out_of};
 use crate::wait_graph::record::Wait;
@@ -271,7 +272,7 @@ impl Spawn {
         }
         let receipt = self.monitored?;
         let number = context::with_current(|_, _, mine| mine.more().watching.insert(child))?;
-        own.more().watchers.insert((parent, number), receipt);
+        own.watched_by(Node::new(Signal::Monitor { watcher: parent, number, receipt }));
         Some(MonitorRef { watcher: parent, number })
     }
 }

@@ -141,6 +141,6 @@ pub mod stuck {
     pub use crate::sched::watchdog::{Does, Stack, Stuck, Thread};
 }
 #[cfg(not(loom))]
-pub use signal::{Down, Exit, MonitorRef};
+pub use signal::{Down, Exit, MonitorRef, Notified};
 #[cfg(not(loom))]
 pub use wait_graph::{Deadlock, DeadlockPolicy, WaitGraph};

@@ -2,6 +2,7 @@
 //!
 //! Owns: `Signal` and what becomes of one on arrival (`take_effect`). Knows nothing of message types.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::exit::ExitReason;
@@ -44,6 +45,36 @@ pub struct Down {
     pub receipt: Option<Arc<ExitReceipt>>,
 }
 
+/// The notice of an end, as it came. It is small, and what it says is put together where it is wanted.
+pub struct Notified {
+    watcher: Id,
+    /// It holds a [`Signal::Down`].
+    node: Node,
+}
+
+impl fmt::Debug for Notified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.node.peek::<Signal>().fmt(f)
+    }
+}
+
+impl Notified {
+    /// The notice that lies in `node`, and came for `watcher`.
+    pub(crate) fn new(watcher: Id, node: Node) -> Notified {
+        Notified { watcher, node }
+    }
+
+    /// What the notice says.
+    // Always: what it says is put together in its place.
+    #[inline(always)]
+    pub fn into_down(self) -> Down {
+        match self.node.take() {
+            Ok(Signal::Down(notice)) => notice.into_down(self.watcher),
+            _ => unreachable!("seen to be a notice"),
+        }
+    }
+}
+
 /// An exit signal that a trapping lane got.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -58,7 +89,7 @@ pub struct Exit {
 #[derive(Debug)]
 pub(crate) enum Signal {
     /// End, unless it is trapped.
-    Exit(Pooled<ExitSignal>),
+    Exit(ExitSignal),
     Link {
         from: Id,
     },
@@ -74,7 +105,7 @@ pub(crate) enum Signal {
         watcher: Id,
         number: u64,
     },
-    Down(Pooled<Down>),
+    Down(Notice),
     /// Answer once the lane is gone.
     Join(Answerer<ExitReason>),
     /// Say whom the lane is tied to.
@@ -87,29 +118,117 @@ pub(crate) enum Signal {
 
 const _: () = assert!(size_of::<Signal>() <= 48, "a signal lies in its node");
 
+/// A reason in two words, for where it lies in a node of a mailbox: one that says more has memory of its own.
+#[derive(Debug)]
+pub(crate) enum Brief {
+    Normal,
+    Shutdown,
+    Killed,
+    Kill,
+    NoProc,
+    NodeDown,
+    Other(Pooled<ExitReason>),
+}
+
+impl From<ExitReason> for Brief {
+    #[inline]
+    fn from(reason: ExitReason) -> Brief {
+        match reason {
+            ExitReason::Normal => Brief::Normal,
+            ExitReason::Shutdown => Brief::Shutdown,
+            ExitReason::Killed => Brief::Killed,
+            ExitReason::Kill => Brief::Kill,
+            ExitReason::NoProc => Brief::NoProc,
+            ExitReason::NodeDown => Brief::NodeDown,
+            other => Brief::Other(Pooled::new(other)),
+        }
+    }
+}
+
+impl From<Brief> for ExitReason {
+    #[inline]
+    fn from(brief: Brief) -> ExitReason {
+        match brief {
+            Brief::Normal => ExitReason::Normal,
+            Brief::Shutdown => ExitReason::Shutdown,
+            Brief::Killed => ExitReason::Killed,
+            Brief::Kill => ExitReason::Kill,
+            Brief::NoProc => ExitReason::NoProc,
+            Brief::NodeDown => ExitReason::NodeDown,
+            Brief::Other(other) => other.into_inner(),
+        }
+    }
+}
+
+/// What a watcher is told.
+#[derive(Debug)]
+pub(crate) struct Notice {
+    /// The watcher's number for its monitor.
+    pub(crate) number: u64,
+    pub(crate) id: Id,
+    pub(crate) reason: Brief,
+    pub(crate) receipt: Option<Arc<ExitReceipt>>,
+}
+
+impl Notice {
+    /// The notice as the watcher sees it.
+    #[inline(always)]
+    pub(crate) fn into_down(self, watcher: Id) -> Down {
+        let Notice { number, id, reason, receipt } = self;
+        Down { reference: MonitorRef { watcher, number }, id, reason: reason.into(), receipt }
+    }
+}
+
 /// An exit signal.
 #[derive(Debug)]
 pub(crate) struct ExitSignal {
     pub(crate) from: Id,
-    pub(crate) reason: ExitReason,
+    pub(crate) reason: Brief,
     /// It comes because a linked lane ended.
     pub(crate) linked: bool,
     /// The lane sent it to itself.
     pub(crate) to_itself: bool,
 }
 
-/// Lets what came for the lane in `slot` take effect: what of it waits in the inbox for whoever receives.
-pub(crate) fn take_effect(slot: SlotRef, own: &mut Own, node: Node) -> Option<Node> {
+/// What becomes of a node that is let in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It waits in the inbox for whoever receives.
+    Waits,
+    /// Nobody wants it any more.
+    Void,
+    /// It takes effect, in its turn ([`take_effect`]).
+    Acts,
+}
+
+/// Decides on a node, once. The order in which nodes are decided on does not matter.
+#[inline]
+pub(crate) fn fate(own: &mut Own, node: &Node) -> Fate {
+    if !node.is_signal() {
+        return Fate::Waits;
+    }
     match node.peek::<Signal>() {
-        // A message, or a wish to stop, which has its turn like one.
-        None | Some(Signal::Stop(_)) => return Some(node),
+        // A wish to stop has its turn like a message.
+        None | Some(Signal::Stop(_)) => Fate::Waits,
         // One that was demonitored meanwhile is not delivered.
-        Some(Signal::Down(down)) => {
-            let number = down.reference.number;
-            let known = own.more.as_mut().and_then(|more| more.watching.remove(number));
-            return known.map(|_| node);
+        Some(Signal::Down(notice)) => {
+            let known = own.more.as_mut().and_then(|more| more.watching.remove(notice.number));
+            if known.is_some() { Fate::Waits } else { Fate::Void }
         }
-        Some(_) => {}
+        Some(_) => Fate::Acts,
+    }
+}
+
+/// Whether a node [acts](Fate::Acts).
+pub(crate) fn acts(node: &Node) -> bool {
+    node.is_signal() && node.peek::<Signal>().is_some_and(|signal| !matches!(signal, Signal::Stop(_) | Signal::Down(_)))
+}
+
+/// Lets a signal that [acts](Fate::Acts) do so on the lane in `slot`: what of it waits in the inbox for whoever receives.
+pub(crate) fn take_effect(slot: SlotRef, own: &mut Own, node: Node) -> Option<Node> {
+    if let Some(Signal::Monitor { .. }) = node.peek() {
+        own.watched_by(node);
+        return None;
     }
     match node.take::<Signal>() {
         Ok(Signal::Exit(signal)) => return exit(own, signal).map(|signal| Node::new_signal(Signal::Exit(signal))),
@@ -119,9 +238,10 @@ pub(crate) fn take_effect(slot: SlotRef, own: &mut Own, node: Node) -> Option<No
             }
         }
         Ok(Signal::Given) => own.flags |= HAS_DESCRIPTORS,
-        Ok(Signal::Unlink { .. } | Signal::Demonitor { .. }) if own.more.is_none() => {}
+        Ok(Signal::Demonitor { watcher, number }) => own.watched_no_more_by(watcher, number),
+        Ok(Signal::Unlink { .. }) if own.more.is_none() => {}
         Ok(tie) => take_note(own.more(), tie),
-        Err(_) => unreachable!("seen to be a signal just now"),
+        Err(_) => unreachable!("only signals act"),
     }
     None
 }
@@ -141,25 +261,25 @@ pub(crate) fn take_note(more: &mut More, signal: Signal) {
 }
 
 /// What of an exit signal waits in the inbox: all of it where exits are trapped.
-fn exit(own: &mut Own, signal: Pooled<ExitSignal>) -> Option<Pooled<ExitSignal>> {
+fn exit(own: &mut Own, signal: ExitSignal) -> Option<ExitSignal> {
     let from = signal.from;
     if signal.linked && own.more.as_mut().is_none_or(|more| more.links.remove(&from).is_none()) {
         // The link was taken back while the signal was under way.
         return None;
     }
-    if !signal.linked && signal.reason == ExitReason::Kill {
+    if !signal.linked && matches!(signal.reason, Brief::Kill) {
         return doom(own, ExitReason::Killed);
     }
     if own.has(TRAPS_EXITS) {
         return Some(signal);
     }
-    if signal.reason == ExitReason::Normal && !signal.to_itself {
+    if matches!(signal.reason, Brief::Normal) && !signal.to_itself {
         return None;
     }
-    doom(own, signal.into_inner().reason)
+    doom(own, signal.reason.into())
 }
 
-fn doom(own: &mut Own, reason: ExitReason) -> Option<Pooled<ExitSignal>> {
+fn doom(own: &mut Own, reason: ExitReason) -> Option<ExitSignal> {
     own.flags |= DOOMED;
     own.more().doomed.get_or_insert(reason);
     None

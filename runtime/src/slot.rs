@@ -17,7 +17,7 @@
 use std::alloc::{Layout, handle_alloc_error};
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::num::NonZeroU16;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
@@ -331,7 +331,9 @@ impl Unborn {
         let slot = ManuallyDrop::new(self).slot;
         // SAFETY: invariant 3: no other free list holds the slot; and nobody runs it, as only who queues it lets it
         // run, and that is our caller.
-        *unsafe { slot.own() } = own;
+        let old = mem::replace(unsafe { slot.own() }, own);
+        // Its death took out all that there was to drop. The compiler does not know that.
+        mem::forget(old);
         slot
     }
 }
@@ -375,7 +377,7 @@ impl Table {
     }
 
     pub(crate) fn set_scheduler(&self, scheduler: Option<Arc<Scheduler>>) {
-        let old = std::mem::replace(&mut *self.scheduler.write(), scheduler);
+        let old = mem::replace(&mut *self.scheduler.write(), scheduler);
         drop(old);
     }
 
@@ -543,7 +545,7 @@ impl KnownId {
     #[inline]
     pub(crate) unsafe fn from_bits(bits: u64) -> KnownId {
         // SAFETY: those of an id, which has the same form.
-        KnownId(unsafe { std::mem::transmute::<u64, Id>(bits) })
+        KnownId(unsafe { mem::transmute::<u64, Id>(bits) })
     }
 
     /// Of a lane that once was here and is gone.

@@ -197,13 +197,17 @@ impl Sleep {
         if !lies_ahead && scheduler.env.now() >= self.deadline {
             return Poll::Ready(());
         }
-        let (set, waker) = match owner {
-            Some(owner) if wakes_owner => (timers.set_wake(self.deadline, owner), None),
-            _ => {
-                let waker = keep(cx.waker());
-                (timers.set_waker(self.deadline, owner, keep(&waker)), Some(waker))
-            }
+        let waker = if wakes_owner { None } else { Some(keep(cx.waker())) };
+        // Wakers are code of others: they are cloned and dropped outside.
+        let mut kept = waker.as_ref().map(keep);
+        let mut set = || match &mut kept {
+            None => owner.and_then(|owner| timers.set_wake(self.deadline, owner)),
+            Some(kept) => timers.set_waker(self.deadline, owner, || std::mem::replace(kept, Waker::noop().clone())),
         };
+        // In one piece, so that the end of the lane finds the timer.
+        let set = if owner.is_some() { context::unless_abandoned(set) } else { Some(set()) };
+        // The lane was taken away since it was looked at: what its code still waits for is nobody's.
+        let Some(set) = set else { return self.poll_on(scheduler, cx) };
         let Some(set) = set else { return Poll::Ready(()) };
         rouse(scheduler, &set);
         self.registered = Some(Registered { key: set.key, waker, by });

@@ -112,7 +112,8 @@ fn waiting_senders_are_served_in_order_and_get_their_message_back_at_death() {
         for number in 0..50 {
             assert_eq!(message(&mut inbox).await, number);
         }
-        let Received::Down(down) = recv(&mut inbox).await else { panic!("no notice") };
+        let Received::Down(notified) = recv(&mut inbox).await else { panic!("no notice") };
+        let down = notified.into_down();
         assert_eq!((down.id, &down.reason), (sender.mailbox.id(), &ExitReason::Normal));
     });
 }
@@ -208,7 +209,8 @@ fn a_panic_ends_the_lane_alone_and_names_its_place() {
     let runtime = runtime(1);
     in_lane(&runtime, |mut inbox| async move {
         Spawn::new().monitor().spawn(|_: Inbox<()>| async { panic!("on purpose {}", 1) }).unwrap();
-        let Received::Down(down) = recv(&mut inbox).await else { panic!("no notice") };
+        let Received::Down(notified) = recv(&mut inbox).await else { panic!("no notice") };
+        let down = notified.into_down();
         let ExitReason::Panicked { message, location } = &down.reason else { panic!("{}", down.reason) };
         assert_eq!(&**message, "on purpose 1");
         assert!(location.contains("lanes.rs"), "{location}");

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use laneway::net::TcpListener;
@@ -167,6 +167,53 @@ fn what_an_abandoned_lane_held_is_free_while_its_poll_goes_on() {
         assert_eq!((bare::whereis("one"), bare::whereis("another")), (None, None));
         drop(TcpListener::bind(address).expect("the port is free"));
         assert_eq!((metrics().names_released, metrics().descriptors_released, metrics().timers_released), (2, 1, 1));
+        releases.release();
+        until_none_is_abandoned().await;
+    });
+    end(runtime);
+}
+
+#[test]
+fn a_timer_that_is_set_while_its_lane_is_taken_away_is_not_the_dead_ones() {
+    /// Blocks when it is dropped.
+    struct Last(Mutex<Stuck>);
+
+    impl Wake for Last {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Last {
+        fn drop(&mut self) {
+            self.0.lock().expect("a mutex").block();
+        }
+    }
+
+    let runtime = watched(1);
+    in_lane(&runtime, async move |mut lane: Lane<News>| {
+        let (in_drop, releases_drop) = stuck();
+        let (blocks, releases) = stuck();
+        let it = laneway::spawn(async move |_: Lane<()>| {
+            let mut sleep = Box::pin(laneway::sleep(LONG));
+            let last = Waker::from(Arc::new(Last(Mutex::new(in_drop))));
+            assert!(sleep.as_mut().poll(&mut Context::from_waker(&last)).is_pending());
+            // What was set has it from now on, and goes when the sleep is polled with another.
+            drop(last);
+            poll_fn(|cx| {
+                assert!(sleep.as_mut().poll(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            blocks.block();
+        });
+        let it = it.expect("a lane");
+        releases_drop.begun().await;
+        it.kill();
+        assert_eq!(reason_of(&mut lane, it).await, ExitReason::Killed);
+        releases_drop.release();
+        releases.begun().await;
+        // It stands, for the code that goes on, and is nobody's.
+        let held = Handle::current().expect("a runtime").held_by(it.id());
+        assert_eq!(held.timers, 0);
         releases.release();
         until_none_is_abandoned().await;
     });

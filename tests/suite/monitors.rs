@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use laneway::runtime::inspect;
 use laneway::{DemonitorError, ExitReason, Lane, Spawn};
 
 use crate::support::*;
@@ -108,6 +109,38 @@ fn otp_025_the_monitor_of_another_lane_cannot_be_taken_back() {
         assert_eq!(tried, Err(DemonitorError::NotYours));
         target.kill();
         assert_eq!(down(&mut lane).await.reference, reference);
+    });
+}
+
+#[test]
+fn of_several_monitors_any_may_be_taken_back_before_or_after_it_is_known_and_the_others_tell() {
+    test(async |mut lane: Lane<News>| {
+        let me = lane.id();
+        for taken_back in 0..3 {
+            for is_known in [false, true] {
+                let target = puppet();
+                let watched = async |by: usize| {
+                    let found = inspect::inspect(target.id()).await.expect("it lives");
+                    assert_eq!(found.watchers, vec![me; by]);
+                };
+                let mut given: Vec<_> = (0..3).map(|_| lane.monitor_with_receipt(target, News::Down)).collect();
+                if is_known {
+                    watched(3).await;
+                }
+                assert_eq!(lane.demonitor(given.remove(taken_back)), Ok(true));
+                watched(2).await;
+                given.push(lane.monitor_with_receipt(target, News::Down));
+                target.kill();
+                let mut told = BTreeSet::new();
+                for _ in 0..3 {
+                    let down = down(&mut lane).await;
+                    assert_eq!(down.receipt.expect("it was asked for").watchers, 3);
+                    told.insert(down.reference.number);
+                }
+                assert_eq!(told, given.iter().map(|reference| reference.number).collect());
+                assert_silence(&mut lane).await;
+            }
+        }
     });
 }
 

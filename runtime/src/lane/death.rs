@@ -16,12 +16,14 @@
 //! memory, locks of the system, reply ports in its hands, whose callers hear of it then, and sockets that it has made its
 //! own.
 
+use std::cell::LazyCell;
+use std::mem;
 use std::sync::Arc;
 
 use super::Pooled;
 use super::frame::Frame;
 use super::index::Index;
-use super::own::{AtEnd, COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, More, Own};
+use super::own::{AtEnd, COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, More, Own, watcher_of};
 use super::watch;
 use crate::context;
 use crate::exit::ExitReason;
@@ -55,6 +57,8 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
         if taken.head != word::EMPTY {
             node::drain(taken.head, |node| own.inbox.push_back(node));
         }
+        // It comes last, and a lane that waited for long is in no cache.
+        own.watch.prefetch();
         let extra = own.more.as_mut().and_then(|more| more.extra.take());
         let in_index = own.index.as_ref().map_or((0, 0), |index| index.count(By::Lane(id)));
         (own.frame.take(), extra, own.flags, in_index)
@@ -62,7 +66,7 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     let is_killed = reason == ExitReason::Killed;
     // Its place while destructors run, who may ask for it.
     let outer = local.ending.replace(Some(reason));
-    let mut dying = Dying { slot, id, flags, more: None, receipt: ExitReceipt::new(ExitReason::Normal) };
+    let mut dying = Dying { slot, id, flags, watch: None, more: None, receipt: ExitReceipt::new(ExitReason::Normal) };
     (dying.receipt.locks, dying.receipt.wait_entries) = in_index;
     dying.count_held(local);
     dying.note_for_burial(local);
@@ -84,8 +88,8 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
 
     // 3, 4.
     let (mut inbox, index) = context::with_own(local, slot, |own| {
-        dying.more = own.more.take();
-        (std::mem::take(&mut own.inbox), own.index.take())
+        (dying.watch, dying.more) = (own.watch.take(), own.more.take());
+        (mem::take(&mut own.inbox), own.index.take())
     });
     // Locks first: who finds one left is told the names of the dead.
     release_index(index, id);
@@ -125,13 +129,14 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
 /// the poll has returned.
 pub(crate) fn bury(local: &Local, remains: Remains) {
     let Remains { id, slot, taken, own, mail } = remains;
-    let Own { frame, mut inbox, mut more, mut index, flags, .. } = own;
+    let Own { frame, mut inbox, mut watch, mut more, mut index, flags, .. } = own;
     if let Some(plan) = local.scheduler.faults.as_ref().filter(|_| taken == hold::Taken::InPoll) {
         plan.dying(id);
     }
     let outer = local.ending.replace(Some(ExitReason::Killed));
     let extra = more.as_mut().and_then(|more| more.extra.take());
-    let mut dying = Dying { slot, id, flags, more, receipt: ExitReceipt::new(ExitReason::Killed) };
+    let watch = watch.take();
+    let mut dying = Dying { slot, id, flags, watch, more, receipt: ExitReceipt::new(ExitReason::Killed) };
     match dying.more.as_mut().and_then(|more| more.at_end.take()) {
         Some(held) => dying.receive(held),
         None => {
@@ -140,6 +145,7 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
             dying.count_held(local);
         }
     }
+    make_room(local, &dying.receipt);
     dying.receipt.destructor_panics += guarded(|| drop((frame, extra)));
     // What is offered to the dead would wait for the poll, and all who are behind in the line with it.
     if let Some(index) = &mut index {
@@ -215,6 +221,7 @@ struct Dying {
     slot: SlotRef,
     id: Id,
     flags: u32,
+    watch: Option<Node>,
     more: Option<Pooled<More>>,
     receipt: ExitReceipt,
 }
@@ -302,11 +309,11 @@ impl Dying {
     #[inline(always)]
     fn tell_all(&mut self, local: &Local, signals: Vec<Signal>) {
         let Dying { id, flags, receipt, .. } = self;
-        let more = self.more.take();
+        let (watch, more) = (self.watch.take(), self.more.take());
         let awaits_left = more.as_ref().filter(|_| *flags & COUNTS_AWAITS != 0).map(|more| more.awaits_left);
         local.pass_verdict(|| NoAnswer::Ended(receipt.reason.clone()));
-        if more.is_some() || !signals.is_empty() {
-            tell(*id, more, signals, receipt);
+        if watch.is_some() || more.is_some() || !signals.is_empty() {
+            tell(*id, watch, more, signals, receipt);
         }
         local.counters.note_death(receipt);
         if let Some(plan) = &local.scheduler.faults {
@@ -322,12 +329,13 @@ const TOO_LONG: u64 = 8192;
 /// What it takes to close a descriptor, in timers.
 const DESCRIPTOR: u64 = 16;
 
-/// Sees to it that nobody waits for a death with much to release: the queue is for other workers then.
+/// Sees to it that nobody waits for a death with much to release: the queue is for other workers then. To be called from
+/// within a section of the worker.
 #[inline]
 fn make_room(local: &Local, receipt: &ExitReceipt) {
     let much = receipt.timers + receipt.locks + receipt.wait_entries + DESCRIPTOR * receipt.descriptors;
     if much >= LONG {
-        local.turn.exhaust();
+        local.note_long_turn((much / LONG).min(TOO_LONG / LONG) as u32);
         if much >= TOO_LONG {
             local.scheduler.step_aside(local.index);
         }
@@ -367,7 +375,7 @@ pub(crate) fn abandon(slot: SlotRef, id: Id) {
     if is_last {
         Table::retire(slot);
     }
-    tell(id, None, signals, &mut receipt);
+    tell(id, None, None, signals, &mut receipt);
 }
 
 /// Whether the lane was given descriptors that it had not heard of.
@@ -392,29 +400,54 @@ fn report(slot: SlotRef, id: Id, names: &[Arc<str>], receipt: &ExitReceipt) {
 }
 
 /// Tells all who are tied to the lane, those included whose wish was still unread.
-fn tell(id: Id, more: Option<Pooled<More>>, signals: Vec<Signal>, receipt: &mut ExitReceipt) {
-    let mut more = more.unwrap_or_default();
+fn tell(
+    id: Id,
+    mut watch: Option<Node>,
+    mut more: Option<Pooled<More>>,
+    signals: Vec<Signal>,
+    receipt: &mut ExitReceipt,
+) {
     for signal in signals {
-        signal::take_note(&mut more, signal);
+        match signal {
+            Signal::Demonitor { watcher, number } if watch.as_ref().and_then(watcher_of) == Some((watcher, number)) => {
+                watch = None;
+            }
+            signal => signal::take_note(more.get_or_insert_default(), signal),
+        }
     }
-    let More { links, watchers, watching, joiners, receiver, .. } = more.into_inner();
-    receipt.destructor_panics += guarded(|| drop(receiver));
-    receipt.links = links.len() as u64;
-    receipt.watchers = watchers.len() as u64;
-    receipt.monitors = watching.len() as u64;
-    let shared = watchers.values().any(|wanted| *wanted).then(|| Arc::new(receipt.clone()));
-    for (link, ()) in links {
-        watch::send_exit(link, id, receipt.reason.clone(), true);
+    receipt.watchers = u64::from(watch.is_some());
+    match more {
+        None => {
+            if let Some(watch) = watch {
+                watch::answer_with_down(watch, id, receipt.reason.clone(), || Arc::new(receipt.clone()));
+            }
+        }
+        Some(mut more) => tell_more(id, watch, &mut more, receipt),
     }
-    for ((watcher, number), wanted) in watchers {
-        let receipt_for_it = if wanted { shared.clone() } else { None };
-        watch::send_down(MonitorRef { watcher, number }, id, receipt.reason.clone(), receipt_for_it);
+}
+
+/// As [`tell`], where there may be many of all kinds.
+fn tell_more(id: Id, watch: Option<Node>, more: &mut More, receipt: &mut ExitReceipt) {
+    receipt.destructor_panics += guarded(|| drop(more.receiver.take()));
+    receipt.links = more.links.len() as u64;
+    receipt.watchers += more.watchers.len() as u64;
+    receipt.monitors = more.watching.len() as u64;
+    let (reason, shared) = (&receipt.reason, LazyCell::new(|| Arc::new(receipt.clone())));
+    for (link, ()) in mem::take(&mut more.links) {
+        watch::send_exit(link, id, reason.clone(), true);
     }
-    for (number, target) in watching.iter() {
+    if let Some(watch) = watch {
+        watch::answer_with_down(watch, id, reason.clone(), || shared.clone());
+    }
+    for ((watcher, number), wanted) in mem::take(&mut more.watchers) {
+        let receipt_for_it = wanted.then(|| shared.clone());
+        watch::send_down(MonitorRef { watcher, number }, id, reason.clone(), receipt_for_it);
+    }
+    for (number, target) in more.watching.iter() {
         watch::forget(target, MonitorRef { watcher: id, number });
     }
-    for joiner in joiners {
+    for joiner in more.joiners.drain(..) {
         // Whoever waited may have left.
-        let _ = joiner.answer(receipt.reason.clone());
+        let _ = joiner.answer(reason.clone());
     }
 }

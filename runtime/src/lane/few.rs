@@ -70,10 +70,6 @@ impl<K: Eq + Hash, V> Few<K, V> {
     pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
         self.iter().map(|(key, _)| key)
     }
-
-    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
-        self.iter().map(|(_, value)| value)
-    }
 }
 
 /// The entries of a [`Few`].

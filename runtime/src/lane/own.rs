@@ -13,8 +13,9 @@ use super::index::Index;
 use super::watching::Watching;
 use crate::exit::ExitReason;
 use crate::id::Id;
-use crate::mailbox::node::List;
+use crate::mailbox::node::{List, Node, Place};
 use crate::reply::Answerer;
+use crate::signal::{self, Signal};
 use crate::time::wheel::TimerKey;
 use crate::wait_graph::Deadlock;
 
@@ -35,6 +36,9 @@ pub(crate) struct Own {
     pub(crate) alarm_key: Option<TimerKey>,
     /// Bits that spare a look into tables at death, see the constants.
     pub(crate) flags: u32,
+    /// The wish of the first who watches the lane: the node goes back to him with the notice of the end. The wishes of
+    /// others are in `More::watchers`.
+    pub(crate) watch: Place,
 }
 
 const _: () = assert!(size_of::<Own>() <= 64, "the owner's half is one cache line");
@@ -67,7 +71,8 @@ pub(crate) const HAS_SENT_AHEAD: u32 = 1024;
 pub(crate) struct More {
     /// Lanes whose end is ours and ours theirs.
     pub(crate) links: Few<Id, ()>,
-    /// Who is told of our end: the watcher, its number for this, and whether it wants the receipt.
+    /// Who is told of our end, besides the one of `Own::watch`: the watcher, its number for this, and whether it wants the
+    /// receipt.
     pub(crate) watchers: Few<(Id, u64), bool>,
     /// Whom we watch, by our numbers.
     pub(crate) watching: Watching,
@@ -111,6 +116,14 @@ fn make_index(place: &mut Option<Pooled<Index>>) -> &mut Index {
     place.insert(Pooled::default())
 }
 
+/// Whose wish to hear of an end lies in a node, with his number for it.
+pub(crate) fn watcher_of(wish: &Node) -> Option<(Id, u64)> {
+    match wish.peek::<Signal>()? {
+        Signal::Monitor { watcher, number, .. } => Some((*watcher, *number)),
+        _ => None,
+    }
+}
+
 impl Own {
     /// What most lanes do not need.
     #[inline]
@@ -128,6 +141,30 @@ impl Own {
             Some(index) => index,
             none => make_index(none),
         }
+    }
+
+    /// Keeps the wish of a lane, a [`Signal::Monitor`], to hear of the end.
+    pub(crate) fn watched_by(&mut self, wish: Node) {
+        if self.watch.is_empty() {
+            self.watch.put(wish);
+        } else if let Ok(wish) = wish.take() {
+            signal::take_note(self.more(), wish);
+        }
+    }
+
+    /// Forgets such a wish.
+    pub(crate) fn watched_no_more_by(&mut self, watcher: Id, number: u64) {
+        if self.watch.get().and_then(watcher_of) == Some((watcher, number)) {
+            drop(self.watch.take());
+        } else if let Some(more) = &mut self.more {
+            more.watchers.remove(&(watcher, number));
+        }
+    }
+
+    /// Who watches the lane; one who does so twice comes twice.
+    pub(crate) fn watchers(&self) -> impl Iterator<Item = Id> {
+        let others = self.more.iter().flat_map(|more| more.watchers.keys());
+        self.watch.get().and_then(watcher_of).into_iter().chain(others.copied()).map(|(watcher, _)| watcher)
     }
 
     /// Puts the future back after a poll.

@@ -144,10 +144,10 @@ impl Resources {
             let waits = index.waits.iter().filter_map(|(_, wait)| wait.line.describe(wait.ticket, by));
             found.waits.extend(waits.map(lock_use));
         }
+        found.watchers.extend(own.watchers());
         if let Some(more) = &own.more {
             found.names.extend(more.names.iter().cloned());
             found.links.extend(more.links.keys());
-            found.watchers.extend(more.watchers.keys().map(|(watcher, _)| watcher));
             let monitors = more.watching.iter().map(|(number, target)| (MonitorRef { watcher: id, number }, target));
             found.monitors.extend(monitors);
         }

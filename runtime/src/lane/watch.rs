@@ -13,22 +13,26 @@ use crate::context;
 use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::inspect::Inspection;
-use crate::lane::Pooled;
 use crate::lane::word::{Pushed, Weight};
 use crate::mailbox::node::{self, Node};
 use crate::peer;
 use crate::receipt::ExitReceipt;
 use crate::reply::{self, Answer};
 use crate::sched;
-use crate::signal::{Down, ExitSignal, MonitorRef, Signal};
+use crate::signal::{Brief, ExitSignal, MonitorRef, Notice, Signal};
 use crate::slot::{SlotRef, slot_of};
 
 /// Puts a signal in the mailbox of a local lane, to take effect before its next poll ([`Weight::Urgent`]) or when it is
 /// received; false where the lane is gone.
 fn deliver(to: Id, signal: Signal, weight: Weight) -> bool {
     let Some(slot) = slot_of(to) else { return false };
+    deliver_node(to, slot, Node::new_signal(signal), weight)
+}
+
+/// As [`deliver`], of a signal that lies in its node.
+fn deliver_node(to: Id, slot: SlotRef, node: Node, weight: Weight) -> bool {
     let generation = to.generation().get();
-    match node::push(&slot.word, generation, || weight, Node::new_signal(signal)) {
+    match node::push(&slot.word, generation, || weight, node) {
         Ok(pushed) => {
             if pushed == Pushed::Schedule {
                 sched::schedule(slot);
@@ -78,7 +82,8 @@ pub(crate) fn send_exit(to: Id, from: Id, reason: ExitReason, linked: bool) {
     }
     let to_itself = context::current_id() == Some(to);
     let kills = reason == ExitReason::Kill && !linked && !to_itself;
-    deliver(to, Signal::Exit(Pooled::new(ExitSignal { from, reason, linked, to_itself })), Weight::Urgent);
+    let signal = ExitSignal { from, reason: reason.into(), linked, to_itself };
+    deliver(to, Signal::Exit(signal), Weight::Urgent);
     if kills && let Some(slot) = slot_of(to) {
         // A lane that does not leave its poll does not come to the signal.
         slot.word.kill_running(to.generation().get());
@@ -88,16 +93,28 @@ pub(crate) fn send_exit(to: Id, from: Id, reason: ExitReason, linked: bool) {
 /// Tells a new lane that the one it is linked with is gone, in the name of that one, which is the caller and abandoned.
 pub(crate) fn send_exit_of_gone(to: Id, from: Id) {
     let Some(slot) = slot_of(to) else { return };
-    let signal = ExitSignal { from, reason: ExitReason::Killed, linked: true, to_itself: false };
+    let signal = ExitSignal { from, reason: Brief::Killed, linked: true, to_itself: false };
     // The lane is not born yet: it counts as scheduled, and whoever bears it queues it.
-    let node = Node::new_signal(Signal::Exit(Pooled::new(signal)));
+    let node = Node::new_signal(Signal::Exit(signal));
     drop(node::push(&slot.word, to.generation().get(), || Weight::Urgent, node));
 }
 
 /// Tells a watcher that what it watched is gone; a watcher that is gone does not hear it.
 pub(crate) fn send_down(reference: MonitorRef, id: Id, reason: ExitReason, receipt: Option<Arc<ExitReceipt>>) {
-    let down = Pooled::new(Down { reference, id, reason, receipt });
-    deliver(reference.watcher, Signal::Down(down), Weight::Exempt);
+    let MonitorRef { watcher, number } = reference;
+    deliver(watcher, Signal::Down(Notice { number, id, reason: reason.into(), receipt }), Weight::Exempt);
+}
+
+/// As [`send_down`], to the watcher whose wish lies in `node`: the node goes back with the notice, and nothing has to be
+/// found for it. `receipt` is asked where that is wanted.
+pub(crate) fn answer_with_down(mut node: Node, id: Id, reason: ExitReason, receipt: impl FnOnce() -> Arc<ExitReceipt>) {
+    let Some(signal) = node.peek_mut::<Signal>() else { return };
+    let Signal::Monitor { watcher, number, receipt: wanted } = *signal else { return };
+    let receipt = if wanted { Some(receipt()) } else { None };
+    *signal = Signal::Down(Notice { number, id, reason: reason.into(), receipt });
+    if let Some(slot) = slot_of(watcher) {
+        deliver_node(watcher, slot, node, Weight::Exempt);
+    }
 }
 
 /// Asks a lane to end once it has handled what was queued before; false where it is gone.

@@ -15,12 +15,11 @@ use super::wait;
 use crate::context;
 use crate::exit::ExitReason;
 use crate::id::Id;
-use crate::lane::Pooled;
 use crate::lane::own::{DOOMED, Own, RECEIVES_BY_WAKER, RECEIVES_NO_MORE, WANTS_MAIL};
 use crate::lane::waker::is_of;
 use crate::lane::word::Taken;
 use crate::sched;
-use crate::signal::{Down, Exit, MonitorRef, Signal, take_effect};
+use crate::signal::{self, Exit, Fate, MonitorRef, Notified, Signal};
 use crate::slot::{KnownId, SlotRef};
 
 /// What comes out of a mailbox.
@@ -30,7 +29,7 @@ pub enum Received<M> {
     /// A message.
     Message(M),
     /// A lane that is watched has ended.
-    Down(Pooled<Down>),
+    Down(Notified),
     /// An exit signal, trapped.
     Exit(Exit),
     /// Somebody asked the lane to stop; all that was queued before has been received.
@@ -152,7 +151,7 @@ impl<M: Send + 'static> Inbox<M> {
         let node = self.within(|slot, own| {
             take_in(slot, own, false);
             own.inbox.remove_first(
-                |node| matches!(node.peek::<Signal>(), Some(Signal::Down(down)) if down.reference == reference),
+                |node| matches!(node.peek::<Signal>(), Some(Signal::Down(notice)) if notice.number == reference.number),
             )
         });
         drop(node);
@@ -239,12 +238,11 @@ impl<M: Send + 'static> Inbox<M> {
 
     #[cold]
     fn open_signal(&self, node: Node) -> Received<M> {
+        if let Some(Signal::Down(_)) = node.peek() {
+            return Received::Down(Notified::new(self.id.id(), node));
+        }
         match node.take::<Signal>() {
-            Ok(Signal::Down(down)) => Received::Down(down),
-            Ok(Signal::Exit(signal)) => {
-                let signal = signal.into_inner();
-                Received::Exit(Exit { from: signal.from, reason: signal.reason })
-            }
+            Ok(Signal::Exit(signal)) => Received::Exit(Exit { from: signal.from, reason: signal.reason.into() }),
             Ok(Signal::Stop(reason)) => {
                 let before = self.within(|_, own| own.more().stopped.replace(reason.clone()));
                 drop(before);
@@ -361,31 +359,27 @@ pub(crate) fn let_in(slot: SlotRef, own: &mut Own, taken: Taken) -> bool {
     came || taken.waiters
 }
 
-fn let_one_in(slot: SlotRef, own: &mut Own, node: Node) -> bool {
-    let node = if node.is_signal() { take_effect(slot, own, node) } else { Some(node) };
-    let came = node.is_some();
-    if let Some(node) = node {
-        own.inbox.push_back(node);
-    }
-    came
-}
-
+/// Lets in all nodes of a list. Each is touched once, unless there are some that must act in their order.
 #[inline(never)]
 fn let_all_in(slot: SlotRef, own: &mut Own, head: u32) -> bool {
-    let (list, has_signals) = node::all(head);
-    if has_signals {
-        return let_each_in(slot, own, list);
+    let mut some_act = false;
+    let mut nodes = node::list(head, |node| {
+        let fate = signal::fate(own, node);
+        some_act |= fate == Fate::Acts;
+        fate != Fate::Void
+    });
+    if !some_act {
+        let came = !nodes.is_empty();
+        own.inbox.append(nodes);
+        return came;
     }
-    let came = !list.is_empty();
-    own.inbox.append(list);
-    came
-}
-
-#[cold]
-fn let_each_in(slot: SlotRef, own: &mut Own, mut list: List) -> bool {
     let mut came = false;
-    while let Some(node) = list.pop_front() {
-        came |= let_one_in(slot, own, node);
+    while let Some(node) = nodes.pop_front() {
+        let waits = if signal::acts(&node) { signal::take_effect(slot, own, node) } else { Some(node) };
+        if let Some(node) = waits {
+            own.inbox.push_back(node);
+            came = true;
+        }
     }
     came
 }

@@ -13,15 +13,15 @@ use std::any::TypeId;
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::{ManuallyDrop, MaybeUninit};
+use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::context;
-use crate::lane::Pooled;
 use crate::lane::word::{EMPTY, FIRST_NODE, LAST_NODE, LaneWord, Pushed, Refused, Weight};
+use crate::lane::{Pooled, memory};
 use crate::region::{Region, Zeroed};
 
 /// Bytes of a payload that lies in the node itself; a larger one is [`Pooled`].
@@ -84,6 +84,7 @@ fn unit(index: u32) -> &'static Unit {
 }
 
 /// A node with its payload; dropping it drops the payload and frees the node.
+#[repr(transparent)]
 pub(crate) struct Node(u32);
 
 impl Node {
@@ -124,7 +125,7 @@ impl Node {
     pub(crate) unsafe fn forget_copy<T: Send + 'static>(self) {
         let index = self.into_index();
         // SAFETY: the caller's promise; it is forgotten at once.
-        std::mem::forget(unsafe { take_payload::<T>(index) });
+        mem::forget(unsafe { take_payload::<T>(index) });
         release(index);
     }
 
@@ -184,6 +185,22 @@ impl Node {
         } else {
             // SAFETY: as above.
             let boxed = unsafe { &*payload.cast::<Pooled<T>>() };
+            Some(boxed)
+        }
+    }
+
+    /// As [`Node::peek`], for a change.
+    pub(crate) fn peek_mut<T: Send + 'static>(&mut self) -> Option<&mut T> {
+        if !self.is::<T>() {
+            return None;
+        }
+        let payload = unit(self.0).payload.get();
+        if KindOf::<T>::INLINE {
+            // SAFETY: invariant 2 and the check above; the borrow of `self`, which is the only one, keeps it ours.
+            Some(unsafe { &mut *payload.cast::<T>() })
+        } else {
+            // SAFETY: as above.
+            let boxed = unsafe { &mut *payload.cast::<Pooled<T>>() };
             Some(boxed)
         }
     }
@@ -280,6 +297,55 @@ unsafe fn copy_by_words<T>(from: *const T, to: *mut T) {
     unsafe { ptr::copy_nonoverlapping(from, to, rest) };
 }
 
+/// A place for a node. All-zero bytes are an empty one.
+#[derive(Debug, Default)]
+pub(crate) struct Place(u32);
+
+impl Place {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0 == EMPTY
+    }
+
+    /// Puts a node in a place that is empty.
+    ///
+    /// # Panics
+    /// Where it is not.
+    pub(crate) fn put(&mut self, node: Node) {
+        assert!(self.is_empty(), "there is a node");
+        self.0 = node.into_index();
+    }
+
+    #[inline]
+    pub(crate) fn take(&mut self) -> Option<Node> {
+        let index = mem::replace(&mut self.0, EMPTY);
+        (index != EMPTY).then(|| Node(index))
+    }
+
+    /// Has the processor fetch the node, which is about to be needed.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        if !self.is_empty() {
+            memory::prefetch(unit(self.0));
+        }
+    }
+
+    /// The node, which stays.
+    pub(crate) fn get(&self) -> Option<&Node> {
+        if self.is_empty() {
+            return None;
+        }
+        // SAFETY: a `Node` is its number, in the same layout, and the place owns that number.
+        Some(unsafe { &*ptr::from_ref(&self.0).cast::<Node>() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
 /// Nodes in a row. All-zero bytes are an empty list.
 #[derive(Debug, Default)]
 pub(crate) struct List {
@@ -313,20 +379,6 @@ impl List {
         self.tail = index;
     }
 
-    /// Takes over what is in another list.
-    #[inline]
-    pub(crate) fn append(&mut self, other: List) {
-        let other = ManuallyDrop::new(other);
-        if self.head == EMPTY {
-            self.head = other.head;
-        } else {
-            unit(self.tail).next.store(other.head, Ordering::Relaxed);
-        }
-        if other.head != EMPTY {
-            self.tail = other.tail;
-        }
-    }
-
     #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<Node> {
         if self.head == EMPTY {
@@ -352,6 +404,23 @@ impl List {
         let node = Node(self.head);
         self.head = first.next.load(Ordering::Relaxed);
         Some(NodeOf(node, PhantomData))
+    }
+
+    /// Puts all nodes of another list behind those of this one.
+    #[inline]
+    pub(crate) fn append(&mut self, other: List) {
+        // Its nodes are ours from here on.
+        let other = ManuallyDrop::new(other);
+        let (head, tail) = (other.head, other.tail);
+        if head == EMPTY {
+            return;
+        }
+        if self.head == EMPTY {
+            self.head = head;
+        } else {
+            unit(self.tail).next.store(head, Ordering::Relaxed);
+        }
+        self.tail = tail;
     }
 
     /// Takes out the first node that `wanted` likes.
@@ -450,31 +519,36 @@ pub(crate) fn only_message(head: u32) -> Option<Node> {
     if node.is_signal() { None } else { Some(ManuallyDrop::into_inner(node)) }
 }
 
-/// All nodes of a mailbox in the order in which they were pushed, and whether there are signals among them.
-#[inline]
-pub(crate) fn all(head: u32) -> (List, bool) {
-    let mut list = List { head: EMPTY, tail: head };
-    let mut has_signals = false;
-    let mut index = head;
-    while index != EMPTY {
-        // The list owns what it has got so far; what comes next is ours.
-        let node = Node(index);
-        let next = unit(index).next.load(Ordering::Relaxed);
-        unit(index).next.store(list.head, Ordering::Relaxed);
-        has_signals |= node.is_signal();
-        list.head = node.into_index();
-        index = next;
-    }
-    (list, has_signals)
-}
-
 /// Takes all nodes of a mailbox in the order in which they were pushed, each passed to `each`.
 #[inline]
 pub(crate) fn drain(head: u32, mut each: impl FnMut(Node)) {
-    let (mut list, _) = all(head);
+    let mut list = list(head, |_| true);
     while let Some(node) = list.pop_front() {
         each(node);
     }
+}
+
+/// The nodes of a mailbox in the order in which they were pushed, but for those that `keeps` does not like, which is shown
+/// them in the opposite order.
+#[inline]
+pub(crate) fn list(head: u32, mut keeps: impl FnMut(&Node) -> bool) -> List {
+    let mut list = List::default();
+    let mut index = head;
+    while index != EMPTY {
+        let node = Node(index);
+        let before = index;
+        let unit = unit(index);
+        index = unit.next.load(Ordering::Relaxed);
+        if !keeps(&node) {
+            continue;
+        }
+        unit.next.store(list.head, Ordering::Relaxed);
+        if list.is_empty() {
+            list.tail = before;
+        }
+        list.head = node.into_index();
+    }
+    list
 }
 
 /// How many nodes move between a worker and the common pool at a time.
@@ -662,6 +736,54 @@ mod tests {
         let mut seen = Vec::new();
         drain(word.take(true).head, |node| seen.push(node.take::<u64>().unwrap()));
         assert_eq!(seen, [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_list_of_a_mailbox_has_its_order_and_not_what_was_not_kept() {
+        let word = LaneWord::new();
+        word.open(1);
+        let numbers = |list: &mut List| -> Vec<u64> {
+            std::iter::from_fn(|| list.pop_front()).map(|node| node.take().unwrap()).collect()
+        };
+        for unwanted in 0..6_u64 {
+            for number in 0..5_u64 {
+                assert_eq!(push(&word, 1, || Weight::Exempt, Node::new(number)).unwrap(), Pushed::Nothing);
+            }
+            let mut seen = Vec::new();
+            let more = list(word.take(true).head, |node| {
+                seen.push(*node.peek::<u64>().unwrap());
+                seen.last() != Some(&unwanted)
+            });
+            assert_eq!(seen, [4, 3, 2, 1, 0]);
+            let expected: Vec<_> = (0..5).filter(|number| *number != unwanted).collect();
+            let mut inbox = List::default();
+            inbox.append(List::default());
+            inbox.append(more);
+            inbox.append(List::default());
+            inbox.push_back(Node::new(9_u64));
+            assert_eq!(numbers(&mut inbox), [&expected[..], &[9]].concat());
+        }
+        let mut rest = list(EMPTY, |_| true);
+        assert!(numbers(&mut rest).is_empty());
+    }
+
+    #[test]
+    fn what_lies_in_a_place_is_changed_there_taken_or_dropped_once() {
+        let witness = Arc::new(());
+        let mut place = Place::default();
+        assert!(place.is_empty() && place.get().is_none() && place.take().is_none());
+        place.put(Node::new(witness.clone()));
+        assert!(place.get().is_some_and(|node| node.is::<Arc<()>>()));
+        let mut node = place.take().unwrap();
+        assert!(node.peek_mut::<u64>().is_none());
+        *node.peek_mut::<Arc<()>>().unwrap() = Arc::new(());
+        assert_eq!(Arc::strong_count(&witness), 1);
+        let mut large = Node::new((witness.clone(), [0_u8; 100]));
+        large.peek_mut::<(Arc<()>, [u8; 100])>().unwrap().1[99] = 7;
+        place.put(large);
+        assert_eq!((Arc::strong_count(&witness), place.get().is_some()), (2, true));
+        drop(place);
+        assert_eq!(Arc::strong_count(&witness), 1);
     }
 
     #[test]

@@ -163,6 +163,12 @@ impl Local {
         }
     }
 
+    /// The present turn takes as long as so many others: of those whom looks outside wake meanwhile, more may go ahead.
+    pub(crate) fn note_long_turn(&self, turns: u32) {
+        self.turn.exhaust();
+        self.batch.woken_ahead.note_turns(turns);
+    }
+
     /// Takes one operation of the present turn; false where the turn is over.
     #[inline]
     pub(crate) fn takes_operation(&self) -> bool {
@@ -268,6 +274,9 @@ impl Local {
                         self.scheduler.found_work(&mut rounds.searching);
                     }
                     self.run(slot);
+                    if self.turn.is_over() {
+                        self.look_after_long_turn(&mut rounds);
+                    }
                 }
                 None => self.sleep(&mut rounds),
             }
@@ -328,6 +337,19 @@ impl Local {
         }
         rounds.from_next = 0;
         self.queue.pop().or_else(|| self.search(rounds))
+    }
+
+    /// Looks outside after a turn that was used up. Where the next pick looks anyway, that is left to it: it would move who
+    /// was woken here behind the others.
+    #[cold]
+    fn look_after_long_turn(&self, rounds: &mut Rounds) {
+        if rounds.until_look == 0 {
+            return;
+        }
+        self.scheduler.turn_driver(self.index, &mut false);
+        if self.pulse.has_next() && self.batch.woken_ahead.take(1) {
+            rounds.from_next = 0;
+        }
     }
 
     fn search(&self, rounds: &mut Rounds) -> Option<SlotRef> {

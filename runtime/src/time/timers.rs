@@ -198,9 +198,14 @@ impl Timers {
         self.set_unless_fired(deadline, |wheel, tick| wheel.insert_bare(tick, owner))
     }
 
-    /// Has a waker woken at a tick; `None` where that has come already.
-    pub(super) fn set_waker(&self, deadline: Instant, owner: Option<u32>, waker: Waker) -> Option<Set> {
-        self.set_unless_fired(deadline, |wheel, tick| wheel.insert(tick, owner, Call::Wake(waker)))
+    /// Has a waker woken at a tick; `None` where that has come already, and the waker is not asked for.
+    pub(super) fn set_waker(
+        &self,
+        deadline: Instant,
+        owner: Option<u32>,
+        waker: impl FnOnce() -> Waker,
+    ) -> Option<Set> {
+        self.set_unless_fired(deadline, |wheel, tick| wheel.insert(tick, owner, Call::Wake(waker())))
     }
 
     /// Has a call made at a tick, or soon where that has come already.
@@ -269,7 +274,7 @@ mod tests {
     }
 
     fn set(timers: &Timers, millis: u64) -> Set {
-        timers.set_waker(at(millis), None, Waker::noop().clone()).expect("a tick that has not come")
+        timers.set_waker(at(millis), None, || Waker::noop().clone()).expect("a tick that has not come")
     }
 
     #[test]

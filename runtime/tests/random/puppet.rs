@@ -269,14 +269,17 @@ impl Puppet {
                 // It was asked for by somebody who waits.
                 let _ = answerer.answer(waits);
             }
-            Received::Down(down) => match self.watched.remove(&down.reference.number) {
-                Some(watched) if watched == (down.reference, down.id) => {
-                    if lane::is_alive(down.id) {
-                        self.book.fail(format!("{} is said to be gone and lives", down.id));
+            Received::Down(notified) => {
+                let down = notified.into_down();
+                match self.watched.remove(&down.reference.number) {
+                    Some(watched) if watched == (down.reference, down.id) => {
+                        if lane::is_alive(down.id) {
+                            self.book.fail(format!("{} is said to be gone and lives", down.id));
+                        }
                     }
+                    _ => self.book.fail(format!("nobody waits for this notice: {down:?}")),
                 }
-                _ => self.book.fail(format!("nobody waits for this notice: {down:?}")),
-            },
+            }
             Received::Exit(_) => {}
             Received::Stop(reason) => return Some(reason),
             other => self.book.fail(format!("what is this? {other:?}", other = std::any::type_name_of_val(&other))),
