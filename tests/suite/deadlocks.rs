@@ -47,11 +47,18 @@ fn asks_back(other: Address<News>) -> Address<Reply<Heard>> {
 
 /// What a lane of a circle is told.
 enum Step {
-    /// This is the lane that you wait for, where you meet the others, the mutex that is yours, and that of the next.
-    Next(Address<Step>, Arc<Meeting>, [Arc<sync::Mutex<()>>; 2]),
+    /// This is the lane that you wait for, where you meet the others, the locks that are yours, and those of the next.
+    Next(Address<Step>, Arc<Meeting>, [Locks; 2]),
     #[expect(dead_code, reason = "nobody answers")]
     Ask(Reply<u64>),
     Fill,
+}
+
+/// What each lane of a circle has, and the one before it may wait for.
+#[derive(Clone, Default)]
+struct Locks {
+    mutex: Arc<sync::Mutex<()>>,
+    shared: Arc<sync::RwLock<()>>,
 }
 
 /// Where so many lanes meet.
@@ -74,6 +81,8 @@ enum By {
     Sending,
     Joining,
     Locking,
+    Reading,
+    Writing,
     /// Which cannot end with an error.
     MuteJoining,
 }
@@ -90,7 +99,8 @@ fn waits_for_next(by: By, tell: Address<News>, told: fn(Deadlock) -> u64) -> Add
         if by == By::Sending {
             while next.try_send(Step::Fill).is_ok() {}
         }
-        let _mine = mine.try_lock_owned().expect("nobody else takes it before");
+        let _mine = mine.mutex.try_lock_owned().expect("nobody else takes it before");
+        let _mine = mine.shared.try_write_owned().expect("nobody else takes it before");
         all.meet(2).await;
         let deadlock = match by {
             By::Asking => match next.ask(Step::Ask).no_timeout().await {
@@ -112,13 +122,17 @@ fn waits_for_next(by: By, tell: Address<News>, told: fn(Deadlock) -> u64) -> Add
                 Err(JoinError::Deadlock(deadlock)) => deadlock,
                 Err(error) => panic!("{error}"),
             },
-            By::Locking => match others.lock().await {
-                Err(LockError::Deadlock(deadlocked)) => {
-                    assert_eq!(deadlocked.holder().lane, Some(next.id()));
-                    assert_eq!(deadlocked.deadlock().chain()[0].held_since, Some(deadlocked.holder().taken_at));
-                    deadlocked.deadlock().clone()
-                }
-                _ => return ExitReason::Normal,
+            By::Locking => match told_instead(others.mutex.lock().await, next.id()) {
+                Some(deadlock) => deadlock,
+                None => return ExitReason::Normal,
+            },
+            By::Reading => match told_instead(others.shared.read().await, next.id()) {
+                Some(deadlock) => deadlock,
+                None => return ExitReason::Normal,
+            },
+            By::Writing => match told_instead(others.shared.write().await, next.id()) {
+                Some(deadlock) => deadlock,
+                None => return ExitReason::Normal,
             },
             By::MuteJoining => {
                 laneway::join(next.id()).await;
@@ -131,6 +145,14 @@ fn waits_for_next(by: By, tell: Address<News>, told: fn(Deadlock) -> u64) -> Add
         ExitReason::Normal
     });
     lane.expect("a lane")
+}
+
+/// The deadlock, where the lock that `holder` has was not got because of one.
+fn told_instead<G>(locked: Result<G, LockError<G>>, holder: Id) -> Option<Deadlock> {
+    let Err(LockError::Deadlock(deadlocked)) = locked else { return None };
+    assert_eq!(deadlocked.holder().lane, Some(holder));
+    assert_eq!(deadlocked.deadlock().chain()[0].held_since, Some(deadlocked.holder().taken_at));
+    Some(deadlocked.deadlock().clone())
 }
 
 fn length(deadlock: Deadlock) -> u64 {
@@ -148,10 +170,10 @@ async fn circle(ways: &[By], tell: Address<News>) -> Vec<Address<Step>> {
 async fn close(lanes: &[Address<Step>]) {
     let count = lanes.len() as u32;
     let all = Arc::new(Meeting(count, AtomicU32::new(0)));
-    let mutexes: Vec<Arc<sync::Mutex<()>>> = lanes.iter().map(|_| Arc::default()).collect();
-    let mutex_of = |lane: usize| mutexes[lane % lanes.len()].clone();
+    let locks: Vec<Locks> = lanes.iter().map(|_| Locks::default()).collect();
+    let locks_of = |lane: usize| locks[lane % lanes.len()].clone();
     for (at, (lane, next)) in lanes.iter().zip(lanes.iter().cycle().skip(1)).enumerate() {
-        lane.send(Step::Next(*next, all.clone(), [mutex_of(at), mutex_of(at + 1)])).await.expect("it waits for that");
+        lane.send(Step::Next(*next, all.clone(), [locks_of(at), locks_of(at + 1)])).await.expect("it waits for that");
     }
     while all.1.load(Ordering::Acquire) < 2 * count {
         laneway::yield_now().await;
@@ -203,14 +225,16 @@ fn of_lanes_that_wait_for_each_other_exactly_one_is_told() {
             assert_broken_once(&mut lane, &vec![By::Sending; count]).await;
             assert_broken_once(&mut lane, &vec![By::Joining; count]).await;
             assert_broken_once(&mut lane, &vec![By::Locking; count]).await;
+            assert_broken_once(&mut lane, &vec![By::Reading; count]).await;
+            assert_broken_once(&mut lane, &vec![By::Writing; count]).await;
         }
     });
 }
 
 #[test]
-fn questions_full_mailboxes_joins_and_mutexes_are_links_of_one_chain() {
-    race(50, async |mut lane: Lane<News>| {
-        let ways = [By::Asking, By::Sending, By::Joining, By::Locking, By::MuteJoining];
+fn questions_full_mailboxes_joins_and_locks_are_links_of_one_chain() {
+    race(20, async |mut lane: Lane<News>| {
+        let ways = [By::Asking, By::Sending, By::Joining, By::Locking, By::Reading, By::Writing, By::MuteJoining];
         for one in ways {
             for two in ways {
                 for three in ways {
@@ -563,6 +587,32 @@ fn a_policy_chooses_whom_to_kill() {
     });
     assert_eq!(chosen.len(), 1);
     assert_eq!(runtime.handle().metrics().deadlocks, 1);
+    end(runtime);
+}
+
+#[test]
+fn who_was_chosen_is_left_alone_where_the_circle_does_not_stand_any_more() {
+    // The policy breaks it by itself, and names another.
+    let policy = DeadlockPolicy::choose(|deadlock| {
+        let [first, second] = deadlock.chain() else { panic!("{deadlock}") };
+        laneway::runtime::lane::kill(second.lane);
+        Some(first.lane)
+    });
+    let runtime = Runtime::builder().workers(1).virtual_time(7).on_deadlock(policy).build().expect("a runtime");
+    in_lane(&runtime, async |mut lane: Lane<News>| {
+        let lanes = [By::Joining; 2].map(|way| waits_for_next(way, lane.address(), length));
+        for one in lanes {
+            lane.monitor(one, News::Down);
+        }
+        close(&lanes).await;
+        let reasons = [down(&mut lane).await.reason, down(&mut lane).await.reason];
+        assert_eq!(reasons, [ExitReason::Killed, ExitReason::Normal], "both were killed, or one was told");
+        assert_eq!(
+            Handle::current().expect("a runtime").metrics().deadlocks,
+            0,
+            "nothing is counted that was not done"
+        );
+    });
     end(runtime);
 }
 

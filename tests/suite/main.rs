@@ -13,6 +13,7 @@ mod exits;
 mod handed_on;
 mod lanes;
 mod links;
+mod lock_circles;
 mod locks;
 mod mailboxes;
 mod monitors;

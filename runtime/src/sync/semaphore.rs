@@ -25,6 +25,9 @@ use super::{Holder, Waiter, waiters};
 use crate::lane::index::{self, Held};
 use crate::sched::turn::poll_share;
 use crate::slab::Slab;
+use crate::wait_graph::Awaits;
+use crate::wait_graph::lock::{Awaited, Face, Obstacle};
+use crate::wait_graph::note::{self, Number};
 use crate::wait_list::line::{Line, Source, Taker};
 use crate::wait_list::{By, Ticket};
 
@@ -94,6 +97,8 @@ impl Source for Permits {
 #[derive(Debug, Default)]
 pub(crate) struct Core {
     line: Line<Permits>,
+    /// The semaphore as the wait graph knows it, once somebody has waited for it.
+    face: Face,
 }
 
 static POOL: Pool<Core> = Pool::new();
@@ -110,6 +115,16 @@ impl Pooled for Core {
     fn had_by(&self, by: By) -> (usize, usize) {
         let held = |permits: &Permits| permits.held.iter().filter(|(_, record)| record.taker.by == by).count();
         (self.line.look(held), self.line.waiting_by(by))
+    }
+}
+
+impl Awaited for Core {
+    /// Those who have permits, and whoever is first in line. Of none of them it is certain: anybody may add permits.
+    fn in_the_way(&self, seat: Ticket, tell: &mut dyn FnMut(Obstacle)) {
+        self.line.look_from(seat, |permits, _, before| {
+            permits.held.iter().for_each(|(_, record)| tell(Obstacle::one_of_many(record.taker)));
+            before.take(1).for_each(|first| tell(Obstacle::first(&first)));
+        });
     }
 }
 
@@ -143,7 +158,9 @@ fn return_of(permits: &mut Permits, grant: Ticket) -> bool {
 
 /// A number of permits. Whoever takes some has them until he drops them; whoever finds too few waits in line.
 ///
-/// Fair: who asks for many is not overtaken by those who ask for few. Permits guard no data, so those of a lane that dies
+/// Fair: who asks for many is not overtaken by those who ask for few. Lanes that wait for each other's permits in a circle are
+/// not told so, as with locks: anybody may [add](Semaphore::add_permits) some. [`WaitGraph`](crate::WaitGraph) shows them.
+/// Permits guard no data, so those of a lane that dies
 /// come back at its death, also where a guard was leaked or moved to another lane.
 ///
 /// ```
@@ -362,11 +379,13 @@ struct Waiting {
     seat: Seat<Permits>,
     count: u32,
     place: &'static Location<'static>,
+    /// Which wait it is.
+    number: Number,
 }
 
 impl Waiting {
     fn new(core: &'static Core, count: u32, place: &'static Location<'static>) -> Waiting {
-        Waiting { core, seat: Seat::new(&core.line), count, place }
+        Waiting { core, seat: Seat::new(&core.line), count, place, number: Number::default() }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Hold<Core>, Closed>> {
@@ -374,7 +393,12 @@ impl Waiting {
         if !self.seat.has_waited() {
             ready!(poll_share(cx));
         }
-        let granted = ready!(self.seat.poll(cx, self.count, self.place));
+        let Poll::Ready(granted) = self.seat.poll_parking(cx, self.count, self.place) else {
+            if let Some(wait) = self.seat.wait(Awaits::Permits, self.core.face.of(self.core), self.place) {
+                note::park_among_others(cx, &mut self.number, wait);
+            }
+            return Poll::Pending;
+        };
         Poll::Ready(granted.map(|grant| Hold::new(self.core, grant)))
     }
 }

@@ -19,6 +19,8 @@ use super::owner::Trouble;
 use super::pool::{Pool, Pooled};
 use crate::lane::index::Held;
 use crate::slab::Slab;
+use crate::wait_graph::lock::{Awaited, Face, Obstacle};
+use crate::wait_graph::note::{UNKNOWN, handed_out_by};
 use crate::wait_list::line::{Line, Source, Taker};
 use crate::wait_list::{By, Ticket};
 
@@ -51,6 +53,8 @@ pub(crate) struct Sharing {
 struct Record {
     number: u64,
     taker: Taker,
+    /// What the lane had handed out when it took it: while that is all, the guard is in its hands.
+    handed_out: u32,
     want: Want,
     is_lost: bool,
 }
@@ -143,7 +147,8 @@ impl Source for Sharing {
     }
 
     fn take(&mut self, (): &(), want: Want, taker: Taker, number: u64) -> Granted {
-        let at = self.records.insert(Record { number, taker, want, is_lost: false });
+        let handed_out = taker.by.lane().map_or(UNKNOWN, handed_out_by);
+        let at = self.records.insert(Record { number, taker, handed_out, want, is_lost: false });
         Granted { grant: Ticket { at, number }, died: self.died.clone().filter(|_| self.marked) }
     }
 
@@ -156,6 +161,8 @@ impl Source for Sharing {
 #[derive(Debug, Default)]
 pub(crate) struct Core {
     pub(crate) line: Line<Sharing>,
+    /// The lock as the wait graph knows it, once somebody has waited for it.
+    face: Face,
 }
 
 static POOL: Pool<Core> = Pool::new();
@@ -182,6 +189,11 @@ impl Core {
         self.line.change(|sharing, ()| sharing.marked = false);
     }
 
+    /// The lock as the wait graph knows it.
+    pub(crate) fn face(&'static self) -> &'static Face {
+        self.face.of(self)
+    }
+
     /// Who holds it.
     pub(crate) fn holders(&self) -> Vec<Holder> {
         let takers = |sharing: &Sharing| sharing.records.iter().map(|(_, record)| record.taker).collect::<Vec<_>>();
@@ -198,6 +210,25 @@ impl Core {
 
     fn taker(&self, grant: Ticket) -> Option<Taker> {
         self.line.look(|sharing| sharing.record(grant).map(|record| record.taker))
+    }
+}
+
+impl Awaited for Core {
+    /// Who would write waits for all who have it. Who would read waits for the one who writes, or, where others read, for
+    /// those before him in line who would write. These wait for all who have it, and he does not go on before them; so of
+    /// any of them who waits for nothing else it is certain.
+    ///
+    /// A guard that was lost with its lane is nobody's: he is refused the lock, or does not mind.
+    fn in_the_way(&self, seat: Ticket, tell: &mut dyn FnMut(Obstacle)) {
+        self.line.look_from(seat, |sharing, want, before| {
+            if want == Want::Read && !sharing.writing {
+                before.filter(|other| other.want == Want::Write).for_each(|other| tell(Obstacle::first(&other)));
+                return;
+            }
+            for (_, Record { taker, handed_out, .. }) in sharing.records.iter().filter(|(_, record)| !record.is_lost) {
+                tell(Obstacle::holder(taker.by.lane(), taker.place, *handed_out));
+            }
+        });
     }
 }
 

@@ -191,6 +191,13 @@ fn take_told(own: &mut Own, number: u64) -> Option<Deadlock> {
     own.more.as_mut()?.told.take_if(|(of, _)| *of == number).map(|(_, deadlock)| deadlock)
 }
 
+/// As [`park`], in an operation that others than those whom it waits for may end: it is shown, and nothing is claimed of it.
+pub(crate) fn park_among_others(cx: &Context<'_>, number: &mut Number, wait: Wait) {
+    // Nobody is told of such a wait.
+    let _: Option<Deadlock> = park(cx, number, wait);
+    parks_otherwise();
+}
+
 /// The current lane parks in something else that may have its code go on.
 #[inline]
 pub(crate) fn parks_otherwise() {
@@ -235,7 +242,7 @@ pub(crate) fn settle_down(local: &Local, slot: SlotRef, goes_on: Option<bool>) {
         return;
     }
     slot.waits.begin();
-    if record.target().and_then(slot_of).is_some_and(|target| target.waits.look().is_some()) {
+    if record.leads_on() {
         claim::look_for_circle(local, slot, record);
     }
 }
