@@ -223,7 +223,8 @@ impl<T> Receiver<T> {
         self.0.recv()
     }
 
-    /// Waits for messages and appends up to `limit` of them to `buffer`: how many, none where there will be none.
+    /// Waits for messages and appends up to `limit` of them to `buffer`: how many, none where there will be none. Each
+    /// counts as an operation of the lane's turn, so that who takes many lets others run before he takes more.
     ///
     /// # Cancellation
     /// As [`Receiver::recv`].
