@@ -595,7 +595,7 @@ fn who_was_chosen_is_left_alone_where_the_circle_does_not_stand_any_more() {
     // The policy breaks it by itself, and names another.
     let policy = DeadlockPolicy::choose(|deadlock| {
         let [first, second] = deadlock.chain() else { panic!("{deadlock}") };
-        laneway::runtime::lane::kill(second.lane);
+        runtime::lane::kill(second.lane);
         Some(first.lane)
     });
     let runtime = Runtime::builder().workers(1).virtual_time(7).on_deadlock(policy).build().expect("a runtime");
