@@ -15,9 +15,13 @@ use super::Awaits;
 use super::lock::{Face, Obstacle, Way};
 use super::note::UNKNOWN;
 use crate::id::Id;
+use crate::lane::resources::LaneWait;
 use crate::region::Region;
 use crate::slot::{AtomicPlace, AtomicStatic, SlotRef, slot_of};
 use crate::wait_list::Ticket;
+
+/// In place of the number of the one that is under way: several are, which are listed with the lane.
+const SEVERAL: u64 = u64::MAX;
 
 /// One a slot, by its key.
 static RECORDS: Region<Record> = Region::new();
@@ -35,6 +39,8 @@ pub(crate) struct Record {
     lock: AtomicStatic<Face>,
     /// The lane's seat in the line for it.
     seat: AtomicU64,
+    /// Which of the lane's waits are under way: see [`Record::begins`].
+    under_way: AtomicU64,
     seat_at: AtomicU32,
     /// What is awaited of it, marks, and in the high half [`Wait::handed_out`].
     info: AtomicU64,
@@ -202,6 +208,61 @@ impl Record {
         // ORDER: Relaxed: our own. Release, as in `write`.
         let info = self.info.load(Ordering::Relaxed);
         self.info.store(if set { info | mark } else { info & !mark }, Ordering::Release);
+    }
+
+    /// None of them is.
+    pub(crate) fn none_is_under_way(&self) {
+        self.under_way.store(0, Ordering::Relaxed);
+    }
+
+    /// The lane is about to park for the first time in the wait of this number, which the record is about to be written for.
+    /// Of the one wait that is under way, as a rule, the record knows all: its number stands in `under_way`. Where there are
+    /// more of them, they go to a list, and this says so: false where the caller must see to that.
+    #[inline]
+    pub(crate) fn begins(&self, number: u64) -> bool {
+        // ORDER: Relaxed, here and below: only the lane's worker touches it.
+        let is_only = self.under_way.load(Ordering::Relaxed) == 0;
+        if is_only {
+            self.under_way.store(number, Ordering::Relaxed);
+        }
+        is_only
+    }
+
+    /// As [`Record::begins`], of a wait in which the lane has parked before.
+    #[inline]
+    pub(crate) fn goes_on(&self, number: u64) -> bool {
+        matches!(self.under_way.load(Ordering::Relaxed), one if one == number || one == 0 || one == SEVERAL)
+    }
+
+    /// Several are under way: the one of which the record knows all, if there is such a one, as it was when it was parked in.
+    pub(crate) fn several(&self) -> Option<(u64, LaneWait)> {
+        let one = self.only();
+        self.under_way.store(SEVERAL, Ordering::Relaxed);
+        one
+    }
+
+    /// The one wait that is under way, where there is one and it is for another lane.
+    pub(crate) fn only(&self) -> Option<(u64, LaneWait)> {
+        let number = self.under_way.load(Ordering::Relaxed);
+        if number != self.number() || number == 0 {
+            return None;
+        }
+        let of = Id::from_bits(self.of.load(Ordering::Relaxed))?;
+        let awaits = awaits_of(self.info.load(Ordering::Relaxed) & AWAITS)?;
+        Some((number, LaneWait { of, awaits, at: self.at.load(Ordering::Relaxed) }))
+    }
+
+    /// The wait of this number is over: true where it may be one of several, which the caller must see to.
+    #[inline]
+    pub(crate) fn ends(&self, number: u64) -> bool {
+        match self.under_way.load(Ordering::Relaxed) {
+            one if one == number => {
+                self.under_way.store(0, Ordering::Relaxed);
+                false
+            }
+            SEVERAL => true,
+            _ => false,
+        }
     }
 
     /// The present wait's number, for the worker that has the lane.
