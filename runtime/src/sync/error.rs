@@ -1,4 +1,4 @@
-//! What a lock says when the last who had it died.
+//! What a lock says when the last who had it died, and what the channels say alike.
 
 use std::error::Error;
 use std::fmt;
@@ -249,3 +249,24 @@ impl Error for Abandoned {}
 impl Error for Deadlocked {}
 impl<G> Error for LockError<G> {}
 impl<G> Error for TryLockError<G> {}
+
+/// The traits of a channel's `SendError`, which says `$why` and shows nothing of what came back.
+macro_rules! came_back {
+    ($why:expr) => {
+        impl<T> std::fmt::Debug for SendError<T> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct("SendError").finish_non_exhaustive()
+            }
+        }
+
+        impl<T> std::fmt::Display for SendError<T> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str($why)
+            }
+        }
+
+        impl<T> std::error::Error for SendError<T> {}
+    };
+}
+
+pub(super) use came_back;

@@ -25,6 +25,7 @@ use std::task::{Context, Poll, ready};
 use parking_lot::Mutex;
 
 use super::crowd::{Count, Doors, poll_passed, raise};
+use super::error::came_back;
 use super::pool::Lasting;
 use super::seat::Seat;
 use crate::sched::turn::poll_share;
@@ -491,17 +492,7 @@ impl<T> fmt::Debug for Closed<'_, T> {
     }
 }
 
-impl<T> fmt::Debug for SendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendError").finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Display for SendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("nobody looks at the value; it came back")
-    }
-}
+came_back!("nobody looks at the value; it came back");
 
 impl fmt::Display for RecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -509,7 +500,6 @@ impl fmt::Display for RecvError {
     }
 }
 
-impl<T> Error for SendError<T> {}
 impl Error for RecvError {}
 
 #[cfg(test)]
