@@ -38,6 +38,7 @@ mod once_cell;
 pub mod oneshot;
 mod owner;
 mod pool;
+mod records;
 mod rollback;
 pub(crate) mod room;
 mod rwlock;
@@ -83,9 +84,9 @@ pub(crate) fn had_by(lane: Id) -> (usize, usize) {
     let by = By::Lane(lane);
     let kinds = [
         pool::had_by::<owner::Core>(by),
-        pool::had_by::<sharing::Core>(by),
-        pool::had_by::<semaphore::Core>(by),
-        pool::had_by::<barrier::Core>(by),
+        pool::had_by::<records::Core<sharing::Sharing>>(by),
+        pool::had_by::<records::Core<semaphore::Permits>>(by),
+        pool::had_by::<records::Core<barrier::Gate>>(by),
         pool::had_by::<calls::Core>(by),
         pool::had_by::<crowd::Doors>(by),
         mpsc::had_by(by),
