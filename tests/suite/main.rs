@@ -8,6 +8,7 @@ mod abandoned;
 mod actors;
 mod asks;
 mod channels;
+mod deadlock_policies;
 mod deadlocks;
 mod exits;
 mod handed_on;
