@@ -19,7 +19,7 @@ pub(crate) mod index;
 pub(crate) mod memory;
 pub(crate) mod own;
 pub(crate) mod pooled;
-mod resources;
+pub(crate) mod resources;
 pub(crate) mod waker;
 pub(crate) mod watch;
 pub(crate) mod watching;
@@ -29,7 +29,7 @@ use frame::{Frame, LaneType};
 use own::{COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, Own, TRAPS_EXITS};
 
 pub use pooled::Pooled;
-pub use resources::{LockUse, Resources, resources};
+pub use resources::{LaneWait, LockUse, Resources, resources};
 
 use crate::context;
 use crate::exit::{ExitReason, IntoExit};

@@ -38,6 +38,7 @@ mod once_cell;
 pub mod oneshot;
 mod owner;
 mod pool;
+mod records;
 mod rollback;
 pub(crate) mod room;
 mod rwlock;
@@ -64,7 +65,7 @@ pub use semaphore::{Acquire, AcquireOwned, Closed, OwnedSemaphorePermit, Semapho
 
 impl Holder {
     fn of(taker: Taker) -> Holder {
-        let lane = lane_of(taker.by);
+        let lane = taker.by.lane();
         Holder { lane, name: lane.and_then(name_of), taken_at: taker.place }
     }
 }
@@ -72,7 +73,7 @@ impl Holder {
 /// Those who wait in a line, in order, as others are told of them.
 fn waiters<S: Source>(line: &Line<S>) -> Vec<Waiter> {
     let waiter = |by: By, waits_at| {
-        let lane = lane_of(by);
+        let lane = by.lane();
         Waiter { lane, name: lane.and_then(name_of), waits_at }
     };
     line.waiters().into_iter().map(|seat| waiter(seat.by, seat.place)).collect()
@@ -83,22 +84,14 @@ pub(crate) fn had_by(lane: Id) -> (usize, usize) {
     let by = By::Lane(lane);
     let kinds = [
         pool::had_by::<owner::Core>(by),
-        pool::had_by::<sharing::Core>(by),
-        pool::had_by::<semaphore::Core>(by),
-        pool::had_by::<barrier::Core>(by),
+        pool::had_by::<records::Core<sharing::Sharing>>(by),
+        pool::had_by::<records::Core<semaphore::Permits>>(by),
+        pool::had_by::<records::Core<barrier::Gate>>(by),
         pool::had_by::<calls::Core>(by),
         pool::had_by::<crowd::Doors>(by),
         mpsc::had_by(by),
     ];
     kinds.into_iter().fold((0, 0), |(locks, waits), (more_locks, more_waits)| (locks + more_locks, waits + more_waits))
-}
-
-/// The lane among those who wait or hold.
-fn lane_of(by: By) -> Option<Id> {
-    match by {
-        By::Lane(id) => Some(id),
-        By::Root(_) | By::Foreign => None,
-    }
 }
 
 /// The first name of a lane that lives, or is ending and has not given it up yet.

@@ -1,12 +1,13 @@
 //! Who waits for whom, and what becomes of lanes that wait for each other in a circle.
 //!
 //! Owns: what users see of it ([`Deadlock`], [`WaitGraph`], [`DeadlockPolicy`]). Read on in `note` (what a lane notes and
-//! its worker writes down), `word` and `record` (where that stands), `chain` (the walk) and `claim` (what is done about a
+//! its worker writes down), `word` and `record` (where that stands), `chain` (the search) and `claim` (what is done about a
 //! circle, and when it is certain).
 //!
-//! Each lane waits in one place at a time, or else nothing is said of it: so the graph is a set of chains, and the lane
-//! that closes a circle finds it by following its own. That costs a look at the lane it waits for, where that one does not
-//! wait itself, and is linear in the chain where it does.
+//! Each lane waits in one place at a time, or else nothing is said of it. There it waits for one other, as a rule, and for
+//! several where several have to let go of a lock: of all of them, so that any one who waits for the lane closes a circle.
+//! The lane that closes it finds it by a search along those whom it waits for. That costs a look at each of these, where
+//! they do not wait themselves, and is linear in all lanes and edges that it comes to where they do.
 
 use std::fmt;
 use std::panic::Location;
@@ -38,6 +39,14 @@ pub enum Awaits {
     End,
     /// To give back the mutex that it holds.
     Lock,
+    /// To give back the read-write lock that it writes, or wants to write and is first in line for, so that the one who waits
+    /// may read.
+    Read,
+    /// To give back the read-write lock that it reads or writes, so that the one who waits may write.
+    Write,
+    /// To give back permits of a semaphore. Of such a wait no deadlock is ever claimed: whoever has a reference to the
+    /// semaphore can add permits, and nobody knows who that is.
+    Permits,
 }
 
 impl fmt::Display for Awaits {
@@ -47,6 +56,9 @@ impl fmt::Display for Awaits {
             Awaits::Room => "room in the mailbox",
             Awaits::End => "the end",
             Awaits::Lock => "the mutex",
+            Awaits::Read => "the read-write lock, to read,",
+            Awaits::Write => "the read-write lock, to write,",
+            Awaits::Permits => "permits",
         })
     }
 }
@@ -63,10 +75,13 @@ pub struct Waiting {
     pub spawned_at: Option<&'static Location<'static>>,
     /// What it waits for.
     pub awaits: Awaits,
-    /// The lane that is to do that, which so holds what this one waits for; `None` for a mutex that is held outside of lanes.
+    /// The lane that is to do that, which so holds what this one waits for, or is before it in line; `None` for a lock that
+    /// is held outside of lanes, or is on its way.
     pub of: Option<Id>,
-    /// Where that lane took the mutex, where it is one that is awaited.
+    /// Where that lane took the lock or the permits, where it is that which is awaited.
     pub held_since: Option<&'static Location<'static>>,
+    /// Where that lane asked for the lock, where it does not have it but stands before this one in line.
+    pub in_line_since: Option<&'static Location<'static>>,
     /// Where it called what it waits in, where that is known.
     pub awaited_at: Option<&'static Location<'static>>,
     /// Whether nothing else can have its code go on. Where something can, as in a `select`, no deadlock is claimed.
@@ -91,6 +106,9 @@ impl fmt::Display for Waiting {
         }
         if let Some(since) = self.held_since {
             write!(f, ", taken at {since},")?;
+        }
+        if let Some(since) = self.in_line_since {
+            write!(f, ", which is before it in line since {since},")?;
         }
         if let Some(at) = self.awaited_at {
             write!(f, " at {at}")?;
@@ -155,7 +173,9 @@ pub enum DeadlockPolicy {
     /// The lane that closed the circle is killed.
     KillNewcomer,
     /// The lane of the circle that this gives is killed. For `None`, or a lane that is not of the circle, as [`Report`];
-    /// where it panics as well. It is called by a worker, and must neither block nor take long.
+    /// where it panics as well. It is called by a worker, and must neither block nor take long. Where the circle does not
+    /// stand any more when it returns, as one of its lanes was killed or woken meanwhile, nothing is done; it is called again
+    /// for one that still stands then.
     ///
     /// [`Report`]: DeadlockPolicy::Report
     Choose(Arc<Choose>),
@@ -183,20 +203,25 @@ impl fmt::Debug for DeadlockPolicy {
 
 /// Which lanes of a runtime wait for which, as of one look at each.
 ///
-/// Waits for an answer, for room in a mailbox, for a lane's end and for a mutex are listed, by lanes: a thread in `block_on` is none. Of
-/// a lane that waits for several at a time, one is listed, and marked as not [alone](Waiting::alone).
+/// Waits for an answer, for room in a mailbox, for a lane's end, for a mutex, a read-write lock and permits of a semaphore are
+/// listed, by lanes: a thread in `block_on` is none. Of a lane that waits in several places at a time, one is listed, and
+/// marked as not [alone](Waiting::alone). A lane that waits in one for several others is listed once for each of them, up to
+/// [`WaitGraph::MOST_OF_ONE`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WaitGraph {
     waits: Vec<Waiting>,
 }
 
 impl WaitGraph {
+    /// For so many others is a lane listed at the most: of a lock that more have, the first of them are.
+    pub const MOST_OF_ONE: usize = 64;
+
     pub(crate) fn of(slots: impl Iterator<Item = SlotRef>) -> WaitGraph {
         let seen = slots.filter_map(|slot| Seen::of(slot.id()?));
-        WaitGraph { waits: seen.map(|seen| claim::describe(&seen, seen.is_alone())).collect() }
+        WaitGraph { waits: seen.flat_map(edges_of).collect() }
     }
 
-    /// Each lane that waits for another.
+    /// Each lane that waits for another, and for whom.
     pub fn waits(&self) -> &[Waiting] {
         &self.waits
     }
@@ -209,6 +234,8 @@ impl WaitGraph {
                 let Waiting { lane, awaits, of, .. } = waiting;
                 let style = if waiting.alone { "solid" } else { "dashed" };
                 writeln!(f, "    \"{lane}\" [label={:?}];", waiting.label().to_string())?;
+                let awaits = awaits.to_string();
+                let awaits = awaits.trim_end_matches(',');
                 let at = waiting.awaited_at.map(|at| format!("\n{at}")).unwrap_or_default();
                 let of = of.map_or("outside".to_owned(), |of| of.to_string());
                 writeln!(f, "    \"{lane}\" -> \"{of}\" [label={:?}, style={style}];", format!("{awaits}{at}"))
@@ -222,6 +249,23 @@ impl fmt::Display for WaitGraph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.waits.iter().try_for_each(|waiting| writeln!(f, "{waiting}"))
     }
+}
+
+/// What is known of a lane's wait, for each of those who are in its way.
+fn edges_of(seen: Seen) -> Vec<Waiting> {
+    let mut obstacles = Vec::new();
+    seen.in_the_way(&mut |obstacle| {
+        if obstacles.len() < WaitGraph::MOST_OF_ONE {
+            obstacles.push(obstacle);
+        }
+    });
+    if !seen.is_still() {
+        return Vec::new();
+    }
+    if obstacles.is_empty() {
+        return vec![claim::describe(&seen, None)];
+    }
+    obstacles.iter().map(|obstacle| claim::describe(&seen, Some(obstacle))).collect()
 }
 
 /// Tells the runtime that the current lane has handed something on that may hold the port of a question ([`Reply`]) by a

@@ -47,6 +47,16 @@ pub(crate) enum By {
     Foreign,
 }
 
+impl By {
+    /// The lane, where it is one.
+    pub(crate) fn lane(self) -> Option<Id> {
+        match self {
+            By::Lane(id) => Some(id),
+            By::Root(_) | By::Foreign => None,
+        }
+    }
+}
+
 /// One who polls.
 #[derive(Debug)]
 pub(crate) struct Party {
@@ -126,6 +136,15 @@ pub(crate) struct Waiter {
     pub(crate) place: &'static Location<'static>,
 }
 
+/// One who waits in the row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InRow<W> {
+    pub(crate) ticket: Ticket,
+    pub(crate) want: W,
+    pub(crate) by: By,
+    pub(crate) place: &'static Location<'static>,
+}
+
 /// Who waits for one thing, in order.
 pub(crate) struct WaitList<W> {
     seats: Slab<Seat<W>>,
@@ -184,6 +203,21 @@ impl<W: Copy> WaitList<W> {
         let mut seats: Vec<&Seat<W>> = self.seats.iter().map(|(_, seat)| seat).collect();
         seats.sort_unstable_by_key(|seat| seat.number);
         seats.iter().map(|seat| Waiter { by: seat.party.by, place: seat.party.place }).collect()
+    }
+
+    /// What the one in a seat wants, and those before him in the row, from the first on; `None` where he is not in the row.
+    pub(crate) fn before(&self, ticket: Ticket) -> Option<(W, impl Iterator<Item = InRow<W>>)> {
+        let is_meant = |seat: &&Seat<W>| seat.number == ticket.number && seat.state == State::Waiting;
+        let want = self.seats.at(ticket.at).filter(is_meant)?.want;
+        let mut next = self.first;
+        let before = std::iter::from_fn(move || {
+            let at = next;
+            let seat = self.seats.at(at).filter(|seat| seat.number != ticket.number)?;
+            next = seat.after;
+            let ticket = Ticket { at, number: seat.number };
+            Some(InRow { ticket, want: seat.want, by: seat.party.by, place: seat.party.place })
+        });
+        Some((want, before))
     }
 
     /// Takes the last place in the row.

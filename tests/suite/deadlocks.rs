@@ -11,15 +11,12 @@ use std::time::Duration;
 use laneway::runtime::wait_graph::{self, Awaits};
 use laneway::sync::{self, LockError};
 use laneway::time::now;
-use laneway::{
-    Address, AskError, Deadlock, DeadlockPolicy, Elapsed, ExitReason, Handle, Id, JoinError, Lane, Reply, Runtime,
-    SendError, Spawn,
-};
+use laneway::{Address, AskError, Deadlock, Elapsed, ExitReason, Handle, Id, JoinError, Lane, Reply, SendError, Spawn};
 
 use crate::support::*;
 
 /// What came of a question to a lane that has one of its own first.
-type Heard = Result<u64, AskError>;
+pub(crate) type Heard = Result<u64, AskError>;
 
 fn links(deadlock: &Deadlock) -> Vec<(Id, Awaits, Id)> {
     deadlock.chain().iter().map(|waiting| (waiting.lane, waiting.awaits, waiting.of.expect("a lane"))).collect()
@@ -34,7 +31,7 @@ fn deadlock_of<T: std::fmt::Debug>(asked: Result<T, AskError>) -> Deadlock {
 }
 
 /// A lane that is asked and asks this one before it answers, with what it heard.
-fn asks_back(other: Address<News>) -> Address<Reply<Heard>> {
+pub(crate) fn asks_back(other: Address<News>) -> Address<Reply<Heard>> {
     let lane = laneway::spawn(async move |mut lane: Lane<Reply<Heard>>| {
         while let Some(reply) = lane.recv().await {
             let heard = other.ask(News::Ask).await;
@@ -46,16 +43,23 @@ fn asks_back(other: Address<News>) -> Address<Reply<Heard>> {
 }
 
 /// What a lane of a circle is told.
-enum Step {
-    /// This is the lane that you wait for, where you meet the others, the mutex that is yours, and that of the next.
-    Next(Address<Step>, Arc<Meeting>, [Arc<sync::Mutex<()>>; 2]),
+pub(crate) enum Step {
+    /// This is the lane that you wait for, where you meet the others, the locks that are yours, and those of the next.
+    Next(Address<Step>, Arc<Meeting>, [Locks; 2]),
     #[expect(dead_code, reason = "nobody answers")]
     Ask(Reply<u64>),
     Fill,
 }
 
+/// What each lane of a circle has, and the one before it may wait for.
+#[derive(Clone, Default)]
+pub(crate) struct Locks {
+    mutex: Arc<sync::Mutex<()>>,
+    shared: Arc<sync::RwLock<()>>,
+}
+
 /// Where so many lanes meet.
-struct Meeting(u32, AtomicU32);
+pub(crate) struct Meeting(u32, AtomicU32);
 
 impl Meeting {
     /// The n-th time.
@@ -69,17 +73,19 @@ impl Meeting {
 
 /// How a lane of a circle waits for the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum By {
+pub(crate) enum By {
     Asking,
     Sending,
     Joining,
     Locking,
+    Reading,
+    Writing,
     /// Which cannot end with an error.
     MuteJoining,
 }
 
 /// A lane that waits for the next one, for ever or until it is told not to, and then ends.
-fn waits_for_next(by: By, tell: Address<News>, told: fn(Deadlock) -> u64) -> Address<Step> {
+pub(crate) fn waits_for_next(by: By, tell: Address<News>, told: fn(Deadlock) -> u64) -> Address<Step> {
     let lane = Spawn::new().mailbox(1).spawn(async move |mut lane: Lane<Step>| {
         let Some(Step::Next(next, all, [mine, others])) = lane.recv().await else {
             panic!("the next lane comes first");
@@ -90,7 +96,8 @@ fn waits_for_next(by: By, tell: Address<News>, told: fn(Deadlock) -> u64) -> Add
         if by == By::Sending {
             while next.try_send(Step::Fill).is_ok() {}
         }
-        let _mine = mine.try_lock_owned().expect("nobody else takes it before");
+        let _mine = mine.mutex.try_lock_owned().expect("nobody else takes it before");
+        let _mine = mine.shared.try_write_owned().expect("nobody else takes it before");
         all.meet(2).await;
         let deadlock = match by {
             By::Asking => match next.ask(Step::Ask).no_timeout().await {
@@ -112,13 +119,17 @@ fn waits_for_next(by: By, tell: Address<News>, told: fn(Deadlock) -> u64) -> Add
                 Err(JoinError::Deadlock(deadlock)) => deadlock,
                 Err(error) => panic!("{error}"),
             },
-            By::Locking => match others.lock().await {
-                Err(LockError::Deadlock(deadlocked)) => {
-                    assert_eq!(deadlocked.holder().lane, Some(next.id()));
-                    assert_eq!(deadlocked.deadlock().chain()[0].held_since, Some(deadlocked.holder().taken_at));
-                    deadlocked.deadlock().clone()
-                }
-                _ => return ExitReason::Normal,
+            By::Locking => match told_instead(others.mutex.lock().await, next.id()) {
+                Some(deadlock) => deadlock,
+                None => return ExitReason::Normal,
+            },
+            By::Reading => match told_instead(others.shared.read().await, next.id()) {
+                Some(deadlock) => deadlock,
+                None => return ExitReason::Normal,
+            },
+            By::Writing => match told_instead(others.shared.write().await, next.id()) {
+                Some(deadlock) => deadlock,
+                None => return ExitReason::Normal,
             },
             By::MuteJoining => {
                 laneway::join(next.id()).await;
@@ -133,7 +144,15 @@ fn waits_for_next(by: By, tell: Address<News>, told: fn(Deadlock) -> u64) -> Add
     lane.expect("a lane")
 }
 
-fn length(deadlock: Deadlock) -> u64 {
+/// The deadlock, where the lock that `holder` has was not got because of one.
+fn told_instead<G>(locked: Result<G, LockError<G>>, holder: Id) -> Option<Deadlock> {
+    let Err(LockError::Deadlock(deadlocked)) = locked else { return None };
+    assert_eq!(deadlocked.holder().lane, Some(holder));
+    assert_eq!(deadlocked.deadlock().chain()[0].held_since, Some(deadlocked.holder().taken_at));
+    Some(deadlocked.deadlock().clone())
+}
+
+pub(crate) fn length(deadlock: Deadlock) -> u64 {
     deadlock.chain().len() as u64
 }
 
@@ -145,13 +164,13 @@ async fn circle(ways: &[By], tell: Address<News>) -> Vec<Address<Step>> {
 }
 
 /// Goes on once they all are about to wait.
-async fn close(lanes: &[Address<Step>]) {
+pub(crate) async fn close(lanes: &[Address<Step>]) {
     let count = lanes.len() as u32;
     let all = Arc::new(Meeting(count, AtomicU32::new(0)));
-    let mutexes: Vec<Arc<sync::Mutex<()>>> = lanes.iter().map(|_| Arc::default()).collect();
-    let mutex_of = |lane: usize| mutexes[lane % lanes.len()].clone();
+    let locks: Vec<Locks> = lanes.iter().map(|_| Locks::default()).collect();
+    let locks_of = |lane: usize| locks[lane % lanes.len()].clone();
     for (at, (lane, next)) in lanes.iter().zip(lanes.iter().cycle().skip(1)).enumerate() {
-        lane.send(Step::Next(*next, all.clone(), [mutex_of(at), mutex_of(at + 1)])).await.expect("it waits for that");
+        lane.send(Step::Next(*next, all.clone(), [locks_of(at), locks_of(at + 1)])).await.expect("it waits for that");
     }
     while all.1.load(Ordering::Acquire) < 2 * count {
         laneway::yield_now().await;
@@ -159,7 +178,7 @@ async fn close(lanes: &[Address<Step>]) {
 }
 
 /// Sees that of the lanes of such a circle exactly one is told, and that all end.
-async fn assert_broken_once(lane: &mut Lane<News>, ways: &[By]) {
+pub(crate) async fn assert_broken_once(lane: &mut Lane<News>, ways: &[By]) {
     let lanes = circle(ways, lane.address()).await;
     match lane.recv_timeout(LONG).await {
         Ok(Some(News::Number(length))) => assert_eq!(length, ways.len() as u64, "{ways:?}"),
@@ -203,14 +222,16 @@ fn of_lanes_that_wait_for_each_other_exactly_one_is_told() {
             assert_broken_once(&mut lane, &vec![By::Sending; count]).await;
             assert_broken_once(&mut lane, &vec![By::Joining; count]).await;
             assert_broken_once(&mut lane, &vec![By::Locking; count]).await;
+            assert_broken_once(&mut lane, &vec![By::Reading; count]).await;
+            assert_broken_once(&mut lane, &vec![By::Writing; count]).await;
         }
     });
 }
 
 #[test]
-fn questions_full_mailboxes_joins_and_mutexes_are_links_of_one_chain() {
-    race(50, async |mut lane: Lane<News>| {
-        let ways = [By::Asking, By::Sending, By::Joining, By::Locking, By::MuteJoining];
+fn questions_full_mailboxes_joins_and_locks_are_links_of_one_chain() {
+    race(20, async |mut lane: Lane<News>| {
+        let ways = [By::Asking, By::Sending, By::Joining, By::Locking, By::Reading, By::Writing, By::MuteJoining];
         for one in ways {
             for two in ways {
                 for three in ways {
@@ -529,90 +550,6 @@ fn what_was_handed_on_before_the_question_came_does_not_matter() {
             deadlock_of(peer.ask(|reply| reply).await.expect("it answers"));
         }
     });
-}
-
-#[test]
-fn a_policy_chooses_whom_to_kill() {
-    let chosen: Arc<Mutex<Vec<Id>>> = Arc::default();
-    let seen = chosen.clone();
-    let policy = DeadlockPolicy::choose(move |deadlock| {
-        let victim = deadlock.chain().iter().map(|waiting| waiting.lane).max_by_key(|id| id.key());
-        seen.lock().unwrap().extend(victim);
-        victim
-    });
-    let runtime = Runtime::builder().workers(1).virtual_time(7).on_deadlock(policy).build().expect("a runtime");
-    let chosen = in_lane(&runtime, async move |mut lane: Lane<News>| {
-        let ways = [By::Asking, By::MuteJoining, By::Asking];
-        let lanes = ways.map(|way| waits_for_next(way, lane.address(), length));
-        for one in lanes {
-            lane.monitor(one, News::Down);
-        }
-        close(&lanes).await;
-        let mut killed = Vec::new();
-        for _ in lanes {
-            let down = down(&mut lane).await;
-            if down.reason == ExitReason::Killed {
-                killed.push(down.id);
-            }
-        }
-        // Those who had asked it end with its reason.
-        let victim = chosen.lock().unwrap().clone();
-        assert!(victim.iter().all(|victim| killed.contains(victim)), "{victim:?} of {killed:?}");
-        assert!(lane.try_recv().is_none(), "one was told");
-        victim
-    });
-    assert_eq!(chosen.len(), 1);
-    assert_eq!(runtime.handle().metrics().deadlocks, 1);
-    end(runtime);
-}
-
-#[test]
-fn a_policy_that_panics_or_names_a_stranger_leaves_the_newcomer_to_be_told() {
-    for policy in [
-        DeadlockPolicy::choose(|_| None),
-        DeadlockPolicy::choose(|_| laneway::current()),
-        DeadlockPolicy::choose(|_| panic!("no choice")),
-    ] {
-        let runtime = Runtime::builder().workers(1).virtual_time(7).on_deadlock(policy).build().expect("a runtime");
-        in_lane(&runtime, async |mut lane: Lane<News>| assert_broken_once(&mut lane, &[By::Asking; 3]).await);
-        end(runtime);
-    }
-}
-
-#[test]
-fn a_policy_kills_the_newcomer() {
-    let policy = DeadlockPolicy::KillNewcomer;
-    let runtime = Runtime::builder().workers(1).virtual_time(7).on_deadlock(policy).build().expect("a runtime");
-    in_lane(&runtime, async |lane: Lane<News>| {
-        let peer = asks_back(lane.address());
-        assert_eq!(peer.ask(|reply| reply).await, Err(AskError::Ended(ExitReason::Killed)));
-    });
-    end(runtime);
-}
-
-#[test]
-fn where_deadlocks_are_ignored_timeouts_end_them_and_the_graph_shows_them() {
-    let policy = DeadlockPolicy::Ignore;
-    let runtime = Runtime::builder().workers(1).virtual_time(7).on_deadlock(policy).build().expect("a runtime");
-    in_lane(&runtime, async |lane: Lane<News>| {
-        let runtime = Handle::current().expect("a runtime");
-        let (me, peer) = (lane.id(), asks_back(lane.address()));
-        laneway::spawn(async move |_: Lane<()>| {
-            settle().await;
-            let graph = runtime.wait_graph();
-            let waits = graph
-                .waits()
-                .iter()
-                .map(|waiting| (waiting.lane, waiting.awaits, waiting.of.expect("a lane"), waiting.alone));
-            let mut waits: Vec<_> = waits.collect();
-            waits.sort_by_key(|(lane, ..)| *lane != me);
-            assert_eq!(waits, [(me, Awaits::Answer, peer.id(), true), (peer.id(), Awaits::Answer, me, true)]);
-        })
-        .expect("a lane");
-        let asked = peer.ask(|reply| reply).timeout(Duration::from_secs(1)).await;
-        assert_eq!(asked, Err(AskError::Timeout(Duration::from_secs(1))));
-    });
-    end(runtime);
 }
 
 #[test]

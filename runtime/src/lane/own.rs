@@ -7,9 +7,13 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::Pooled;
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+
 use super::few::Few;
 use super::frame::Frame;
 use super::index::Index;
+use super::resources::LaneWait;
 use super::watching::Watching;
 use crate::exit::ExitReason;
 use crate::id::Id;
@@ -65,6 +69,8 @@ pub(crate) const WAITS: u32 = 512;
 pub(crate) const COUNTS_AWAITS: u32 = 32;
 /// The wait that the lane's record was last written for is that of a message which waits for room and may hold a port.
 pub(crate) const HAS_SENT_AHEAD: u32 = 1024;
+/// The lane's record in the wait graph is its own, not what the last tenant of the slot left.
+pub(crate) const HAS_WAITED: u32 = 2048;
 
 /// What a lane has when it is linked, watched, named or tested.
 #[derive(Debug, Default)]
@@ -86,6 +92,8 @@ pub(crate) struct More {
     pub(crate) receiver: Option<Waker>,
     /// With what error the wait of this number is to end.
     pub(crate) told: Option<(u64, Deadlock)>,
+    /// Waits for other lanes that are under way, by their numbers, where there are several.
+    pub(crate) pending: HashMap<u64, LaneWait, FxBuildHasher>,
     /// Awaits that the lane may still reach before it is killed.
     pub(crate) awaits_left: u64,
     /// What the lane held when its destructors began to run, which give a part of it back.

@@ -13,6 +13,7 @@ use crate::lane::own::Own;
 use crate::sched::Scheduler;
 use crate::signal::MonitorRef;
 use crate::slot::SlotRef;
+use crate::wait_graph::{Awaits, note};
 use crate::wait_list::By;
 
 /// A green lock, or a place in the line for one.
@@ -31,9 +32,26 @@ impl fmt::Display for LockUse {
     }
 }
 
+/// An operation of a lane that waits for another lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LaneWait {
+    /// The other lane.
+    pub of: Id,
+    /// What it is to do. Of an ask this is [room](Awaits::Room) in its mailbox first, where there is none, and then an answer.
+    pub awaits: Awaits,
+    /// Where it was asked, where that is known.
+    pub at: Option<&'static Location<'static>>,
+}
+
+impl fmt::Display for LaneWait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of lane {}", self.awaits, self.of)?;
+        self.at.iter().try_for_each(|at| write!(f, " at {at}"))
+    }
+}
+
 /// What a lane holds.
-///
-/// An ask that is under way holds nothing but its deadline, which is one of the timers: its port lies in the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resources {
@@ -55,6 +73,9 @@ pub struct Resources {
     pub monitors: Vec<(MonitorRef, Id)>,
     /// Lanes that watch it, sorted; one that watches it twice is named twice.
     pub watchers: Vec<Id>,
+    /// Asks, sends and joins that are under way, of those that had to wait once, in no order. They hold nothing but a
+    /// deadline, which is one of the timers, and a place in line for room. One is that lane's which was the first to poll it.
+    pub pending: Vec<LaneWait>,
     /// Lanes that it has spawned and that live, sorted. They outlive it unless they are linked or supervised.
     pub children: Vec<Id>,
 }
@@ -72,11 +93,13 @@ impl Resources {
             links: Vec::new(),
             monitors: Vec::new(),
             watchers: Vec::new(),
+            pending: Vec::new(),
             children: Vec::new(),
         }
     }
 
-    /// How many things that its death gives back or takes back; watchers and children are others' own.
+    /// How many things that its death gives back or takes back; watchers and children are others' own, and what is pending
+    /// just ends.
     pub fn count(&self) -> usize {
         let Resources { locks, waits, timers, descriptors, names, links, monitors, .. } = self;
         locks.len() + waits.len() + timers + descriptors.len() + names.len() + links.len() + monitors.len()
@@ -95,6 +118,9 @@ impl fmt::Display for Resources {
         }
         for wait in &self.waits {
             write!(f, "; waits for a {wait}")?;
+        }
+        for pending in &self.pending {
+            write!(f, "; waits for {pending}")?;
         }
         Ok(())
     }
@@ -125,7 +151,9 @@ impl fmt::Display for Resources {
 pub fn resources() -> Result<Resources, NotInLane> {
     let own = context::with_current(|local, slot, own| {
         let id = slot.tenant()?;
-        Some((local.scheduler.clone(), slot, Resources::of_owner(id, own)))
+        let mut found = Resources::of_owner(id, own);
+        found.pending = note::pending(slot, own);
+        Some((local.scheduler.clone(), slot, found))
     });
     let (scheduler, slot, mut found) = own.flatten().ok_or(NotInLane)?;
     found.add_what_tables_say(&scheduler, slot);

@@ -92,7 +92,9 @@ impl Waiter {
             }
         };
         // ORDER: Relaxed: as in `park`.
-        note::comes_back(seat.number.load(Ordering::Relaxed));
+        let number = seat.number.load(Ordering::Relaxed);
+        note::comes_back(number);
+        drop(Number::again(number));
         self.0 = None;
         Poll::Ready(settled)
     }
@@ -103,7 +105,7 @@ impl Waiter {
         // ORDER: Relaxed: as in `park`.
         let number = seat.number.load(Ordering::Relaxed);
         note::comes_back(number);
-        drop(Number(number));
+        drop(Number::again(number));
         if leave(&seat).is_none() {
             // It has been let in since.
             hands_out_something();
@@ -143,12 +145,12 @@ impl Seat {
     /// The sender waits; the error with which that is to end instead, where there is one.
     fn park(&self, cx: &Context<'_>) -> Option<Deadlock> {
         // ORDER: Relaxed, here and below: only whoever polls the send looks at it.
-        let mut number = Number(self.number.load(Ordering::Relaxed));
+        let mut number = Number::again(self.number.load(Ordering::Relaxed));
         let Seat { of, at, has_port, .. } = *self;
         let handed_out = if has_port { UNKNOWN } else { 0 };
         let wait = Wait { awaits: Awaits::Room, of: Some(of.id()), lock: None, at, handed_out, mute: false };
         let deadlock = note::park(cx, &mut number, wait);
-        self.number.store(number.0, Ordering::Relaxed);
+        self.number.store(number.number(), Ordering::Relaxed);
         // Given up with the seat only.
         std::mem::forget(number);
         deadlock

@@ -72,6 +72,17 @@ impl Turn {
         self.left.set(self.left.get().wrapping_sub(1));
     }
 
+    /// Takes so many more operations, which were done at once; more than there are end the turn.
+    pub(crate) fn charge(&self, operations: u32) {
+        let left = self.left.get();
+        self.left.set(left.saturating_sub(operations));
+        if operations > left {
+            // What is beyond goes by whole looks at the clock.
+            let more = (operations - left).div_ceil(CLOCK_EVERY).saturating_mul(CLOCK_EVERY);
+            self.beyond.set(self.beyond.get().saturating_sub(more));
+        }
+    }
+
     /// The turn is over, whatever was left of it.
     pub(crate) fn exhaust(&self) {
         self.left.set(0);
@@ -120,6 +131,18 @@ impl Turn {
 #[inline]
 pub fn poll_share(cx: &mut Context<'_>) -> Poll<()> {
     if share() == Share::Over { over(cx) } else { Poll::Ready(()) }
+}
+
+/// The current lane has done so many operations more, in the one that it took.
+#[inline]
+pub(crate) fn charge(operations: u32) {
+    context::with_local(|local| {
+        if let Some(local) = local
+            && local.current().is_some()
+        {
+            local.turn.charge(operations);
+        }
+    });
 }
 
 /// What comes of the wish for an operation of the current lane's turn.
@@ -186,6 +209,22 @@ mod tests {
         assert!(turn.is_over());
         turn.begin();
         assert!(turn.take(|| Instant::ZERO));
+    }
+
+    #[test]
+    fn what_is_done_at_once_counts_as_often_as_it_was_done() {
+        for charged in [0, 1, CLOCK_EVERY - 1, CLOCK_EVERY, 100, OPERATIONS - 1, OPERATIONS, OPERATIONS + 1, u32::MAX] {
+            for before in [0, 1, 20] {
+                let turn = Turn::default();
+                turn.begin();
+                assert!((0..before).all(|_| turn.take(|| Instant::ZERO)));
+                turn.charge(charged);
+                let left = (0..2 * OPERATIONS).filter(|_| turn.take(|| Instant::ZERO)).count() as u32;
+                let due = OPERATIONS.saturating_sub(charged.saturating_add(before));
+                assert!(left <= due && due < left + CLOCK_EVERY, "{left} left after {before} and {charged}");
+                assert_eq!((turn.taken(), turn.is_over()), (u64::from(OPERATIONS), true));
+            }
+        }
     }
 
     #[test]

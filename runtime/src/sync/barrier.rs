@@ -16,13 +16,14 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use super::hold::{Hold, Holdable};
-use super::pool::{Lasting, Pool, Pooled};
+use super::hold::Hold;
+use super::pool::{Lasting, Pool};
+use super::records::{self, Records};
 use super::seat::Seat;
-use crate::lane::index::{self, Held};
+use crate::lane::index;
 use crate::sched::turn::poll_share;
 use crate::slab::Slab;
-use crate::wait_list::line::{Line, Source, Taker};
+use crate::wait_list::line::{Source, Taker};
 use crate::wait_list::{By, Ticket};
 
 /// Who is there.
@@ -37,13 +38,12 @@ pub(crate) struct Gate {
 #[derive(Debug)]
 struct Arrival {
     number: u64,
-    by: By,
-    place: &'static Location<'static>,
+    taker: Taker,
 }
 
 impl Gate {
     /// One more is there: his place, or `None` where he was the last, and the round is over.
-    fn arrive(&mut self, parties: usize, by: By, place: &'static Location<'static>) -> Option<Ticket> {
+    fn arrive(&mut self, parties: usize, taker: Taker) -> Option<Ticket> {
         if self.arrived.len() + 1 >= parties {
             self.arrived.retain(|_| false);
             self.rounds += 1;
@@ -51,11 +51,7 @@ impl Gate {
         }
         self.next_number += 1;
         let number = self.next_number;
-        Some(Ticket { at: self.arrived.insert(Arrival { number, by, place }), number })
-    }
-
-    fn leave(&mut self, place: Ticket) -> bool {
-        self.arrived.remove_if(place.at, |arrival| arrival.number == place.number).is_some()
+        Some(Ticket { at: self.arrived.insert(Arrival { number, taker }), number })
     }
 }
 
@@ -92,49 +88,25 @@ impl Source for Gate {
     }
 }
 
-/// The lasting part of a barrier.
-#[derive(Debug, Default)]
-pub(crate) struct Core {
-    line: Line<Gate>,
-}
+type Core = records::Core<Gate>;
 
 static POOL: Pool<Core> = Pool::new();
 
-impl Pooled for Core {
+impl Records for Gate {
     fn pool() -> &'static Pool<Core> {
         &POOL
     }
 
-    fn renew(&'static self) {
-        self.line.renew();
+    fn taker(&self, place: Ticket) -> Option<Taker> {
+        self.arrived.at(place.at).filter(|arrival| arrival.number == place.number).map(|arrival| arrival.taker)
     }
 
-    fn had_by(&self, by: By) -> (usize, usize) {
-        let here = |gate: &Gate| gate.arrived.iter().filter(|(_, arrival)| arrival.by == by).count();
-        (self.line.look(here), self.line.waiting_by(by))
-    }
-}
-
-impl Held for Core {
-    fn is_held_by(&self, place: Ticket, by: By) -> bool {
-        self.describe(place, by).is_some()
+    fn takers(&self) -> impl Iterator<Item = Taker> {
+        self.arrived.iter().map(|(_, arrival)| arrival.taker)
     }
 
-    fn describe(&self, place: Ticket, by: By) -> Option<(&'static str, &'static Location<'static>)> {
-        self.line.look(|gate| {
-            let is_his = |arrival: &&Arrival| arrival.number == place.number && arrival.by == by;
-            gate.arrived.at(place.at).filter(is_his).map(|arrival| (Gate::KIND, arrival.place))
-        })
-    }
-
-    fn abandon(&self, place: Ticket, by: By) -> bool {
-        self.is_held_by(place, by) && self.line.change(|gate, ()| gate.leave(place))
-    }
-}
-
-impl Holdable for Core {
-    fn give_back(&self, place: Ticket) {
-        self.line.change(|gate, ()| gate.leave(place));
+    fn end(&mut self, place: Ticket) -> bool {
+        self.arrived.remove_if(place.at, |arrival| arrival.number == place.number).is_some()
     }
 }
 
@@ -236,10 +208,10 @@ impl BarrierWait<'_> {
                 if round < gate.rounds {
                     return (round, Some(place));
                 }
-                gate.leave(place);
+                gate.end(place);
             }
             let round = gate.rounds;
-            (round, gate.arrive(parties, by, caller))
+            (round, gate.arrive(parties, Taker { by, place: caller }))
         });
         let Some(place) = place else {
             self.core.line.wake_all();

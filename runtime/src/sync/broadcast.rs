@@ -33,6 +33,7 @@ use parking_lot::Mutex;
 
 use self::ring::{Next, Ring};
 use super::crowd::{Count, Doors, poll_passed, raise};
+use super::error::came_back;
 use super::pool::Lasting;
 use super::seat::Seat;
 use crate::sched::turn::poll_share;
@@ -357,17 +358,7 @@ impl<T> fmt::Debug for Closed<'_, T> {
     }
 }
 
-impl<T> fmt::Debug for SendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendError").finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Display for SendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("nobody receives; the message came back")
-    }
-}
+came_back!("nobody receives; the message came back");
 
 impl fmt::Display for RecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -388,7 +379,6 @@ impl fmt::Display for TryRecvError {
     }
 }
 
-impl<T> Error for SendError<T> {}
 impl Error for RecvError {}
 impl Error for TryRecvError {}
 

@@ -1,4 +1,4 @@
-//! What a lock says when the last who had it died.
+//! What a lock says when the last who had it died, and what the channels say alike.
 
 use std::error::Error;
 use std::fmt;
@@ -6,7 +6,8 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use super::holder::Holder;
-use crate::wait_graph::Deadlock;
+use super::name_of;
+use crate::wait_graph::{Deadlock, Waiting};
 
 /// Why a lock was not simply got.
 ///
@@ -34,7 +35,8 @@ pub enum LockError<G> {
     /// Whoever had the lock has died, and his guard was leaked or moved to another lane: as it may be in use, nobody gets
     /// the lock before that guard is dropped.
     Abandoned(Abandoned),
-    /// Whoever has the lock waits, himself or by others, for the lane that would wait for it: it was not got. Only to lanes.
+    /// Whoever has the lock, or one of those who read it, or one before in line waits, himself or by others, for the lane that
+    /// would wait for it: it was not got. Only to lanes.
     Deadlock(Deadlocked),
 }
 
@@ -69,12 +71,17 @@ pub struct Deadlocked {
 
 impl Deadlocked {
     pub(super) fn new(holder: Option<Holder>, deadlock: Deadlock) -> Deadlocked {
-        let first = &deadlock.chain()[0];
-        let words = || Holder { lane: first.of, name: None, taken_at: first.held_since.unwrap_or(Location::caller()) };
+        // Where the first waits for one who is before it in line, that one waits for a holder.
+        let has_it = |waiting: &&Waiting| waiting.held_since.is_some();
+        let words = || {
+            let link = deadlock.chain().iter().find(has_it).unwrap_or(&deadlock.chain()[0]);
+            let taken_at = link.held_since.unwrap_or(Location::caller());
+            Holder { lane: link.of, name: link.of.and_then(name_of), taken_at }
+        };
         Deadlocked { holder: Arc::new(holder.unwrap_or_else(words)), deadlock }
     }
 
-    /// Who has the lock, and where he took it.
+    /// Who has the lock, and where he took it; of several who read, the one that is part of the circle.
     pub fn holder(&self) -> &Holder {
         &self.holder
     }
@@ -242,3 +249,24 @@ impl Error for Abandoned {}
 impl Error for Deadlocked {}
 impl<G> Error for LockError<G> {}
 impl<G> Error for TryLockError<G> {}
+
+/// The traits of a channel's `SendError`, which says `$why` and shows nothing of what came back.
+macro_rules! came_back {
+    ($why:expr) => {
+        impl<T> std::fmt::Debug for SendError<T> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct("SendError").finish_non_exhaustive()
+            }
+        }
+
+        impl<T> std::fmt::Display for SendError<T> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str($why)
+            }
+        }
+
+        impl<T> std::error::Error for SendError<T> {}
+    };
+}
+
+pub(super) use came_back;

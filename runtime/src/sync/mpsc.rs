@@ -26,6 +26,7 @@
 use std::error::Error;
 use std::fmt;
 
+use super::error::came_back;
 use super::pool;
 use crate::wait_list::By;
 
@@ -33,6 +34,7 @@ mod bounded;
 mod chan;
 mod permit;
 mod ready;
+mod receiver;
 mod unbounded;
 
 pub use bounded::{Receiver, Reserve, ReserveMany, ReserveOwned, Sender, Sending, WeakSender, channel};
@@ -81,17 +83,7 @@ impl<T> TrySendError<T> {
 
 const CLOSED: &str = "the channel is closed; the message came back";
 
-impl<T> fmt::Debug for SendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendError").finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Display for SendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(CLOSED)
-    }
-}
+came_back!(CLOSED);
 
 impl<T> fmt::Debug for TrySendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -126,7 +118,6 @@ impl<T> From<SendError<T>> for TrySendError<T> {
     }
 }
 
-impl<T> Error for SendError<T> {}
 impl<T> Error for TrySendError<T> {}
 impl Error for TryRecvError {}
 

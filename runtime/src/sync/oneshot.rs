@@ -15,6 +15,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use super::error::came_back;
 use crate::panic::contain;
 use crate::reply::cell::{self, AnswererEnd, WaiterEnd};
 use crate::sched::turn::poll_share;
@@ -227,17 +228,7 @@ impl<T> fmt::Debug for Receiver<T> {
     }
 }
 
-impl<T> fmt::Debug for SendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendError").finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Display for SendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("nobody receives; the value came back")
-    }
-}
+came_back!("nobody receives; the value came back");
 
 impl fmt::Display for RecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -254,7 +245,6 @@ impl fmt::Display for TryRecvError {
     }
 }
 
-impl<T> Error for SendError<T> {}
 impl Error for RecvError {}
 impl Error for TryRecvError {}
 

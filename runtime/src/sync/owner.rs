@@ -21,7 +21,7 @@ use crate::id::Id;
 use crate::lane::index::Held;
 use crate::sched::worker::Local;
 use crate::slot::AtomicPlace;
-use crate::wait_graph::lock::{Awaited, Face, HeldBy};
+use crate::wait_graph::lock::{Awaited, Face, Obstacle};
 use crate::wait_graph::note::{UNKNOWN, handed_out_by_this};
 use crate::wait_list::line::{Line, Source};
 use crate::wait_list::{By, Ticket};
@@ -129,12 +129,16 @@ fn lane_of(holder: u64) -> Option<Id> {
 }
 
 impl Awaited for Core {
-    fn held(&self) -> Option<HeldBy> {
-        let number = self.word().locking()?;
-        let (lane, taken_at) = self.read()?;
-        let handed_out = self.handed_out.load(Ordering::Relaxed);
-        // Of no other locking, see `read`.
-        self.word().is_locked_as(number).then_some(HeldBy { lane, taken_at, handed_out })
+    fn in_the_way(&self, _: Ticket, tell: &mut dyn FnMut(Obstacle)) {
+        if let Some(number) = self.word().locking()
+            && let Some((lane, taken_at)) = self.read()
+        {
+            let handed_out = self.handed_out.load(Ordering::Relaxed);
+            // Of no other locking, see `read`.
+            if self.word().is_locked_as(number) {
+                tell(Obstacle::holder(lane, taken_at, handed_out));
+            }
+        }
     }
 }
 

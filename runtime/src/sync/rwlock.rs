@@ -22,19 +22,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use super::error::{Abandoned, LockError, Marked, OwnerDied, TryLockError};
+use super::error::{Abandoned, Deadlocked, LockError, Marked, OwnerDied, TryLockError};
 use super::guarded::{Access, Guarded, Home};
 use super::holder::{Holder, Waiter};
 use super::pool::Lasting;
 use super::seat::Seat;
-use super::sharing::{self, Core, Granted, OfGrant, Share, Sharing, Sole};
+use super::sharing::{self, Core, Granted, OfGrant, Share, Sharing, Sole, Want};
 use super::waiters;
 use crate::sched::turn::poll_share;
+use crate::wait_graph::Awaits;
+use crate::wait_graph::note::{self, Number};
 
 /// One value for many lanes: some read it, or one writes it.
 ///
 /// Fair: who comes first is served first, so a writer is not overtaken by readers who come after it. Hence a lane that has
-/// it to read must not wait for it to read once more: a writer may stand in line between. A lane that dies while it writes
+/// it to read must not wait for it to read once more, as a writer may stand in line between; nor to write, as it would wait for
+/// itself. In a lane these waits end with [`LockError::Deadlock`]. A lane that dies while it writes
 /// leaves it to the next, who is told so: [`LockError::OwnerDied`].
 ///
 /// ```
@@ -239,11 +242,13 @@ struct Waiting {
     core: &'static Core,
     seat: Seat<Sharing>,
     place: &'static Location<'static>,
+    /// Which wait it is.
+    number: Number,
 }
 
 impl Waiting {
     fn new(core: &'static Core, place: &'static Location<'static>) -> Waiting {
-        Waiting { core, seat: Seat::new(&core.line), place }
+        Waiting { core, seat: Seat::new(&core.line), place, number: Number::default() }
     }
 
     fn poll<H: OfGrant, G: Marked>(&mut self, cx: &mut Context<'_>, guard: impl FnOnce(H) -> G) -> Poll<Locked<G>> {
@@ -251,8 +256,22 @@ impl Waiting {
         if !self.seat.has_waited() {
             ready!(poll_share(cx));
         }
-        let granted = ready!(self.seat.poll(cx, H::WANT, self.place));
+        let Poll::Ready(granted) = self.seat.poll_parking(cx, H::WANT, self.place) else {
+            return self.park::<H, G>(cx);
+        };
         Poll::Ready(locked(self.core, granted, guard))
+    }
+
+    /// Notes for whom it waits.
+    fn park<H: OfGrant, G>(&mut self, cx: &Context<'_>) -> Poll<Locked<G>> {
+        let awaits = match H::WANT {
+            Want::Read => Awaits::Read,
+            Want::Write => Awaits::Write,
+        };
+        let wait = self.seat.wait(awaits, self.core.face(), self.place);
+        let Some(deadlock) = wait.and_then(|wait| note::park(cx, &mut self.number, wait)) else { return Poll::Pending };
+        self.seat = Seat::new(&self.core.line);
+        Poll::Ready(Err(LockError::Deadlock(Deadlocked::new(None, deadlock))))
     }
 }
 

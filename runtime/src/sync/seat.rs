@@ -8,7 +8,10 @@ use std::task::{Context, Poll};
 
 use crate::lane::index;
 use crate::lane::waker::keep;
+use crate::wait_graph::Awaits;
+use crate::wait_graph::lock::Face;
 use crate::wait_graph::note::parks_otherwise;
+use crate::wait_graph::record::Wait;
 use crate::wait_list::line::{Line, Source, Waits};
 use crate::wait_list::{By, Party, Ticket};
 
@@ -78,6 +81,11 @@ where
             }
         }
         polled
+    }
+
+    /// What the lane that polls it waits for by it, where it has a place.
+    pub(crate) fn wait(&self, awaits: Awaits, lock: &'static Face, place: &'static Location<'static>) -> Option<Wait> {
+        self.ticket.map(|ticket| Wait::in_line(awaits, lock, ticket, place))
     }
 
     /// Whether it has been in the line.

@@ -18,15 +18,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use super::hold::{Hold, Holdable};
-use super::pool::{Lasting, Pool, Pooled};
+use super::hold::Hold;
+use super::pool::{Lasting, Pool};
+use super::records::{self, Records};
 use super::seat::Seat;
 use super::{Holder, Waiter, waiters};
-use crate::lane::index::{self, Held};
+use crate::lane::index;
 use crate::sched::turn::poll_share;
 use crate::slab::Slab;
-use crate::wait_list::line::{Line, Source, Taker};
-use crate::wait_list::{By, Ticket};
+use crate::wait_graph::Awaits;
+use crate::wait_graph::lock::{Awaited, Obstacle};
+use crate::wait_graph::note::{self, Number};
+use crate::wait_list::Ticket;
+use crate::wait_list::line::{Source, Taker};
 
 /// The permits of a semaphore.
 #[derive(Debug, Default)]
@@ -54,7 +58,7 @@ impl Permits {
     }
 
     /// Ends a record, where it stands: how many permits it was of.
-    fn end(&mut self, grant: Ticket) -> Option<u32> {
+    fn forget(&mut self, grant: Ticket) -> Option<u32> {
         self.held.remove_if(grant.at, |record| record.number == grant.number).map(|record| record.count)
     }
 }
@@ -90,60 +94,46 @@ impl Source for Permits {
     }
 }
 
-/// The lasting part of a semaphore.
-#[derive(Debug, Default)]
-pub(crate) struct Core {
-    line: Line<Permits>,
-}
+type Core = records::Core<Permits>;
 
 static POOL: Pool<Core> = Pool::new();
 
-impl Pooled for Core {
+impl Records for Permits {
     fn pool() -> &'static Pool<Core> {
         &POOL
     }
 
-    fn renew(&'static self) {
-        self.line.renew();
+    fn taker(&self, grant: Ticket) -> Option<Taker> {
+        self.record(grant).map(|record| record.taker)
     }
 
-    fn had_by(&self, by: By) -> (usize, usize) {
-        let held = |permits: &Permits| permits.held.iter().filter(|(_, record)| record.taker.by == by).count();
-        (self.line.look(held), self.line.waiting_by(by))
-    }
-}
-
-impl Held for Core {
-    fn is_held_by(&self, grant: Ticket, by: By) -> bool {
-        self.line.look(|permits| permits.record(grant).is_some_and(|record| record.taker.by == by))
+    fn takers(&self) -> impl Iterator<Item = Taker> {
+        self.held.iter().map(|(_, record)| record.taker)
     }
 
-    fn describe(&self, grant: Ticket, by: By) -> Option<(&'static str, &'static Location<'static>)> {
-        let taker = self.line.look(|permits| permits.record(grant).map(|record| record.taker))?;
-        (taker.by == by).then_some((Permits::KIND, taker.place))
-    }
-
-    fn abandon(&self, grant: Ticket, by: By) -> bool {
-        self.is_held_by(grant, by) && self.line.change(|permits, ()| return_of(permits, grant))
+    /// The permits come back.
+    fn end(&mut self, grant: Ticket) -> bool {
+        let count = self.forget(grant);
+        self.add(count.unwrap_or(0) as usize);
+        count.is_some()
     }
 }
 
-impl Holdable for Core {
-    fn give_back(&self, grant: Ticket) {
-        self.line.change(|permits, ()| return_of(permits, grant));
+impl Awaited for Core {
+    /// Those who have permits, and whoever is first in line. Of none of them it is certain: anybody may add permits.
+    fn in_the_way(&self, seat: Ticket, tell: &mut dyn FnMut(Obstacle)) {
+        self.line.look_from(seat, |permits, _, before| {
+            permits.takers().for_each(|taker| tell(Obstacle::one_of_many(taker)));
+            before.take(1).for_each(|first| tell(Obstacle::first(&first)));
+        });
     }
-}
-
-/// The permits of a grant come back, where they have not: true if they did now.
-fn return_of(permits: &mut Permits, grant: Ticket) -> bool {
-    let count = permits.end(grant);
-    permits.add(count.unwrap_or(0) as usize);
-    count.is_some()
 }
 
 /// A number of permits. Whoever takes some has them until he drops them; whoever finds too few waits in line.
 ///
-/// Fair: who asks for many is not overtaken by those who ask for few. Permits guard no data, so those of a lane that dies
+/// Fair: who asks for many is not overtaken by those who ask for few. Lanes that wait for each other's permits in a circle are
+/// not told so, as with locks: anybody may [add](Semaphore::add_permits) some. [`WaitGraph`](crate::WaitGraph) shows them.
+/// Permits guard no data, so those of a lane that dies
 /// come back at its death, also where a guard was leaked or moved to another lane.
 ///
 /// ```
@@ -325,9 +315,7 @@ impl Semaphore {
 
     /// Who has permits, and since where, for people who look into it.
     pub fn holders(&self) -> Vec<Holder> {
-        let takers = |permits: &Permits| permits.held.iter().map(|(_, record)| record.taker).collect::<Vec<_>>();
-        let takers = self.core.get().map_or_else(Vec::new, |core| core.line.look(takers));
-        takers.into_iter().map(Holder::of).collect()
+        self.core.get().map_or_else(Vec::new, Core::holders)
     }
 
     /// Who waits, in order, for people who look into it.
@@ -362,11 +350,13 @@ struct Waiting {
     seat: Seat<Permits>,
     count: u32,
     place: &'static Location<'static>,
+    /// Which wait it is.
+    number: Number,
 }
 
 impl Waiting {
     fn new(core: &'static Core, count: u32, place: &'static Location<'static>) -> Waiting {
-        Waiting { core, seat: Seat::new(&core.line), count, place }
+        Waiting { core, seat: Seat::new(&core.line), count, place, number: Number::default() }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Hold<Core>, Closed>> {
@@ -374,7 +364,12 @@ impl Waiting {
         if !self.seat.has_waited() {
             ready!(poll_share(cx));
         }
-        let granted = ready!(self.seat.poll(cx, self.count, self.place));
+        let Poll::Ready(granted) = self.seat.poll_parking(cx, self.count, self.place) else {
+            if let Some(wait) = self.seat.wait(Awaits::Permits, self.core.face(), self.place) {
+                note::park_among_others(cx, &mut self.number, wait);
+            }
+            return Poll::Pending;
+        };
         Poll::Ready(granted.map(|grant| Hold::new(self.core, grant)))
     }
 }
@@ -458,7 +453,7 @@ impl OwnedSemaphorePermit {
 
 /// Ends the record, so that the drop finds nothing to give back.
 fn forget(hold: &Hold<Core>) {
-    hold.core().line.change(|permits, ()| permits.end(hold.grant()));
+    hold.core().line.change(|permits, ()| permits.forget(hold.grant()));
 }
 
 #[cfg(test)]

@@ -13,13 +13,15 @@ use std::ptr;
 use std::sync::Arc;
 
 use super::guarded::{Excludes, Opens};
-use super::hold::{Hold, Holdable};
+use super::hold::Hold;
 use super::holder::Holder;
 use super::owner::Trouble;
-use super::pool::{Pool, Pooled};
-use crate::lane::index::Held;
+use super::pool::Pool;
+use super::records::{self, Records};
 use crate::slab::Slab;
-use crate::wait_list::line::{Line, Source, Taker};
+use crate::wait_graph::lock::{Awaited, Obstacle};
+use crate::wait_graph::note::{UNKNOWN, handed_out_by};
+use crate::wait_list::line::{Source, Taker};
 use crate::wait_list::{By, Ticket};
 
 /// In which way the lock is wanted.
@@ -51,6 +53,8 @@ pub(crate) struct Sharing {
 struct Record {
     number: u64,
     taker: Taker,
+    /// What the lane had handed out when it took it: while that is all, the guard is in its hands.
+    handed_out: u32,
     want: Want,
     is_lost: bool,
 }
@@ -68,12 +72,12 @@ impl Sharing {
         self.records.at(grant.at).filter(|record| record.number == grant.number)
     }
 
-    /// The guard is dropped; by a `death` where it says so.
-    fn end(&mut self, grant: Ticket, death: Option<Holder>) {
+    /// The guard is dropped; by a `death` where it says so. False where the record had ended before.
+    fn finish(&mut self, grant: Ticket, death: Option<Holder>) -> bool {
         let Some(Record { want, is_lost, .. }) =
             self.records.remove_if(grant.at, |record| record.number == grant.number)
         else {
-            return;
+            return false;
         };
         match want {
             Want::Read => {
@@ -89,6 +93,7 @@ impl Sharing {
                 }
             }
         }
+        true
     }
 
     /// The holder has died, and the guard may be in use: false where it is not.
@@ -143,7 +148,8 @@ impl Source for Sharing {
     }
 
     fn take(&mut self, (): &(), want: Want, taker: Taker, number: u64) -> Granted {
-        let at = self.records.insert(Record { number, taker, want, is_lost: false });
+        let handed_out = taker.by.lane().map_or(UNKNOWN, handed_out_by);
+        let at = self.records.insert(Record { number, taker, handed_out, want, is_lost: false });
         Granted { grant: Ticket { at, number }, died: self.died.clone().filter(|_| self.marked) }
     }
 
@@ -153,26 +159,40 @@ impl Source for Sharing {
 }
 
 /// The lasting part of a read-write lock.
-#[derive(Debug, Default)]
-pub(crate) struct Core {
-    pub(crate) line: Line<Sharing>,
-}
+pub(crate) type Core = records::Core<Sharing>;
 
 static POOL: Pool<Core> = Pool::new();
 
-impl Pooled for Core {
+impl Records for Sharing {
     fn pool() -> &'static Pool<Core> {
         &POOL
     }
 
-    fn renew(&'static self) {
-        self.line.renew();
+    fn taker(&self, grant: Ticket) -> Option<Taker> {
+        self.record(grant).map(|record| record.taker)
     }
 
-    fn had_by(&self, by: By) -> (usize, usize) {
-        let is_had = |record: &Record| record.taker.by == by && !record.is_lost;
-        let held = |sharing: &Sharing| sharing.records.iter().filter(|(_, record)| is_had(record)).count();
-        (self.line.look(held), self.line.waiting_by(by))
+    fn takers(&self) -> impl Iterator<Item = Taker> {
+        self.records.iter().map(|(_, record)| record.taker)
+    }
+
+    fn held_by(&self, by: By) -> usize {
+        self.records.iter().filter(|(_, record)| record.taker.by == by && !record.is_lost).count()
+    }
+
+    fn end(&mut self, grant: Ticket) -> bool {
+        self.finish(grant, None)
+    }
+
+    /// The record stays, as a lost one.
+    fn abandon(core: &Core, grant: Ticket, by: By) -> bool {
+        let Some(holder) = core.taker(grant).map(Holder::of) else { return false };
+        let lost = core.line.change(|sharing, ()| sharing.lose(grant, by, holder));
+        if lost {
+            // Some of them will be refused.
+            core.line.wake_all();
+        }
+        lost
     }
 }
 
@@ -182,12 +202,6 @@ impl Core {
         self.line.change(|sharing, ()| sharing.marked = false);
     }
 
-    /// Who holds it.
-    pub(crate) fn holders(&self) -> Vec<Holder> {
-        let takers = |sharing: &Sharing| sharing.records.iter().map(|(_, record)| record.taker).collect::<Vec<_>>();
-        self.line.look(takers).into_iter().map(Holder::of).collect()
-    }
-
     /// Who left it marked, or with a guard that may be in use.
     pub(crate) fn died(&self) -> Option<Arc<Holder>> {
         self.line.look(|sharing| {
@@ -195,35 +209,24 @@ impl Core {
             writer.or(sharing.lost_reader.as_ref().filter(|_| sharing.lost_readers != 0)).cloned()
         })
     }
-
-    fn taker(&self, grant: Ticket) -> Option<Taker> {
-        self.line.look(|sharing| sharing.record(grant).map(|record| record.taker))
-    }
 }
 
-impl Held for Core {
-    fn is_held_by(&self, grant: Ticket, by: By) -> bool {
-        self.taker(grant).is_some_and(|taker| taker.by == by)
-    }
-
-    fn describe(&self, grant: Ticket, by: By) -> Option<(&'static str, &'static Location<'static>)> {
-        self.taker(grant).filter(|taker| taker.by == by).map(|taker| (Sharing::KIND, taker.place))
-    }
-
-    fn abandon(&self, grant: Ticket, by: By) -> bool {
-        let Some(holder) = self.taker(grant).map(Holder::of) else { return false };
-        let lost = self.line.change(|sharing, ()| sharing.lose(grant, by, holder));
-        if lost {
-            // Some of them will be refused.
-            self.line.wake_all();
-        }
-        lost
-    }
-}
-
-impl Holdable for Core {
-    fn give_back(&self, grant: Ticket) {
-        self.line.change(|sharing, ()| sharing.end(grant, None));
+impl Awaited for Core {
+    /// Who would write waits for all who have it. Who would read waits for the one who writes, or, where others read, for
+    /// those before him in line who would write. These wait for all who have it, and he does not go on before them; so of
+    /// any of them who waits for nothing else it is certain.
+    ///
+    /// A guard that was lost with its lane is nobody's: he is refused the lock, or does not mind.
+    fn in_the_way(&self, seat: Ticket, tell: &mut dyn FnMut(Obstacle)) {
+        self.line.look_from(seat, |sharing, want, before| {
+            if want == Want::Read && !sharing.writing {
+                before.filter(|other| other.want == Want::Write).for_each(|other| tell(Obstacle::first(&other)));
+                return;
+            }
+            for (_, Record { taker, handed_out, .. }) in sharing.records.iter().filter(|(_, record)| !record.is_lost) {
+                tell(Obstacle::holder(taker.by.lane(), taker.place, *handed_out));
+            }
+        });
     }
 }
 
@@ -292,7 +295,7 @@ impl Drop for Sole {
             let core = self.hold.core();
             let death = core.taker(self.hold.grant()).map(Holder::of);
             // The hold then finds its record gone.
-            core.line.change(|sharing, ()| sharing.end(self.hold.grant(), death));
+            core.line.change(|sharing, ()| sharing.finish(self.hold.grant(), death));
         }
     }
 }

@@ -3,15 +3,17 @@
 //! Owns: [`Sender`] and [`Receiver`]. Who waits for a change is in a line that counts versions.
 //!
 //! The value is shared out, not locked: [`Ref`] is a share of it as it was, so that one may keep it across an await, and
-//! nobody waits for it. What changes the value makes a new one and puts it in the old one's place. So the one lock of the
-//! system that code of users runs under is the one that keeps [`Sender::send_modify`] and its kin out of each other's way:
-//! it is held while such a closure runs, and nobody but another such call waits for it.
+//! nobody waits for it. What changes the value makes a new one and puts it in the old one's place. So no code of users runs
+//! under a lock, that of [`Sender::send_modify`] and its kin neither: where two of them make a new value of the same old
+//! one, the second to be done begins anew with what the first has made. One of several always gets on.
 //!
 //! # Invariants
 //! 1. `version` rises with each value that is put in its place. A receiver's `seen` is the version that it has seen.
-//! 2. While a closure changes a copy of the value, only [`Sender::send`] and [`Sender::send_replace`] put another in its
-//!    place. Where one did, what the closure made is older than that, and was replaced already.
+//! 2. `changes` rises with each change by a closure. What a closure made of a value counts only if no other has counted since
+//!    it got that. Where a [`Sender::send`] or [`Sender::send_replace`] has put another in place since, what the closure
+//!    made is older than that, and was replaced already.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 use std::ops::Deref;
@@ -20,9 +22,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use parking_lot::{Mutex, ReentrantMutex};
+use parking_lot::Mutex;
 
 use super::crowd::{Count, Doors, poll_passed, raise};
+use super::error::came_back;
 use super::pool::Lasting;
 use super::seat::Seat;
 use crate::sched::turn::poll_share;
@@ -56,13 +59,13 @@ struct Shared<T> {
     doors: &'static Doors,
     _lasting: Lasting<Doors>,
     state: Mutex<State<T>>,
-    /// Held by whoever has a closure change a copy of the value.
-    changing: ReentrantMutex<()>,
 }
 
 struct State<T> {
     value: Arc<T>,
     version: u64,
+    /// How often a closure has changed it.
+    changes: u64,
     senders: usize,
     receivers: usize,
     /// How often the last receiver went.
@@ -118,9 +121,8 @@ impl<T> Sender<T> {
     pub fn new(value: T) -> Sender<T> {
         let lasting = Lasting::new();
         let doors = lasting.get_or(|_| ());
-        let state = State { value: Arc::new(value), version: 0, senders: 1, receivers: 0, desertions: 0 };
-        let (state, changing) = (Mutex::new(state), ReentrantMutex::new(()));
-        Sender(Arc::new(Shared { doors, _lasting: lasting, state, changing }))
+        let state = State { value: Arc::new(value), version: 0, changes: 0, senders: 1, receivers: 0, desertions: 0 };
+        Sender(Arc::new(Shared { doors, _lasting: lasting, state: Mutex::new(state) }))
     }
 
     /// Puts a value in the place of the present one.
@@ -184,13 +186,14 @@ impl<T> Sender<T> {
 impl<T: Clone> Sender<T> {
     /// Changes the value, also where nobody looks.
     ///
-    /// The closure changes a copy, which then takes the value's place; if it panics nothing has changed. While it runs,
-    /// [`Sender::send`] puts other values in place, and what it makes counts as replaced by them; another call of this
-    /// waits, and its thread with it: so keep it short.
+    /// The closure changes a copy, which then takes the value's place; if it panics nothing has changed. It runs under no
+    /// lock and keeps nobody waiting. Hence it may be called several times, each time with a fresh copy: where another call
+    /// of this has changed the value since the copy was made, as no change may be lost. A [`Sender::send`] meanwhile, by
+    /// the closure or by others, counts as later: what the closure makes is replaced by that already.
     ///
     /// # Panics
-    /// Where the closure of this channel's own `send_modify` or `send_if_modified` calls it.
-    pub fn send_modify(&self, change: impl FnOnce(&mut T)) {
+    /// Where the closure of this channel's own `send_modify` or `send_if_modified` calls it, which would begin anew for ever.
+    pub fn send_modify(&self, mut change: impl FnMut(&mut T)) {
         self.send_if_modified(|value| {
             change(value);
             true
@@ -201,31 +204,60 @@ impl<T: Clone> Sender<T> {
     ///
     /// # Panics
     /// As [`Sender::send_modify`].
-    pub fn send_if_modified(&self, change: impl FnOnce(&mut T) -> bool) -> bool {
+    pub fn send_if_modified(&self, mut change: impl FnMut(&mut T) -> bool) -> bool {
         hands_out::<T>();
         let shared = &*self.0;
-        assert!(!shared.changing.is_owned_by_current_thread(), "a change of the value within a change of it");
-        let changing = shared.changing.lock();
-        let (before, version) = {
-            let state = shared.state.lock();
-            (state.value.clone(), state.version)
-        };
-        let mut copy = T::clone(&before);
-        if !change(&mut copy) {
-            drop(changing);
-            return false;
+        let _changing = Changing::begin(Arc::as_ptr(&self.0).cast());
+        loop {
+            let (before, version, changes) = {
+                let state = shared.state.lock();
+                (state.value.clone(), state.version, state.changes)
+            };
+            let mut copy = T::clone(&before);
+            if !change(&mut copy) {
+                return false;
+            }
+            let copy = Arc::new(copy);
+            let mut state = shared.state.lock();
+            if state.changes != changes {
+                // The copy is code of users as well, when it is dropped.
+                drop(state);
+                continue;
+            }
+            // Invariant 2: replaced already, or put in place now.
+            let old = if state.version == version { std::mem::replace(&mut state.value, copy) } else { copy };
+            state.version += 1;
+            state.changes += 1;
+            let version = state.version;
+            drop(state);
+            raise(&shared.doors.news, version);
+            drop((old, before));
+            return true;
         }
-        let copy = Arc::new(copy);
-        let mut state = shared.state.lock();
-        // Invariant 2: replaced already, or put in place now.
-        let old = if state.version == version { std::mem::replace(&mut state.value, copy) } else { copy };
-        state.version += 1;
-        let version = state.version;
-        drop(state);
-        drop(changing);
-        raise(&shared.doors.news, version);
-        drop((old, before));
-        true
+    }
+}
+
+thread_local! {
+    /// The channels whose values are being changed by closures on this thread.
+    static CHANGING: RefCell<Vec<*const ()>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The time in which a closure changes a channel's value.
+struct Changing(*const ());
+
+impl Changing {
+    fn begin(channel: *const ()) -> Changing {
+        CHANGING.with_borrow_mut(|changing| {
+            assert!(!changing.contains(&channel), "a change of the value within a change of it");
+            changing.push(channel);
+        });
+        Changing(channel)
+    }
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        CHANGING.with_borrow_mut(|changing| changing.retain(|channel| *channel != self.0));
     }
 }
 
@@ -460,17 +492,7 @@ impl<T> fmt::Debug for Closed<'_, T> {
     }
 }
 
-impl<T> fmt::Debug for SendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendError").finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Display for SendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("nobody looks at the value; it came back")
-    }
-}
+came_back!("nobody looks at the value; it came back");
 
 impl fmt::Display for RecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -478,7 +500,6 @@ impl fmt::Display for RecvError {
     }
 }
 
-impl<T> Error for SendError<T> {}
 impl Error for RecvError {}
 
 #[cfg(test)]

@@ -1,31 +1,70 @@
-//! The walk along who waits for whom: pure, over whatever tells the next of a lane.
+//! The search for a circle of those who wait for each other: pure, over whatever tells whom one waits for.
 //!
-//! Owns: [`follow`]. Each waits for one other, so a walk from one of them is a line that ends, or runs into a circle.
+//! Owns: [`search`]. Whoever waits for several does not go on before all of them have; so a circle is a way from one to the
+//! next, by any of those that each waits for, which leads back to where it began.
 
-/// The longest walk. A chain is never that long; one that seems to be is one that others change while it is walked.
-const MOST_STEPS: usize = 1 << 22;
+use std::hash::Hash;
 
-/// The circle that begins and ends with `start`, in the order of waiting: `start` first, each waiting for the next and the
-/// last for the first. `None` where the walk ends, or turns in a circle of others.
+use hashbrown::HashSet;
+use rustc_hash::FxBuildHasher;
+
+/// The longest search. There are never so many lanes; one that seems to meet more is one under which others change all.
+const MOST: usize = 1 << 22;
+/// So many are looked through faster than looked up.
+const FEW: usize = 16;
+
+/// A circle that begins and ends with `start`, in the order of waiting: `start` first, each waiting for the next and the
+/// last for the first. `None` where no way leads back, though there may be circles of others.
 ///
-/// Takes as many steps as the chain is long, and at most three times as many where it runs into a circle of others.
-pub(crate) fn follow<L: Copy + Eq>(start: L, mut next: impl FnMut(L) -> Option<L>) -> Option<Vec<L>> {
-    let mut chain = vec![start];
-    // Brent's way to see a circle of others: a stone is left at every place whose number is a power of two.
-    let (mut stone, mut power) = (start, 1);
-    loop {
-        let lane = next(chain[chain.len() - 1])?;
-        if lane == start {
-            return Some(chain);
+/// `next` adds those for whom one waits. It is asked once of each who is met.
+pub(crate) fn search<L: Copy + Eq + Hash>(start: L, mut next: impl FnMut(L, &mut Vec<L>)) -> Option<Vec<L>> {
+    // The way from the start to where the search is, and for each on it where those begin in `open` whom he waits for and
+    // who are still to be met.
+    let (mut way, mut from) = (vec![start], vec![0]);
+    let mut open = Vec::new();
+    let mut met = Met { few: Vec::new(), many: HashSet::with_hasher(FxBuildHasher) };
+    next(start, &mut open);
+    if open.contains(&start) {
+        return Some(way);
+    }
+    while let Some(&begin) = from.last() {
+        if open.len() == begin {
+            // No way leads back from here.
+            way.pop();
+            from.pop();
+            continue;
         }
-        if lane == stone || chain.len() == MOST_STEPS {
+        let Some(lane) = open.pop().filter(|lane| met.insert(*lane)) else { continue };
+        if way.len() == MOST {
             return None;
         }
-        if chain.len() == power {
-            stone = lane;
-            power *= 2;
+        way.push(lane);
+        from.push(open.len());
+        next(lane, &mut open);
+        if open[from[from.len() - 1]..].contains(&start) {
+            return Some(way);
         }
-        chain.push(lane);
+    }
+    None
+}
+
+/// Those who were met.
+struct Met<L> {
+    few: Vec<L>,
+    many: HashSet<L, FxBuildHasher>,
+}
+
+impl<L: Copy + Eq + Hash> Met<L> {
+    /// False for one who was met before.
+    fn insert(&mut self, lane: L) -> bool {
+        if self.few.contains(&lane) {
+            return false;
+        }
+        if self.few.len() == FEW {
+            return self.many.insert(lane);
+        }
+        self.few.push(lane);
+        true
     }
 }
 
@@ -33,23 +72,33 @@ pub(crate) fn follow<L: Copy + Eq>(start: L, mut next: impl FnMut(L) -> Option<L
 mod tests {
     use super::*;
 
-    fn walk(edges: &[(u32, u32)], start: u32) -> Option<Vec<u32>> {
-        follow(start, |lane| edges.iter().find(|(from, _)| *from == lane).map(|(_, to)| *to))
+    fn find(edges: &[(u32, u32)], start: u32) -> Option<Vec<u32>> {
+        let next =
+            |lane, open: &mut Vec<u32>| open.extend(edges.iter().filter(|(from, _)| *from == lane).map(|edge| edge.1));
+        search(start, next)
     }
 
     #[test]
-    fn a_walk_finds_the_circle_that_its_start_is_in() {
-        assert_eq!(walk(&[(1, 1)], 1), Some(vec![1]));
-        assert_eq!(walk(&[(1, 2), (2, 1)], 2), Some(vec![2, 1]));
-        assert_eq!(walk(&[(1, 2), (2, 3), (3, 1), (9, 1)], 1), Some(vec![1, 2, 3]));
+    fn a_search_finds_the_circle_that_its_start_is_in() {
+        assert_eq!(find(&[(1, 1)], 1), Some(vec![1]));
+        assert_eq!(find(&[(1, 2), (2, 1)], 2), Some(vec![2, 1]));
+        assert_eq!(find(&[(1, 2), (2, 3), (3, 1), (9, 1)], 1), Some(vec![1, 2, 3]));
     }
 
     #[test]
-    fn a_walk_that_ends_or_runs_into_a_circle_of_others_finds_none() {
-        assert_eq!(walk(&[], 1), None);
-        assert_eq!(walk(&[(1, 2), (2, 3)], 1), None);
-        assert_eq!(walk(&[(1, 2), (2, 2)], 1), None);
-        assert_eq!(walk(&[(1, 2), (2, 3), (3, 4), (4, 5), (5, 3)], 1), None);
+    fn a_search_that_ends_or_runs_into_a_circle_of_others_finds_none() {
+        assert_eq!(find(&[], 1), None);
+        assert_eq!(find(&[(1, 2), (2, 3)], 1), None);
+        assert_eq!(find(&[(1, 2), (2, 2)], 1), None);
+        assert_eq!(find(&[(1, 2), (2, 3), (3, 4), (4, 5), (5, 3)], 1), None);
+    }
+
+    #[test]
+    fn one_of_several_that_one_waits_for_is_enough_for_a_circle() {
+        assert_eq!(find(&[(1, 2), (1, 3), (1, 4), (3, 5), (5, 1)], 1), Some(vec![1, 3, 5]));
+        // Whichever is met first.
+        assert_eq!(find(&[(1, 4), (1, 3), (1, 2), (4, 2), (2, 4), (3, 5), (5, 1)], 1), Some(vec![1, 3, 5]));
+        assert_eq!(find(&[(1, 2), (1, 3), (2, 4), (3, 4), (4, 3)], 1), None);
     }
 
     #[test]
@@ -61,27 +110,38 @@ mod tests {
             seed ^= seed << 17;
             seed % below
         };
+        let (mut circles, mut none) = (0, 0);
         for round in 0..3000 {
             let count = 1 + draw(40);
-            // One in eight waits for nobody.
-            let edges: Vec<Option<u64>> = (0..count).map(|_| (draw(8) != 0).then(|| draw(count))).collect();
+            let most = 1 + draw(3);
+            let edges: Vec<Vec<u64>> = (0..count).map(|_| (0..draw(most + 1)).map(|_| draw(count)).collect()).collect();
             for start in 0..count {
-                let mut steps = 0_u64;
-                let found = follow(start, |lane| {
-                    steps += 1;
-                    edges[lane as usize]
+                let mut asked = vec![0; count as usize];
+                let found = search(start, |lane, open| {
+                    asked[lane as usize] += 1;
+                    open.extend(&edges[lane as usize]);
                 });
-                // Whoever is in a circle is back after as many steps as there are lanes, at most.
-                let mut at = start;
-                let back = (0..count).find_map(|step| {
-                    at = edges.get(at as usize).copied().flatten().unwrap_or(count);
-                    (at == start).then_some(step as usize + 1)
-                });
-                assert_eq!(found.as_ref().map(Vec::len), back, "round {round}, from {start}: {edges:?}");
-                assert!(steps <= 3 * count + 3, "{steps} steps for {count} lanes: {edges:?}");
-                let mut pairs = found.iter().flat_map(|chain| chain.iter().zip(chain.iter().cycle().skip(1)));
-                assert!(pairs.all(|(from, to)| edges[*from as usize] == Some(*to)), "{found:?} in {edges:?}");
+                // All that can be come to from the start, in as many rounds as it takes.
+                let mut reached = edges[start as usize].clone();
+                let mut at = 0;
+                while let Some(lane) = reached.get(at) {
+                    let more: Vec<u64> =
+                        edges[*lane as usize].iter().copied().filter(|next| !reached.contains(next)).collect();
+                    reached.extend(more);
+                    at += 1;
+                }
+                assert_eq!(found.is_some(), reached.contains(&start), "round {round}, from {start}: {edges:?}");
+                assert!(asked.iter().all(|times| *times <= 1), "one was asked twice: {edges:?}");
+                let Some(circle) = found else {
+                    none += 1;
+                    continue;
+                };
+                circles += 1;
+                assert_eq!(circle[0], start);
+                let mut pairs = circle.iter().zip(circle.iter().cycle().skip(1));
+                assert!(pairs.all(|(from, to)| edges[*from as usize].contains(to)), "{circle:?} in {edges:?}");
             }
         }
+        assert!(circles > 1000 && none > 1000, "{circles} circles, {none} without");
     }
 }

@@ -1,27 +1,67 @@
-//! A lock as the wait graph sees it: who holds it now, since where, and whether the guard can have left that lane.
+//! Who is in the way of a lane that waits; and a lock as the wait graph sees it, which says that of its line.
 //!
-//! Owns: [`Awaited`], what a lock says of itself that one lane holds at a time, and [`Face`], by which a record names it.
-//! Locks that several hold, or that anybody may give back, are not of this kind: of them nothing is claimed.
+//! Owns: [`Obstacle`], [`Awaited`], what a lock says of itself, and [`Face`], by which a record names it. Knows nothing of
+//! searches.
+//!
+//! A lane may have several in its way, as a writer all who read. Each of them is in its way for certain, or is told of as
+//! one of whom nothing can be said: the lane does not go on before *all* have done what is awaited of them. So it is enough
+//! for a circle that one of them waits for the lane.
+//!
+//! Permits of a semaphore are of the other kind: *any* that come back will do. A claim over them would have to know all who
+//! can give one, and these are not only the holders: whoever has a reference to the semaphore may add permits, from a lane,
+//! a thread or a timer, and nobody knows who has one. So holders of permits are told of, for people, and never for certain.
 
 use std::panic::Location;
 use std::sync::OnceLock;
 
+use super::note::UNKNOWN;
 use crate::id::Id;
+use crate::wait_list::line::Taker;
+use crate::wait_list::{InRow, Ticket};
 
-/// Who holds a lock.
+/// One who is in the way of a lane that waits: it does not go on before he has done something.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct HeldBy {
+pub(crate) struct Obstacle {
     /// The lane; `None` for somebody outside of lanes.
     pub(crate) lane: Option<Id>,
-    pub(crate) taken_at: &'static Location<'static>,
-    /// What the lane had [handed out](super::note::handed_out_by) when it took the lock.
-    pub(crate) handed_out: u32,
+    pub(crate) way: Way,
 }
 
-/// A lock that one holds at a time, and that only he gives back.
+/// In which way somebody is in the way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
+    /// What is awaited only he himself can do.
+    Himself,
+    /// He has what is awaited, and got it when he had [handed out](super::note::handed_out_by) so much: while that is all, it
+    /// is in his hands. Of a lock, where he took it.
+    Has { handed_out: u32, since: Option<&'static Location<'static>> },
+    /// He stands in line for the same, in a seat before the lane's, which he asked for there.
+    IsFirst { seat: Ticket, since: &'static Location<'static> },
+}
+
+impl Obstacle {
+    /// One who has a lock.
+    pub(crate) fn holder(lane: Option<Id>, taken_at: &'static Location<'static>, handed_out: u32) -> Obstacle {
+        Obstacle { lane, way: Way::Has { handed_out, since: Some(taken_at) } }
+    }
+
+    /// One who has some of what anybody may give.
+    pub(crate) fn one_of_many(taker: Taker) -> Obstacle {
+        Obstacle::holder(taker.by.lane(), taker.place, UNKNOWN)
+    }
+
+    /// One who stands before others.
+    pub(crate) fn first<W>(seat: &InRow<W>) -> Obstacle {
+        Obstacle { lane: seat.by.lane(), way: Way::IsFirst { seat: seat.ticket, since: seat.place } }
+    }
+}
+
+/// A lock, or whatever else has a line.
 pub(crate) trait Awaited: Sync {
-    /// Who holds it; `None` where nobody does, or it is on its way to the next.
-    fn held(&self) -> Option<HeldBy>;
+    /// Tells of those who are in the way of whoever has this seat in the line. Of none where it is on its way to him.
+    ///
+    /// `tell` may be called with the line locked: it does no more than to look at atomic words and to note.
+    fn in_the_way(&self, seat: Ticket, tell: &mut dyn FnMut(Obstacle));
 }
 
 /// A lock of any kind, in one word for whoever knows where it is.
@@ -35,9 +75,11 @@ impl Face {
         self
     }
 
-    /// Who holds it.
-    pub(crate) fn held(&self) -> Option<HeldBy> {
-        self.0.get()?.held()
+    /// Tells of those who are in the way of whoever has this seat.
+    pub(crate) fn in_the_way(&self, seat: Ticket, tell: &mut dyn FnMut(Obstacle)) {
+        if let Some(lock) = self.0.get() {
+            lock.in_the_way(seat, tell);
+        }
     }
 }
 

@@ -23,7 +23,8 @@ use super::record::{ALONE, Record, Wait};
 use super::{Deadlock, claim};
 use crate::context;
 use crate::id::Id;
-use crate::lane::own::{HAS_SENT_AHEAD, Own};
+use crate::lane::own::{HAS_SENT_AHEAD, HAS_WAITED, Own};
+use crate::lane::resources::LaneWait;
 use crate::lane::waker;
 use crate::sched::worker::{Local, PARKED};
 use crate::slot::{SlotRef, slot_of};
@@ -96,22 +97,73 @@ pub(crate) fn place_of_send(to: Id) -> Option<&'static Location<'static>> {
 
 /// Which wait an operation is in: no two of a runtime have the same number. 0 before the first. Dropped, it gives the wait
 /// up: a lane that does so in the poll in which it parked in it does not wait for that any more.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Number(pub(crate) u64);
+#[derive(Debug, Default)]
+pub(crate) struct Number {
+    number: u64,
+    /// That of the lane which was the first to park in it.
+    record: Option<&'static Record>,
+}
+
+impl Number {
+    /// That of a wait which the current lane has parked in before.
+    #[cold]
+    pub(crate) fn again(number: u64) -> Number {
+        let record = context::with_local(|local| local.and_then(Local::current).and_then(Record::of));
+        Number { number, record: record.filter(|_| number != 0) }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+}
 
 impl Drop for Number {
     #[inline]
     fn drop(&mut self) {
-        if self.0 != 0 {
-            context::with_local(|local| {
-                if let Some(local) = local
-                    && local.notes.parked.get().is_some_and(|record| record.number() == self.0)
-                {
-                    local.notes.parked.set(None);
-                }
-            });
+        let Some(record) = self.record else { return };
+        // In another lane, or outside of lanes, where its future has gone there: then the number is looked at and, at worst,
+        // the list of what is under way is not true any more.
+        if record.ends(self.number) {
+            one_of_several_ends(record, self.number);
         }
+        context::with_local(|local| {
+            if let Some(local) = local
+                && local.notes.parked.get().is_some_and(|record| record.number() == self.number)
+            {
+                local.notes.parked.set(None);
+            }
+        });
     }
+}
+
+/// Of several waits that are under way this one is over.
+#[cold]
+fn one_of_several_ends(record: &Record, number: u64) {
+    context::with_current(|_, slot, own| {
+        let is_ours = Record::of(slot).is_some_and(|ours| std::ptr::eq(ours, record));
+        let Some(more) = own.more.as_mut().filter(|_| is_ours) else { return };
+        more.pending.remove(&number);
+        if more.pending.is_empty() {
+            record.none_is_under_way();
+        }
+    });
+}
+
+/// This wait begins while others are under way: all are listed with the lane.
+#[cold]
+fn one_of_several_begins(own: &mut Own, record: &Record, number: u64, this: Option<LaneWait>) {
+    let pending = &mut own.more().pending;
+    pending.extend(record.several());
+    pending.extend(this.map(|this| (number, this)));
+}
+
+/// Which waits of the current lane for other lanes are under way.
+pub(crate) fn pending(slot: SlotRef, own: &Own) -> Vec<LaneWait> {
+    if !own.has(HAS_WAITED) {
+        return Vec::new();
+    }
+    let only = Record::of(slot).and_then(Record::only).map(|(_, pending)| pending);
+    only.into_iter().chain(own.more.iter().flat_map(|more| more.pending.values().copied())).collect()
 }
 
 /// What the lane that has its turn has noted, beside what stands in its record.
@@ -151,34 +203,57 @@ pub(crate) fn park(cx: &Context<'_>, number: &mut Number, wait: Wait) -> Option<
             let notes = &local.notes;
             let mut mark = local.pulse.hold.borrow();
             let (slot, own) = context::current_within(local, &mut mark)?;
-            let fresh = number.0 == 0;
-            if fresh {
-                number.0 = notes.next_number.get();
-                notes.next_number.set(number.0 + 1);
-            } else if notes.told.get()
-                && let Some(deadlock) = take_told(own, number.0)
+            let fresh = number.record.is_none();
+            if !fresh
+                && notes.told.get()
+                && let Some(deadlock) = take_told(own, number.number)
             {
                 return Some(deadlock);
             }
             let record = Record::of(slot)?;
-            // A message that waits for room is in the lane's hands while the lane waits for just that. One that the lane leaves
-            // there may be let in, with a port, before the lane knows.
-            if own.has(HAS_SENT_AHEAD) && record.number() != number.0 {
-                count(slot);
-                own.flags &= !HAS_SENT_AHEAD;
+            if own.flags & (HAS_SENT_AHEAD | HAS_WAITED) != HAS_WAITED {
+                waits_first_or_has_sent_ahead(slot, own, record, number.number);
+            }
+            let is_noted = if fresh {
+                number.number = notes.next_number.get();
+                number.record = Some(record);
+                notes.next_number.set(number.number + 1);
+                record.begins(number.number)
+            } else {
+                record.goes_on(number.number)
+            };
+            let number = number.number;
+            if !is_noted {
+                let this = wait.of.filter(|_| fresh).map(|of| LaneWait { of, awaits: wait.awaits, at: wait.at });
+                one_of_several_begins(own, record, number, this);
             }
             if wait.has_port() {
                 own.flags |= HAS_SENT_AHEAD;
             }
-            let before = record.write(number.0, fresh, wait);
+            let before = record.write(number, fresh, wait);
             let parked_before = notes.parked.replace(Some(record)).is_some();
-            if (parked_before && before != number.0) || !waker::is_of(cx.waker(), slot) {
+            if (parked_before && before != number) || !waker::is_of(cx.waker(), slot) {
                 mix(local);
             }
             local.note_news(PARKED);
             None
         },
     )
+}
+
+/// The lane that is about to park has not done so in its life, or has left a message ahead that waits for room. Such a message
+/// is in the lane's hands while the lane waits for just that. One that the lane leaves there for another wait may be let in,
+/// with a port, before the lane knows.
+#[cold]
+fn waits_first_or_has_sent_ahead(slot: SlotRef, own: &mut Own, record: &Record, number: u64) {
+    if own.has(HAS_SENT_AHEAD) && record.number() != number {
+        count(slot);
+        own.flags &= !HAS_SENT_AHEAD;
+    }
+    if !own.has(HAS_WAITED) {
+        record.none_is_under_way();
+        own.flags |= HAS_WAITED;
+    }
 }
 
 /// The current lane knows what came of a message that waited for room, in the wait of this number.
@@ -194,6 +269,13 @@ pub(crate) fn comes_back(number: u64) {
 #[cold]
 fn take_told(own: &mut Own, number: u64) -> Option<Deadlock> {
     own.more.as_mut()?.told.take_if(|(of, _)| *of == number).map(|(_, deadlock)| deadlock)
+}
+
+/// As [`park`], in an operation that others than those whom it waits for may end: it is shown, and nothing is claimed of it.
+pub(crate) fn park_among_others(cx: &Context<'_>, number: &mut Number, wait: Wait) {
+    // Nobody is told of such a wait.
+    let _: Option<Deadlock> = park(cx, number, wait);
+    parks_otherwise();
 }
 
 /// The current lane parks in something else that may have its code go on.
@@ -240,7 +322,7 @@ pub(crate) fn settle_down(local: &Local, slot: SlotRef, goes_on: Option<bool>) {
         return;
     }
     slot.waits.begin();
-    if record.target().and_then(slot_of).is_some_and(|target| target.waits.look().is_some()) {
+    if record.leads_on() {
         claim::look_for_circle(local, slot, record);
     }
 }

@@ -1,7 +1,7 @@
 //! What is known of a lane's wait: one cache line a lane, beside its slot, touched by lanes that wait for others and by
 //! who looks at them.
 //!
-//! Owns: the records of all slots, and what is written in them. Knows nothing of walks.
+//! Owns: the records of all slots, and what is written in them. Knows nothing of searches.
 //!
 //! # Invariants
 //! 1. Only the worker that has the lane writes its record, and but for two of the marks only while the lane's
@@ -9,15 +9,19 @@
 //! 2. So what was read between two looks at the word that found the same wait belongs to that wait.
 
 use std::panic::Location;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::Awaits;
-use super::lock::Face;
+use super::lock::{Face, Obstacle, Way};
 use super::note::UNKNOWN;
-use super::word::Ticket;
 use crate::id::Id;
+use crate::lane::resources::LaneWait;
 use crate::region::Region;
 use crate::slot::{AtomicPlace, AtomicStatic, SlotRef, slot_of};
+use crate::wait_list::Ticket;
+
+/// In place of the number of the one that is under way: several are, which are listed with the lane.
+const SEVERAL: u64 = u64::MAX;
 
 /// One a slot, by its key.
 static RECORDS: Region<Record> = Region::new();
@@ -33,6 +37,11 @@ pub(crate) struct Record {
     at: AtomicPlace,
     /// The lock that is waited for, where it is one.
     lock: AtomicStatic<Face>,
+    /// The lane's seat in the line for it.
+    seat: AtomicU64,
+    /// Which of the lane's waits are under way: see [`Record::begins`].
+    under_way: AtomicU64,
+    seat_at: AtomicU32,
     /// What is awaited of it, marks, and in the high half [`Wait::handed_out`].
     info: AtomicU64,
 }
@@ -43,8 +52,8 @@ pub(crate) struct Wait {
     pub(crate) awaits: Awaits,
     /// The lane that is waited for, if it is known.
     pub(crate) of: Option<Id>,
-    /// The lock, whose holder is waited for.
-    pub(crate) lock: Option<&'static Face>,
+    /// The lock, and the seat in its line, which knows whom it is that is waited for.
+    pub(crate) lock: Option<(&'static Face, Ticket)>,
     /// Where the operation was called, where that is known.
     pub(crate) at: Option<&'static Location<'static>>,
     /// What [`handed_out_by`](super::note::handed_out_by) that lane was before it got what it is to answer by. Of a message
@@ -63,9 +72,16 @@ impl Wait {
 
     /// For a lock's holder, whoever that is.
     pub(crate) fn for_lock(lock: &'static Face, at: &'static Location<'static>) -> Wait {
-        Wait { awaits: Awaits::Lock, of: None, lock: Some(lock), at: Some(at), handed_out: UNKNOWN, mute: false }
+        Wait::in_line(Awaits::Lock, lock, Ticket { at: 0, number: 0 }, at)
+    }
+
+    /// For all who are in the way of a seat in a lock's line.
+    pub(crate) fn in_line(awaits: Awaits, lock: &'static Face, seat: Ticket, at: &'static Location<'static>) -> Wait {
+        Wait { awaits, of: None, lock: Some((lock, seat)), at: Some(at), handed_out: UNKNOWN, mute: false }
     }
 }
+
+const _: () = assert!(size_of::<Record>() == 64, "a record is one cache line");
 
 const AWAITS: u64 = 0xFF;
 /// Nothing but this can wake the lane's code.
@@ -85,6 +101,9 @@ fn code_of(awaits: Awaits) -> u64 {
         Awaits::Room => 2,
         Awaits::End => 3,
         Awaits::Lock => 4,
+        Awaits::Read => 5,
+        Awaits::Write => 6,
+        Awaits::Permits => 7,
     }
 }
 
@@ -94,8 +113,16 @@ fn awaits_of(code: u64) -> Option<Awaits> {
         2 => Some(Awaits::Room),
         3 => Some(Awaits::End),
         4 => Some(Awaits::Lock),
+        5 => Some(Awaits::Read),
+        6 => Some(Awaits::Write),
+        7 => Some(Awaits::Permits),
         _ => None,
     }
+}
+
+#[inline]
+fn waits(lane: Id) -> bool {
+    slot_of(lane).is_some_and(|slot| slot.waits.look().is_some())
 }
 
 #[cold]
@@ -108,14 +135,11 @@ fn reach(slot: SlotRef) -> Option<&'static Record> {
 pub(crate) struct Seen {
     pub(crate) lane: Id,
     pub(crate) slot: SlotRef,
-    pub(crate) ticket: Ticket,
+    pub(crate) ticket: super::word::Ticket,
     pub(crate) awaits: Awaits,
-    pub(crate) of: Option<Id>,
     pub(crate) at: Option<&'static Location<'static>>,
-    /// Where the lock was taken that is awaited.
-    pub(crate) held_since: Option<&'static Location<'static>>,
-    /// What the lane that is waited for had handed out when it got what it is to give.
-    pub(crate) handed_out: u32,
+    of: Option<Id>,
+    lock: Option<(&'static Face, Ticket)>,
     info: u64,
 }
 
@@ -138,8 +162,10 @@ impl Record {
         let before = self.number.load(Ordering::Relaxed);
         self.number.store(number, Ordering::Release);
         self.of.store(wait.of.map_or(0, Id::to_bits), Ordering::Release);
-        if let Some(lock) = wait.lock {
+        if let Some((lock, seat)) = wait.lock {
             self.lock.store(lock, Ordering::Release);
+            self.seat.store(seat.number, Ordering::Release);
+            self.seat_at.store(seat.at, Ordering::Release);
         }
         match wait.at {
             Some(at) => self.at.store(at, Ordering::Release),
@@ -152,16 +178,28 @@ impl Record {
         before
     }
 
-    /// The lane that the one which was polled is about to wait for, for its worker.
+    /// Whether somebody whom the lane waits for waits as well, for the worker of the lane, which has just begun to wait.
     #[inline]
-    pub(crate) fn target(&self) -> Option<Id> {
+    pub(crate) fn leads_on(&self) -> bool {
         // ORDER: Relaxed, here and below: our own.
-        Id::from_bits(self.of.load(Ordering::Relaxed)).or_else(|| self.holder())
+        match Id::from_bits(self.of.load(Ordering::Relaxed)) {
+            Some(of) => waits(of),
+            None => self.leads_on_by_lock(),
+        }
     }
 
     #[cold]
-    fn holder(&self) -> Option<Id> {
-        self.lock.load(Ordering::Relaxed)?.held()?.lane
+    fn leads_on_by_lock(&self) -> bool {
+        let Some(lock) = self.lock.load(Ordering::Relaxed) else { return false };
+        let mut leads_on = false;
+        lock.in_the_way(self.seat_in_line(Ordering::Relaxed), &mut |obstacle| {
+            leads_on = leads_on || obstacle.lane.is_some_and(waits);
+        });
+        leads_on
+    }
+
+    fn seat_in_line(&self, order: Ordering) -> Ticket {
+        Ticket { at: self.seat_at.load(order), number: self.seat.load(order) }
     }
 
     /// Sets or takes back a mark, for the lane's worker.
@@ -170,6 +208,61 @@ impl Record {
         // ORDER: Relaxed: our own. Release, as in `write`.
         let info = self.info.load(Ordering::Relaxed);
         self.info.store(if set { info | mark } else { info & !mark }, Ordering::Release);
+    }
+
+    /// None of them is.
+    pub(crate) fn none_is_under_way(&self) {
+        self.under_way.store(0, Ordering::Relaxed);
+    }
+
+    /// The lane is about to park for the first time in the wait of this number, which the record is about to be written for.
+    /// Of the one wait that is under way, as a rule, the record knows all: its number stands in `under_way`. Where there are
+    /// more of them, they go to a list, and this says so: false where the caller must see to that.
+    #[inline]
+    pub(crate) fn begins(&self, number: u64) -> bool {
+        // ORDER: Relaxed, here and below: only the lane's worker touches it.
+        let is_only = self.under_way.load(Ordering::Relaxed) == 0;
+        if is_only {
+            self.under_way.store(number, Ordering::Relaxed);
+        }
+        is_only
+    }
+
+    /// As [`Record::begins`], of a wait in which the lane has parked before.
+    #[inline]
+    pub(crate) fn goes_on(&self, number: u64) -> bool {
+        matches!(self.under_way.load(Ordering::Relaxed), one if one == number || one == 0 || one == SEVERAL)
+    }
+
+    /// Several are under way: the one of which the record knows all, if there is such a one, as it was when it was parked in.
+    pub(crate) fn several(&self) -> Option<(u64, LaneWait)> {
+        let one = self.only();
+        self.under_way.store(SEVERAL, Ordering::Relaxed);
+        one
+    }
+
+    /// The one wait that is under way, where there is one and it is for another lane.
+    pub(crate) fn only(&self) -> Option<(u64, LaneWait)> {
+        let number = self.under_way.load(Ordering::Relaxed);
+        if number != self.number() || number == 0 {
+            return None;
+        }
+        let of = Id::from_bits(self.of.load(Ordering::Relaxed))?;
+        let awaits = awaits_of(self.info.load(Ordering::Relaxed) & AWAITS)?;
+        Some((number, LaneWait { of, awaits, at: self.at.load(Ordering::Relaxed) }))
+    }
+
+    /// The wait of this number is over: true where it may be one of several, which the caller must see to.
+    #[inline]
+    pub(crate) fn ends(&self, number: u64) -> bool {
+        match self.under_way.load(Ordering::Relaxed) {
+            one if one == number => {
+                self.under_way.store(0, Ordering::Relaxed);
+                false
+            }
+            SEVERAL => true,
+            _ => false,
+        }
     }
 
     /// The present wait's number, for the worker that has the lane.
@@ -189,16 +282,44 @@ impl Seen {
         let info = record.info.load(Ordering::Acquire);
         let awaits = awaits_of(info & AWAITS)?;
         let at = record.at.load(Ordering::Acquire);
-        let held = match awaits {
-            Awaits::Lock => record.lock.load(Ordering::Acquire).and_then(Face::held),
-            _ => None,
+        let of = Id::from_bits(record.of.load(Ordering::Acquire));
+        let lock = match of {
+            None => record.lock.load(Ordering::Acquire).map(|lock| (lock, record.seat_in_line(Ordering::Acquire))),
+            Some(_) => None,
         };
-        let of = Id::from_bits(record.of.load(Ordering::Acquire)).or(held.and_then(|held| held.lane));
-        let held_since = held.map(|held| held.taken_at);
-        let handed_out = held.map_or((info >> HANDED_OUT_SHIFT) as u32, |held| held.handed_out);
-        let seen = Seen { lane, slot, ticket, awaits, of, at, held_since, handed_out, info };
+        let seen = Seen { lane, slot, ticket, awaits, of, at, lock, info };
         // The record is that of the slot's tenant, which may be another.
         (slot.waits.still(ticket) && slot.word.generation() == lane.generation().get()).then_some(seen)
+    }
+
+    /// Whether the lane waits still, for the same.
+    pub(crate) fn is_still(&self) -> bool {
+        self.slot.waits.still(self.ticket)
+    }
+
+    /// Tells of those for whom the lane waits, each of whom must do something before it goes on. With a lock of the runtime
+    /// held, maybe: `tell` does no more than to look at atomic words and to note.
+    pub(crate) fn in_the_way(&self, tell: &mut dyn FnMut(Obstacle)) {
+        match self.lock {
+            Some((lock, seat)) => lock.in_the_way(seat, tell),
+            None => {
+                let way = match self.awaits {
+                    Awaits::Room | Awaits::End => Way::Himself,
+                    _ => Way::Has { handed_out: (self.info >> HANDED_OUT_SHIFT) as u32, since: None },
+                };
+                tell(Obstacle { lane: self.of, way });
+            }
+        }
+    }
+
+    /// The lock that the lane waits for, to tell it from others.
+    pub(crate) fn lock(&self) -> Option<&'static Face> {
+        self.lock.map(|(lock, _)| lock)
+    }
+
+    /// Whether what the lane waits for is that of this seat in a lock's line.
+    pub(crate) fn is_in_seat(&self, lock: &Face, seat: Ticket) -> bool {
+        self.lock.is_some_and(|(mine, at)| std::ptr::eq(mine, lock) && at == seat)
     }
 
     /// Whether nothing but what is awaited can wake the lane's code. What is awaited of another node is not known here.

@@ -13,7 +13,7 @@ use std::fmt;
 use std::panic::Location;
 use std::task::Poll;
 
-use super::{By, Left, Looked, Next, Party, Ticket, WaitList, Waiter, Wakes};
+use super::{By, InRow, Left, Looked, Next, Party, Ticket, WaitList, Waiter, Wakes};
 use crate::shim::{AtomicU32, Mutex, Ordering};
 
 /// What is waited for.
@@ -267,6 +267,18 @@ impl<S: Source> Line<S> {
     /// Looks at the thing.
     pub(crate) fn look<R>(&self, look: impl FnOnce(&S) -> R) -> R {
         look(&self.inner.lock().source)
+    }
+
+    /// Looks at the thing from a seat in the row: what is wanted there, and who comes before, from the first on. `None`
+    /// where the seat is not in the row.
+    pub(crate) fn look_from<R>(
+        &self,
+        seat: Ticket,
+        look: impl FnOnce(&S, S::Want, &mut dyn Iterator<Item = InRow<S::Want>>) -> R,
+    ) -> Option<R> {
+        let inner = self.inner.lock();
+        let (want, mut before) = inner.list.before(seat)?;
+        Some(look(&inner.source, want, &mut before))
     }
 
     /// Those who wait, in order.

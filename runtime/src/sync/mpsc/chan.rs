@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use super::TryRecvError;
 use crate::lane::waker::keep;
 use crate::panic::contain;
-use crate::sched::turn::poll_share;
+use crate::sched::turn::{charge, poll_share};
 use crate::sync::crowd::{Count, poll_passed, raise};
 use crate::sync::pool::{Lasting, Pool, Pooled};
 use crate::sync::room::{OnGive, OnTake, Room, RoomWord};
@@ -297,6 +297,8 @@ impl<T> Rx<T> {
             }
         }
         self.chan.give(taken);
+        // One was taken for the call.
+        charge(taken.saturating_sub(1));
         Poll::Ready(taken as usize)
     }
 

@@ -201,6 +201,28 @@ fn room_is_reserved_for_one_or_several_and_given_back_unused() {
 }
 
 #[test]
+fn who_takes_thousands_at_once_lets_others_run_before_he_takes_more() {
+    for (at_once, goes_on) in [(4000, false), (100, true)] {
+        runtime().block_on(async {
+            let (sender, mut receiver) = unbounded_channel();
+            (0..5000).for_each(|number| sender.send(number).unwrap());
+            let turns = Arc::new(AtomicUsize::new(0));
+            let takes = spawn(async move {
+                let seen = turns.clone();
+                // It is ready to run, on the one worker, when this one lets it.
+                let other = spawn(async move { _ = turns.fetch_add(1, Ordering::Relaxed) });
+                let mut buffer = Vec::new();
+                assert_eq!(receiver.recv_many(&mut buffer, at_once).await, at_once);
+                assert_eq!(receiver.recv().await, Some(at_once));
+                assert_eq!(seen.load(Ordering::Relaxed) == 0, goes_on, "{at_once} at once");
+                other.finish().await;
+            });
+            takes.finish().await;
+        });
+    }
+}
+
+#[test]
 fn one_that_polls_for_room_keeps_it_until_it_sends_or_aborts() {
     let (sender, mut receiver) = channel(1);
     let mut one = PollSender::new(sender.clone());

@@ -63,6 +63,68 @@ fn what_is_sent_while_a_closure_changes_the_value_replaces_its_change() {
 }
 
 #[test]
+fn a_closure_keeps_nobody_waiting_and_begins_anew_where_another_was_done_before_it() {
+    let (sender, mut receiver) = channel(vec![0]);
+    let mut seen = Vec::new();
+    // It can look at its channel, and others can change it, from any thread.
+    sender.send_modify(|value| {
+        seen.push(value.clone());
+        if seen.len() == 1 {
+            std::thread::scope(|scope| {
+                scope.spawn(|| sender.send_modify(|value| value.push(1))).join().unwrap();
+            });
+            assert_eq!((&**sender.borrow(), sender.receiver_count()), (&[0, 1][..], 1));
+            drop(sender.subscribe());
+        }
+        value.push(2);
+    });
+    assert_eq!((seen, &**receiver.borrow_and_update()), (vec![vec![0], vec![0, 1]], &[0, 1, 2][..]));
+    // One that then panics has changed nothing, and is in nobody's way.
+    let panics = || {
+        sender.send_modify(|value| {
+            value.clear();
+            std::thread::scope(|scope| {
+                scope.spawn(|| sender.send_modify(|value| value.push(3))).join().unwrap();
+            });
+            panic!("a panic for the test");
+        });
+    };
+    assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+    assert_eq!(**receiver.borrow_and_update(), [0, 1, 2, 3]);
+    // One that changes nothing and is late does not begin anew.
+    assert!(!sender.send_if_modified(|_| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| sender.send_modify(|value| value.push(4))).join().unwrap();
+        });
+        false
+    }));
+    assert_eq!(**receiver.borrow_and_update(), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn no_change_is_lost_and_none_is_seen_twice_by_those_that_count() {
+    let (sender, receiver) = channel(0_u64);
+    let numbers = std::thread::scope(|scope| {
+        let draw = || {
+            let one = || {
+                let mut number = 0;
+                sender.send_modify(|value| {
+                    *value += 1;
+                    number = *value;
+                });
+                number
+            };
+            (0..2000).map(|_| one()).collect::<Vec<u64>>()
+        };
+        let threads = [(); 4].map(|()| scope.spawn(draw));
+        let mut numbers: Vec<u64> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        numbers.sort_unstable();
+        numbers
+    });
+    assert_eq!((*receiver.borrow(), numbers), (8000, (1..=8000).collect()));
+}
+
+#[test]
 fn those_who_wait_are_told_of_changes_and_of_the_end() {
     runtime().block_on(async {
         let (sender, receiver) = channel(0);

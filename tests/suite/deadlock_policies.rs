@@ -1,0 +1,120 @@
+//! What is done about lanes that wait for each other in a circle: who is killed, and who decides.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use laneway::runtime::wait_graph::Awaits;
+use laneway::{AskError, DeadlockPolicy, ExitReason, Handle, Id, Lane, Runtime};
+
+use crate::deadlocks::{By, asks_back, assert_broken_once, close, length, waits_for_next};
+use crate::support::*;
+
+#[test]
+fn a_policy_chooses_whom_to_kill() {
+    let chosen: Arc<Mutex<Vec<Id>>> = Arc::default();
+    let seen = chosen.clone();
+    let policy = DeadlockPolicy::choose(move |deadlock| {
+        let victim = deadlock.chain().iter().map(|waiting| waiting.lane).max_by_key(|id| id.key());
+        seen.lock().unwrap().extend(victim);
+        victim
+    });
+    let runtime = Runtime::builder().workers(1).virtual_time(7).on_deadlock(policy).build().expect("a runtime");
+    let chosen = in_lane(&runtime, async move |mut lane: Lane<News>| {
+        let ways = [By::Asking, By::MuteJoining, By::Asking];
+        let lanes = ways.map(|way| waits_for_next(way, lane.address(), length));
+        for one in lanes {
+            lane.monitor(one, News::Down);
+        }
+        close(&lanes).await;
+        let mut killed = Vec::new();
+        for _ in lanes {
+            let down = down(&mut lane).await;
+            if down.reason == ExitReason::Killed {
+                killed.push(down.id);
+            }
+        }
+        // Those who had asked it end with its reason.
+        let victim = chosen.lock().unwrap().clone();
+        assert!(victim.iter().all(|victim| killed.contains(victim)), "{victim:?} of {killed:?}");
+        assert!(lane.try_recv().is_none(), "one was told");
+        victim
+    });
+    assert_eq!(chosen.len(), 1);
+    assert_eq!(runtime.handle().metrics().deadlocks, 1);
+    end(runtime);
+}
+
+#[test]
+fn who_was_chosen_is_left_alone_where_the_circle_does_not_stand_any_more() {
+    // The policy breaks it by itself, and names another.
+    let policy = DeadlockPolicy::choose(|deadlock| {
+        let [first, second] = deadlock.chain() else { panic!("{deadlock}") };
+        runtime::lane::kill(second.lane);
+        Some(first.lane)
+    });
+    let runtime = Runtime::builder().workers(1).virtual_time(7).on_deadlock(policy).build().expect("a runtime");
+    in_lane(&runtime, async |mut lane: Lane<News>| {
+        let lanes = [By::Joining; 2].map(|way| waits_for_next(way, lane.address(), length));
+        for one in lanes {
+            lane.monitor(one, News::Down);
+        }
+        close(&lanes).await;
+        let reasons = [down(&mut lane).await.reason, down(&mut lane).await.reason];
+        assert_eq!(reasons, [ExitReason::Killed, ExitReason::Normal], "both were killed, or one was told");
+        assert_eq!(
+            Handle::current().expect("a runtime").metrics().deadlocks,
+            0,
+            "nothing is counted that was not done"
+        );
+    });
+    end(runtime);
+}
+
+#[test]
+fn a_policy_that_panics_or_names_a_stranger_leaves_the_newcomer_to_be_told() {
+    for policy in [
+        DeadlockPolicy::choose(|_| None),
+        DeadlockPolicy::choose(|_| laneway::current()),
+        DeadlockPolicy::choose(|_| panic!("no choice")),
+    ] {
+        let runtime = Runtime::builder().workers(1).virtual_time(7).on_deadlock(policy).build().expect("a runtime");
+        in_lane(&runtime, async |mut lane: Lane<News>| assert_broken_once(&mut lane, &[By::Asking; 3]).await);
+        end(runtime);
+    }
+}
+
+#[test]
+fn a_policy_kills_the_newcomer() {
+    let policy = DeadlockPolicy::KillNewcomer;
+    let runtime = Runtime::builder().workers(1).virtual_time(7).on_deadlock(policy).build().expect("a runtime");
+    in_lane(&runtime, async |lane: Lane<News>| {
+        let peer = asks_back(lane.address());
+        assert_eq!(peer.ask(|reply| reply).await, Err(AskError::Ended(ExitReason::Killed)));
+    });
+    end(runtime);
+}
+
+#[test]
+fn where_deadlocks_are_ignored_timeouts_end_them_and_the_graph_shows_them() {
+    let policy = DeadlockPolicy::Ignore;
+    let runtime = Runtime::builder().workers(1).virtual_time(7).on_deadlock(policy).build().expect("a runtime");
+    in_lane(&runtime, async |lane: Lane<News>| {
+        let runtime = Handle::current().expect("a runtime");
+        let (me, peer) = (lane.id(), asks_back(lane.address()));
+        laneway::spawn(async move |_: Lane<()>| {
+            settle().await;
+            let graph = runtime.wait_graph();
+            let waits = graph
+                .waits()
+                .iter()
+                .map(|waiting| (waiting.lane, waiting.awaits, waiting.of.expect("a lane"), waiting.alone));
+            let mut waits: Vec<_> = waits.collect();
+            waits.sort_by_key(|(lane, ..)| *lane != me);
+            assert_eq!(waits, [(me, Awaits::Answer, peer.id(), true), (peer.id(), Awaits::Answer, me, true)]);
+        })
+        .expect("a lane");
+        let asked = peer.ask(|reply| reply).timeout(Duration::from_secs(1)).await;
+        assert_eq!(asked, Err(AskError::Timeout(Duration::from_secs(1))));
+    });
+    end(runtime);
+}
