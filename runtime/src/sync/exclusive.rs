@@ -42,6 +42,36 @@ const ONE: u64 = 0x100;
 #[derive(Debug)]
 pub(crate) struct LockWord(AtomicU64);
 
+/// The word as it was when somebody looked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen(u64);
+
+impl Seen {
+    /// Nobody is in the way, and nothing is to be said of an earlier holder.
+    #[inline(always)]
+    pub(crate) fn is_free(self) -> bool {
+        self.0 & BITS == 0
+    }
+
+    /// Who has the lock need not look at the line to unlock.
+    #[inline(always)]
+    pub(crate) fn is_free_to_unlock(self) -> bool {
+        self.0 & (QUEUED | ABANDONED) == 0
+    }
+
+    /// The number of the last locking.
+    #[inline(always)]
+    pub(crate) fn number(self) -> u64 {
+        self.0 / ONE
+    }
+
+    /// The number of the locking that comes next.
+    #[inline(always)]
+    pub(crate) fn next(self) -> u64 {
+        self.number() + 1
+    }
+}
+
 impl Default for LockWord {
     fn default() -> LockWord {
         LockWord(AtomicU64::new(0))
@@ -50,31 +80,50 @@ impl Default for LockWord {
 
 impl LockWord {
     /// Locks, where nobody is in the way and nothing is to be said of an earlier holder: the number of the locking.
-    #[inline]
     pub(crate) fn try_lock(&self) -> Option<u64> {
-        let mut word = self.0.load(Ordering::Relaxed);
-        while word & BITS == 0 {
-            // ORDER: Acquire pairs with the Release of whoever unlocked: we see what he did to the data.
-            match self.0.compare_exchange_weak(word, word + (ONE | LOCKED), Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return Some((word + ONE) / ONE),
-                Err(now) => word = now,
+        loop {
+            let seen = self.see();
+            if !seen.is_free() {
+                return None;
+            }
+            if self.lock_from(seen) {
+                return Some(seen.next());
             }
         }
-        None
     }
 
     /// Unlocks; false where that must be done under the lock of the line.
-    #[inline]
     pub(crate) fn try_unlock(&self) -> bool {
-        let mut word = self.0.load(Ordering::Relaxed);
-        while word & (QUEUED | ABANDONED) == 0 {
-            // ORDER: Release, see `try_lock`.
-            match self.0.compare_exchange_weak(word, word & !LOCKED, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(now) => word = now,
+        loop {
+            let seen = self.see();
+            if !seen.is_free_to_unlock() {
+                return false;
+            }
+            if self.unlock_from(seen) {
+                return true;
             }
         }
-        false
+    }
+
+    /// A look at the word, before it is changed from what was seen.
+    #[inline(always)]
+    pub(crate) fn see(&self) -> Seen {
+        // ORDER: Relaxed: the change that follows orders.
+        Seen(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Locks where nothing has happened since the lock was seen free.
+    #[inline(always)]
+    pub(crate) fn lock_from(&self, Seen(word): Seen) -> bool {
+        // ORDER: Acquire pairs with the Release of whoever unlocked: we see what he did to the data.
+        self.0.compare_exchange(word, word + (ONE | LOCKED), Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Unlocks where nothing has happened since the word was seen.
+    #[inline(always)]
+    pub(crate) fn unlock_from(&self, Seen(word): Seen) -> bool {
+        // ORDER: Release, see `lock_from`.
+        self.0.compare_exchange(word, word & !LOCKED, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// Whether a locking stands.
