@@ -217,6 +217,9 @@ pub(crate) fn who_runs() -> By {
 /// and may be noted here.
 pub(crate) fn note_wait(by: By, line: &'static dyn Waits, ticket: Ticket, known: bool) -> u32 {
     let note = |waits: &mut Slab<Wait>, turn| {
+        if !known && !waits.is_full() {
+            return waits.insert(Wait { line, ticket, polled_in: turn });
+        }
         let noted = if known { waits.iter().find(|(_, wait)| is_wait(wait, line, ticket)) } else { None };
         if let Some(at) = noted.map(|(at, _)| at) {
             waits.at_mut(at).into_iter().for_each(|wait| wait.polled_in = turn);
@@ -245,7 +248,17 @@ pub(crate) fn note_polled(at: u32, line: &dyn Waits, ticket: Ticket) {
 
 /// The wait is over. To be called where it was noted, or nothing happens, which does not matter.
 pub(crate) fn forget_wait(at: u32, line: &dyn Waits, ticket: Ticket) {
-    with_waits(|waits, _| waits.forget_if(at, |wait| is_wait(wait, line, ticket)));
+    let forget = |waits: &mut Slab<Wait>| waits.forget_if(at, |wait| is_wait(wait, line, ticket));
+    let of_lane = context::with_current(|_, _, own| {
+        let Some(index) = &mut own.index else { return };
+        forget(&mut index.waits);
+        if index.waits.is_empty() {
+            own.flags &= !WAITS;
+        }
+    });
+    if of_lane.is_none() {
+        with_root(|root| forget(&mut root.waits));
+    }
 }
 
 fn is_wait(wait: &Wait, line: &dyn Waits, ticket: Ticket) -> bool {
@@ -280,10 +293,10 @@ impl Unpolled {
 /// What may have been offered to a lane and was not polled in its turn, which is over.
 pub(crate) fn unpolled_offers(slot: SlotRef, own: &mut Own, turn: u64) -> Vec<Unpolled> {
     let waits = &mut own.index().waits;
-    if waits.is_empty() {
-        own.flags &= !WAITS;
+    if waits.iter().all(|(_, wait)| wait.polled_in == turn) {
+        return Vec::new();
     }
-    slot.tenant().map_or_else(Vec::new, |id| unpolled(&mut own.index().waits, By::Lane(id), turn))
+    slot.tenant().map_or_else(Vec::new, |id| unpolled(waits, By::Lane(id), turn))
 }
 
 /// Takes out the waits that are not, or no longer, those of `by`, as far as the look at offers tells.

@@ -42,6 +42,16 @@ pub(crate) fn keep(other: &Waker) -> Waker {
     other.clone()
 }
 
+/// The slot of a lane's own waker: waking it is no code of others, and dropping it does nothing.
+#[inline]
+pub(crate) fn slot_of(waker: &Waker) -> Option<SlotRef> {
+    if !ptr::eq(waker.vtable(), &raw const TABLE) {
+        return None;
+    }
+    // SAFETY: as in `wake`.
+    Some(unsafe { &*waker.data().cast::<Slot>() })
+}
+
 fn clone(slot: *const ()) -> RawWaker {
     // SAFETY: as in `wake`.
     let of: SlotRef = unsafe { &*slot.cast::<Slot>() };
