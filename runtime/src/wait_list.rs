@@ -22,9 +22,8 @@ use std::panic::Location;
 use std::task::Waker;
 
 use crate::id::Id;
-use crate::lane::waker::slot_of;
 use crate::panic::contain;
-use crate::sched;
+use crate::shim::{is_a_lanes, wake_lane};
 use crate::slab::Slab;
 
 pub(crate) mod line;
@@ -422,7 +421,7 @@ impl Wakes {
             self.others.get_or_insert_default().dropped.push(also);
         }
         match waker {
-            Some(waker) if slot_of(&waker).is_some() => std::mem::forget(waker),
+            Some(waker) if is_a_lanes(&waker) => std::mem::forget(waker),
             Some(waker) if self.dropped.is_some() => self.others.get_or_insert_default().dropped.push(waker),
             waker => self.dropped = self.dropped.take().or(waker),
         }
@@ -433,12 +432,8 @@ impl Wakes {
     pub(crate) fn wake_all(self) {
         let Wakes { first, dropped, others } = self;
         if let Some(waker) = first {
-            match slot_of(&waker) {
-                Some(slot) => {
-                    std::mem::forget(waker);
-                    sched::wake(slot);
-                }
-                None => wake_many(vec![waker], Vec::new()),
+            if let Some(waker) = wake_lane(waker) {
+                wake_many(vec![waker], Vec::new());
             }
         }
         if let Some(waker) = dropped {

@@ -112,18 +112,18 @@ impl LockWord {
         Seen(self.0.load(Ordering::Relaxed))
     }
 
-    /// Locks where nothing has happened since the lock was seen free.
+    /// Locks where nothing has happened since the lock was seen free; it may fail without that.
     #[inline(always)]
     pub(crate) fn lock_from(&self, Seen(word): Seen) -> bool {
         // ORDER: Acquire pairs with the Release of whoever unlocked: we see what he did to the data.
-        self.0.compare_exchange(word, word + (ONE | LOCKED), Ordering::Acquire, Ordering::Relaxed).is_ok()
+        self.0.compare_exchange_weak(word, word + (ONE | LOCKED), Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// Unlocks where nothing has happened since the word was seen.
+    /// Unlocks where nothing has happened since the word was seen; it may fail without that.
     #[inline(always)]
     pub(crate) fn unlock_from(&self, Seen(word): Seen) -> bool {
         // ORDER: Release, see `lock_from`.
-        self.0.compare_exchange(word, word & !LOCKED, Ordering::Release, Ordering::Relaxed).is_ok()
+        self.0.compare_exchange_weak(word, word & !LOCKED, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// Whether a locking stands.
@@ -183,15 +183,24 @@ impl LockWord {
     /// Unlocks, or locks at once for whoever is `next` in line. One that was abandoned is marked by that, unless it is
     /// `clean`.
     fn pass(&self, next: Next, mark: bool, clean: bool) {
-        self.change(|word| {
+        let passed = |word: u64| {
             let marked = if (mark || word & ABANDONED != 0) && !clean { MARKED } else { 0 };
             let word = word & !ABANDONED | marked;
-            Some(match next {
+            match next {
                 Next::Nobody => word & !LOCKED,
                 Next::Last => (word & !QUEUED) + ONE,
                 Next::First => word + ONE,
-            })
-        });
+            }
+        };
+        // ORDER: Relaxed: where it matters, we have written it or got the lock of the line since.
+        let word = self.0.load(Ordering::Relaxed);
+        if word & QUEUED == 0 {
+            self.change(|word| Some(passed(word)));
+        } else {
+            // ORDER: Release, as in `change`. Nobody changes it meanwhile (invariant 2), so that a store will do; what was
+            // published before it was locked, whoever unlocks has seen.
+            self.0.store(passed(word), Ordering::Release);
+        }
     }
 
     /// The holder has died, and the guard may be alive: false where the locking is over.
@@ -220,14 +229,19 @@ pub(crate) struct Granted {
 #[derive(Debug)]
 pub(crate) struct LeftBehind(pub(crate) Arc<Holder>);
 
-/// Unlocks under the lock of the line; marked where the holder `died`, or had been declared dead, unless what is guarded is
-/// `clean` all the same.
-pub(crate) fn unlock(line: &Line<Exclusive>, died: Option<Holder>, clean: bool) {
+/// Unlocks under the lock of the line; marked where the holder had been declared dead, unless what is guarded is `clean` all
+/// the same.
+pub(crate) fn unlock(line: &Line<Exclusive>, clean: bool) {
+    line.hand_over(|_, word, next| word.pass(next, false, clean));
+}
+
+/// As [`unlock`], marked as the holder has died.
+#[cold]
+pub(crate) fn unlock_dying(line: &Line<Exclusive>, died: Holder) {
+    let died = Some(Arc::new(died));
     line.hand_over(|exclusive, word, next| {
-        word.pass(next, died.is_some(), clean);
-        if let Some(died) = died {
-            exclusive.died = Some(Arc::new(died));
-        }
+        word.pass(next, true, false);
+        exclusive.died = died;
     });
 }
 
@@ -323,7 +337,7 @@ mod tests {
         assert!(word.try_unlock() && word.try_lock().is_some(), "who waited dozes");
 
         assert!(poll(&line, &mut dozing).is_pending() && !word.try_unlock());
-        unlock(&line, None, false);
+        unlock(&line, false);
         assert!(matches!(poll(&line, &mut dozing), Poll::Ready(Ok(_))));
         assert!(word.try_unlock(), "who was the last in line has it");
     }

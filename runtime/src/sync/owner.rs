@@ -271,15 +271,19 @@ impl Owner {
     #[inline(never)]
     fn unlock(&self) {
         let in_lane = context::with_current(|_, _, own| {
-            own.forget_hold(self.notes() as u32 & AT, self.0, Ticket { at: 0, number: self.0.word().number() });
+            own.forget_only_hold(self.notes() as u32 & AT, self.0, self.0.word().number());
         });
         // In the turn of a lane nobody dies who does not panic.
         let dies = (in_lane.is_none() || std::thread::panicking()) && self.dies();
         let is_clean = self.notes() & CLEAN != 0;
-        let died = if dies && !is_clean { Some(self.0.last_words()) } else { None };
+        if dies && !is_clean {
+            let died = self.0.last_words();
+            self.unnote();
+            return exclusive::unlock_dying(&self.0.line, died);
+        }
         self.unnote();
-        if died.is_some() || !self.0.word().try_unlock() {
-            exclusive::unlock(&self.0.line, died, is_clean);
+        if !self.0.word().try_unlock() {
+            exclusive::unlock(&self.0.line, is_clean);
         }
     }
 
