@@ -431,10 +431,8 @@ impl Wakes {
     #[inline(always)]
     pub(crate) fn wake_all(self) {
         let Wakes { first, dropped, others } = self;
-        if let Some(waker) = first {
-            if let Some(waker) = wake_lane(waker) {
-                wake_many(vec![waker], Vec::new());
-            }
+        if let Some(waker) = first.and_then(wake_lane) {
+            wake_many(vec![waker], Vec::new());
         }
         if let Some(waker) = dropped {
             wake_many(Vec::new(), vec![waker]);

@@ -313,10 +313,13 @@ impl Brief for Attempt {
         if !seen.is_free() || counts && is_operation(seen.next()) && !local.takes_operation() {
             return Attempted::InVain;
         }
-        if std::thread::panicking() || !word.lock_from(seen) {
+        if !word.lock_from(seen) {
             return Attempted::Nothing;
         }
         // A processor locks once all before that is certain. So what need not come before comes after.
+        if std::thread::panicking() {
+            return Attempted::Half;
+        }
         let Some(at) = own.note_first_hold(core, Ticket { at: 0, number: seen.next() }) else { return Attempted::Half };
         core.note(slot.tenant_bits(), place, at, Trouble::NONE, handed_out_by_this(slot));
         Attempted::Done
