@@ -4,8 +4,8 @@
 //! destructor, so that they work on threads that are ending, too.
 //!
 //! # Invariants
-//! 1. `LOCAL` points to a `Local` on the stack of this thread's worker loop, from `enter_worker` to the end of its
-//!    guard, and is null otherwise.
+//! 1. `LOCAL` points to a `Local` on the stack of this thread's worker loop, and `HOLD` to that one's hold, from
+//!    `enter_worker` to the end of its guard, and they are null otherwise.
 //! 2. `running` of a `Local` is set only between `transition_to_running` and the end of that run, so that its thread
 //!    holds `RUNNING` of that slot; the lane that its hold has as current is the same slot or none.
 //! 3. While the lane of `running` may be taken away (`sched/hold.rs`, invariant 1), its owner's half is reached through
@@ -26,6 +26,8 @@ use crate::slot::SlotRef;
 
 thread_local! {
     static LOCAL: Cell<*const Local> = const { Cell::new(ptr::null()) };
+    /// What the worker holds, which is looked at most often.
+    static HOLD: Cell<*const Hold> = const { Cell::new(ptr::null()) };
     /// The runtimes that the thread has entered, the innermost last; `None` for one it left before an inner one.
     static ENTERED: RefCell<Vec<Option<Arc<Scheduler>>>> = const { RefCell::new(Vec::new()) };
 }
@@ -35,6 +37,7 @@ pub(crate) struct WorkerGuard<'a>(PhantomData<&'a Local>);
 
 impl Drop for WorkerGuard<'_> {
     fn drop(&mut self) {
+        HOLD.set(ptr::null());
         LOCAL.set(ptr::null());
     }
 }
@@ -43,6 +46,7 @@ impl Drop for WorkerGuard<'_> {
 pub(crate) fn enter_worker(local: &Local) -> WorkerGuard<'_> {
     assert!(LOCAL.get().is_null(), "a worker loop cannot run inside another");
     LOCAL.set(local);
+    HOLD.set(&raw const local.pulse.hold);
     WorkerGuard(PhantomData)
 }
 
@@ -112,10 +116,29 @@ pub(crate) fn current_id() -> Option<Id> {
 pub(crate) fn with_current<R>(f: impl FnOnce(&Local, SlotRef, &mut Own) -> R) -> Option<R> {
     with_local(|local| {
         let local = local?;
-        let mut mark = local.pulse.hold.borrow();
-        let slot = local.current()?;
-        Some(f(local, slot, own_within(&mut mark, slot)))
+        with_current_of(local, |current| current.map(|(slot, own)| f(local, slot, own)))
     })
+}
+
+/// What takes but a few instructions, for [`in_current`]. A closure would be put where it is called only if the compiler
+/// thinks so; this always is.
+pub(crate) trait Brief {
+    type Answer;
+
+    /// To be marked `#[inline(always)]`.
+    fn run(self, local: &Local, slot: SlotRef, own: &mut Own) -> Self::Answer;
+}
+
+/// As [`with_current`], in as few instructions as can be.
+#[inline(always)]
+pub(crate) fn in_current<B: Brief>(brief: B) -> Option<B::Answer> {
+    // SAFETY: invariant 1: not null means alive, and nothing of it is kept beyond this call, below which the guard lives.
+    let hold = unsafe { HOLD.get().as_ref() }?;
+    let mut mark = hold.borrow();
+    let slot = hold.current()?;
+    // SAFETY: as above, and one is null where the other is.
+    let local = unsafe { &*LOCAL.get() };
+    Some(brief.run(local, slot, own_within(&mut mark, slot)))
 }
 
 /// As [`with_current`], where the worker is known.

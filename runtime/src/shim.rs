@@ -13,6 +13,8 @@ pub(crate) use self::locks::{Condvar, Mutex, Unparker};
 #[cfg(loom)]
 pub(crate) use self::slots::{AtomicSlot, SlotRef, is_same};
 #[cfg(not(loom))]
+pub(crate) use crate::lane::waker::{is_a_lanes, wake_lane};
+#[cfg(not(loom))]
 pub(crate) use parking_lot::{Condvar, Mutex};
 
 /// In models, where no clock runs: all that they ask of an instant a time since the start has as well.
@@ -40,6 +42,18 @@ pub(crate) fn order_for_models() {
 pub(crate) fn contain(call: impl FnOnce()) -> bool {
     call();
     true
+}
+
+/// As in `lane/waker.rs`: no waker of a model is one of ours.
+#[cfg(loom)]
+pub(crate) fn is_a_lanes(_: &std::task::Waker) -> bool {
+    false
+}
+
+/// As [`is_a_lanes`].
+#[cfg(loom)]
+pub(crate) fn wake_lane(waker: std::task::Waker) -> Option<std::task::Waker> {
+    Some(waker)
 }
 
 #[cfg(loom)]

@@ -36,29 +36,18 @@ impl<T> Slab<T> {
     /// With 2^32 - 1 values in, for which no machine has the memory.
     #[inline]
     pub(crate) fn insert(&mut self, value: T) -> u32 {
-        let value = match self.insert_where_free(value) {
-            Ok(at) => return at,
-            Err(value) => value,
-        };
         self.count += 1;
-        let at = u32::try_from(self.entries.len()).ok().filter(|at| *at != NONE).expect("fewer than 2^32 - 1 values");
-        self.entries.push(Entry::Full(value));
-        at
-    }
-
-    /// Puts a value where another was taken out: its number. The value comes back where there is no such place.
-    #[inline]
-    pub(crate) fn insert_where_free(&mut self, value: T) -> Result<u32, T> {
-        let at = self.free;
-        if let Some(entry) = self.entries.get_mut(at as usize)
+        let free = self.free;
+        if let Some(entry) = self.entries.get_mut(free as usize)
             && let Entry::Free(next) = *entry
         {
             self.free = next;
-            self.count += 1;
             *entry = Entry::Full(value);
-            return Ok(at);
+            return free;
         }
-        Err(value)
+        let at = u32::try_from(self.entries.len()).ok().filter(|at| *at != NONE).expect("fewer than 2^32 - 1 values");
+        self.entries.push(Entry::Full(value));
+        at
     }
 
     #[inline]

@@ -83,6 +83,12 @@ pub(crate) type AtomicPlace = AtomicStatic<Location<'static>>;
 
 impl<T> Default for AtomicStatic<T> {
     fn default() -> AtomicStatic<T> {
+        AtomicStatic::empty()
+    }
+}
+
+impl<T> AtomicStatic<T> {
+    pub(crate) const fn empty() -> AtomicStatic<T> {
         AtomicStatic(AtomicPtr::new(ptr::null_mut()))
     }
 }
@@ -98,6 +104,17 @@ impl<T: Sync> AtomicStatic<T> {
     #[inline]
     pub(crate) fn store(&self, item: &'static T, order: Ordering) {
         self.0.store(ptr::from_ref(item).cast_mut(), order);
+    }
+
+    /// Stores it where nothing is: what is there then.
+    pub(crate) fn store_first(&self, item: &'static T) -> &'static T {
+        let new = ptr::from_ref(item).cast_mut();
+        // ORDER: AcqRel: what is stored was made before, for whoever loads it.
+        match self.0.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => item,
+            // SAFETY: only references for ever are stored, and what is there is not null.
+            Err(there) => unsafe { &*there },
+        }
     }
 
     #[inline]

@@ -23,6 +23,7 @@ use std::task::Waker;
 
 use crate::id::Id;
 use crate::panic::contain;
+use crate::shim::{is_a_lanes, wake_lane};
 use crate::slab::Slab;
 
 pub(crate) mod line;
@@ -225,7 +226,11 @@ impl<W: Copy> WaitList<W> {
         let number = self.fresh_number();
         let (before, after) = (self.last, NONE);
         let at = self.seats.insert(Seat { number, want, party: party.into(), state: State::Waiting, before, after });
-        self.link(at);
+        match self.seats.at_mut(before) {
+            Some(before) => before.after = at,
+            None => self.first = at,
+        }
+        self.last = at;
         Ticket { at, number }
     }
 
@@ -233,8 +238,8 @@ impl<W: Copy> WaitList<W> {
     pub(crate) fn poll(&mut self, ticket: Ticket, party: Party) -> Looked<W> {
         let Some(seat) = self.seat(ticket) else { return Looked::Gone(party) };
         match seat.state {
-            State::Offered => match self.take_out(ticket) {
-                Some((want, _none)) => Looked::Taken(want, party.into_wakers()),
+            State::Offered => match self.take_up(ticket) {
+                Some(want) => Looked::Taken(want, party.into_wakers()),
                 None => Looked::Gone(party),
             },
             State::Waiting => Looked::Waiting(std::mem::replace(&mut seat.party, party.into()).wakers),
@@ -279,10 +284,26 @@ impl<W: Copy> WaitList<W> {
         }
     }
 
+    /// Makes the first an offer, whatever he wants, if there is one.
+    pub(crate) fn offer_first(&mut self, wakes: &mut Wakes) {
+        let Some(seat) = self.seats.at_mut(self.first) else { return };
+        seat.state = State::Offered;
+        wakes.wake(std::mem::take(&mut seat.party.wakers));
+        self.offers += 1;
+        self.first = seat.after;
+        match self.seats.at_mut(self.first) {
+            Some(next) => next.before = NONE,
+            None => self.last = NONE,
+        }
+    }
+
     /// Takes up an offer, where there is one.
     pub(crate) fn take_up(&mut self, ticket: Ticket) -> Option<W> {
-        self.seat(ticket).filter(|seat| seat.state == State::Offered)?;
-        self.take_out(ticket).map(|(want, _none)| want)
+        let is_offered = |seat: &Seat<W>| seat.number == ticket.number && seat.state == State::Offered;
+        // Invariant 3: it has no waker left.
+        let seat = self.seats.remove_if(ticket.at, is_offered)?;
+        self.offers -= 1;
+        Some(seat.want)
     }
 
     /// A turn of `by` is over in which the seat was not polled. `None` where it is not, or no longer, his; else what
@@ -401,52 +422,64 @@ impl From<Party> for Seated {
 #[derive(Debug, Default)]
 #[must_use]
 pub(crate) struct Wakes {
-    /// Most often there is one to be woken, and one to be dropped.
+    /// Most often there is one to be woken, and none to be dropped with which anything is to be done.
     first: Option<Waker>,
-    rest: Vec<Waker>,
     dropped: Option<Waker>,
-    dropped_rest: Vec<Waker>,
+    others: Option<Box<Others>>,
+}
+
+#[derive(Debug, Default)]
+struct Others {
+    woken: Vec<Waker>,
+    dropped: Vec<Waker>,
 }
 
 impl Wakes {
+    #[inline]
     pub(crate) fn wake(&mut self, wakers: Wakers) {
         let Wakers(waker, also) = wakers;
-        put(waker, &mut self.first, &mut self.rest);
-        put(also, &mut self.first, &mut self.rest);
+        if let Some(also) = also {
+            self.others.get_or_insert_default().woken.push(also);
+        }
+        match waker {
+            Some(waker) if self.first.is_some() => self.others.get_or_insert_default().woken.push(waker),
+            Some(waker) => self.first = Some(waker),
+            None => {}
+        }
     }
 
+    #[inline]
     pub(crate) fn drop(&mut self, wakers: Wakers) {
         let Wakers(waker, also) = wakers;
-        put(waker, &mut self.dropped, &mut self.dropped_rest);
-        put(also, &mut self.dropped, &mut self.dropped_rest);
+        if let Some(also) = also {
+            self.others.get_or_insert_default().dropped.push(also);
+        }
+        match waker {
+            Some(waker) if is_a_lanes(&waker) => std::mem::forget(waker),
+            Some(waker) if self.dropped.is_some() => self.others.get_or_insert_default().dropped.push(waker),
+            waker => self.dropped = self.dropped.take().or(waker),
+        }
     }
 
     /// Wakes them. To be called with no lock held and nothing borrowed: wakers may be anybody's code.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wake_all(self) {
-        let Wakes { first, rest, dropped, dropped_rest } = self;
-        if let Some(waker) = first {
-            contain(|| waker.wake());
+        let Wakes { first, dropped, others } = self;
+        if let Some(waker) = first.and_then(wake_lane) {
+            wake_many(vec![waker], Vec::new());
         }
         if let Some(waker) = dropped {
-            contain(|| drop(waker));
+            wake_many(Vec::new(), vec![waker]);
         }
-        if rest.capacity() + dropped_rest.capacity() != 0 {
-            wake_many(rest, dropped_rest);
+        if let Some(others) = others {
+            let Others { woken, dropped } = *others;
+            wake_many(woken, dropped);
         }
-    }
-}
-
-#[inline]
-fn put(waker: Option<Waker>, first: &mut Option<Waker>, rest: &mut Vec<Waker>) {
-    match waker {
-        None => {}
-        waker if first.is_none() => *first = waker,
-        waker => rest.extend(waker),
     }
 }
 
 #[cold]
+#[inline(never)]
 fn wake_many(woken: Vec<Waker>, dropped: Vec<Waker>) {
     for waker in woken {
         contain(|| waker.wake());

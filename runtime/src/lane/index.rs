@@ -58,9 +58,15 @@ pub(crate) struct Wait {
 /// What a lane holds of green locks, and what it waits for.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    pub(crate) holds: Slab<Hold>,
+    /// The lock that was taken when no other was held: most lanes hold one at a time.
+    first: Option<Hold>,
+    /// The others.
+    more: Slab<Hold>,
     pub(crate) waits: Slab<Wait>,
 }
+
+/// Where [`Index::first`] stands. Of what is further behind, the place in the slab is one less.
+const FIRST: u32 = 0;
 
 impl fmt::Debug for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,34 +80,90 @@ impl fmt::Debug for Wait {
     }
 }
 
-impl Index {
-    /// Notes a lock that the lane in `slot`, whose index it is, has taken: where.
-    #[inline]
+impl Own {
+    /// Notes a lock that the lane in `slot`, whose half this is, has taken: where.
+    #[inline(always)]
     pub(crate) fn note_hold(&mut self, slot: SlotRef, lock: &'static dyn Held, grant: Ticket) -> u32 {
-        match self.holds.insert_where_free(Hold { lock, grant }) {
-            Ok(at) => at,
-            Err(hold) => self.note_one_more(slot, hold),
+        match self.note_first_hold(lock, grant) {
+            Some(at) => at,
+            None => self.note_one_more(slot, lock, grant),
         }
     }
 
-    #[cold]
-    fn note_one_more(&mut self, slot: SlotRef, hold: Hold) -> u32 {
-        if self.holds.is_full() {
-            let by = slot.tenant().map_or(By::Foreign, By::Lane);
-            self.holds.make_room(|hold| hold.lock.is_held_by(hold.grant, by));
-        }
-        self.holds.insert(hold)
+    /// As [`Own::note_hold`], where no other is noted.
+    #[inline(always)]
+    pub(crate) fn note_first_hold(&mut self, lock: &'static dyn Held, grant: Ticket) -> Option<u32> {
+        let index = self.index.as_deref_mut().filter(|index| index.first.is_none())?;
+        index.first = Some(Hold { lock, grant });
+        Some(FIRST)
+    }
+
+    #[inline(never)]
+    fn note_one_more(&mut self, slot: SlotRef, lock: &'static dyn Held, grant: Ticket) -> u32 {
+        self.index().note_one_more(slot, Hold { lock, grant })
     }
 
     /// The lock is given back.
-    #[inline]
-    pub(crate) fn forget_hold(&mut self, at: u32, lock: &dyn Held, grant: Ticket) -> bool {
-        self.holds.forget_if(at, |hold| ptr::addr_eq(hold.lock, lock) && hold.grant == grant)
+    pub(crate) fn forget_hold(&mut self, at: u32, lock: &dyn Held, grant: Ticket) {
+        if let Some(index) = &mut self.index {
+            if index.first.is_some_and(|first| is_hold(&first, lock, grant)) {
+                index.first = None;
+            } else if at != FIRST {
+                index.more.forget_if(at - 1, |hold| is_hold(hold, lock, grant));
+            }
+        }
+    }
+
+    /// As [`Own::forget_hold`], of a lock that one holds at a time: an entry of it is either of this grant or of none any more.
+    #[inline(always)]
+    pub(crate) fn forget_only_hold(&mut self, at: u32, lock: &dyn Held, number: u64) {
+        if let Some(index) = &mut self.index
+            && ptr::addr_eq(index.first.map_or(ptr::null(), |first| ptr::from_ref(first.lock).cast::<()>()), lock)
+        {
+            index.first = None;
+        } else if at != FIRST {
+            self.forget_one_of_more(at, lock, number);
+        }
+    }
+
+    #[inline(never)]
+    fn forget_one_of_more(&mut self, at: u32, lock: &dyn Held, number: u64) {
+        self.forget_hold(at, lock, Ticket { at: 0, number });
+    }
+}
+
+impl Index {
+    fn note_one_more(&mut self, slot: SlotRef, hold: Hold) -> u32 {
+        if self.first.is_none() {
+            self.first = Some(hold);
+            return FIRST;
+        }
+        let by = slot.tenant().map_or(By::Foreign, By::Lane);
+        if self.first.is_some_and(|first| !first.lock.is_held_by(first.grant, by)) {
+            // Its guard ended elsewhere.
+            self.first = Some(hold);
+            return FIRST;
+        }
+        if self.more.is_full() {
+            self.more.make_room(|hold| hold.lock.is_held_by(hold.grant, by));
+        }
+        self.more.insert(hold) + 1
+    }
+
+    /// The locks noted, some of which may not be the lane's any more.
+    pub(crate) fn holds(&self) -> impl Iterator<Item = &Hold> {
+        self.first.iter().chain(self.more.iter().map(|(_, hold)| hold))
+    }
+
+    /// How many locks can be noted before there must be more memory.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        1 + self.more.capacity()
     }
 
     /// How many of the locks and waits noted are still the lane's.
     pub(crate) fn count(&self, by: By) -> (u64, u64) {
-        let holds = self.holds.iter().filter(|(_, hold)| hold.lock.is_held_by(hold.grant, by)).count();
+        let holds = self.holds().filter(|hold| hold.lock.is_held_by(hold.grant, by)).count();
         let waits = self.waits.iter().filter(|(_, wait)| wait.line.is_seat_of(wait.ticket, by)).count();
         (holds as u64, waits as u64)
     }
@@ -114,11 +176,17 @@ impl Index {
     /// Gives back what a lane or a thread leaves that is gone.
     pub(crate) fn release(self, by: By) {
         // First the waits, that nothing is offered to the dead.
-        leave_all(self.waits, by);
-        for (_, hold) in self.holds.into_values() {
+        let Index { first, more, waits } = self;
+        leave_all(waits, by);
+        for hold in first.into_iter().chain(more.into_values().map(|(_, hold)| hold)) {
             hold.lock.abandon(hold.grant, by);
         }
     }
+}
+
+/// Nothing else of the same lock has the same number.
+fn is_hold(hold: &Hold, lock: &dyn Held, grant: Ticket) -> bool {
+    ptr::addr_eq(hold.lock, lock) && hold.grant.number == grant.number
 }
 
 fn leave_all(waits: Slab<Wait>, by: By) {
@@ -149,6 +217,9 @@ pub(crate) fn who_runs() -> By {
 /// and may be noted here.
 pub(crate) fn note_wait(by: By, line: &'static dyn Waits, ticket: Ticket, known: bool) -> u32 {
     let note = |waits: &mut Slab<Wait>, turn| {
+        if !known && !waits.is_full() {
+            return waits.insert(Wait { line, ticket, polled_in: turn });
+        }
         let noted = if known { waits.iter().find(|(_, wait)| is_wait(wait, line, ticket)) } else { None };
         if let Some(at) = noted.map(|(at, _)| at) {
             waits.at_mut(at).into_iter().for_each(|wait| wait.polled_in = turn);
@@ -177,7 +248,17 @@ pub(crate) fn note_polled(at: u32, line: &dyn Waits, ticket: Ticket) {
 
 /// The wait is over. To be called where it was noted, or nothing happens, which does not matter.
 pub(crate) fn forget_wait(at: u32, line: &dyn Waits, ticket: Ticket) {
-    with_waits(|waits, _| waits.forget_if(at, |wait| is_wait(wait, line, ticket)));
+    let forget = |waits: &mut Slab<Wait>| waits.forget_if(at, |wait| is_wait(wait, line, ticket));
+    let of_lane = context::with_current(|_, _, own| {
+        let Some(index) = &mut own.index else { return };
+        forget(&mut index.waits);
+        if index.waits.is_empty() {
+            own.flags &= !WAITS;
+        }
+    });
+    if of_lane.is_none() {
+        with_root(|root| forget(&mut root.waits));
+    }
 }
 
 fn is_wait(wait: &Wait, line: &dyn Waits, ticket: Ticket) -> bool {
@@ -212,10 +293,10 @@ impl Unpolled {
 /// What may have been offered to a lane and was not polled in its turn, which is over.
 pub(crate) fn unpolled_offers(slot: SlotRef, own: &mut Own, turn: u64) -> Vec<Unpolled> {
     let waits = &mut own.index().waits;
-    if waits.is_empty() {
-        own.flags &= !WAITS;
+    if waits.iter().all(|(_, wait)| wait.polled_in == turn) {
+        return Vec::new();
     }
-    slot.tenant().map_or_else(Vec::new, |id| unpolled(&mut own.index().waits, By::Lane(id), turn))
+    slot.tenant().map_or_else(Vec::new, |id| unpolled(waits, By::Lane(id), turn))
 }
 
 /// Takes out the waits that are not, or no longer, those of `by`, as far as the look at offers tells.

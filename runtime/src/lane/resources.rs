@@ -167,7 +167,7 @@ impl Resources {
         let mut found = Resources::of_nothing(id);
         let lock_use = |(kind, at)| LockUse { kind, at };
         if let Some(index) = &own.index {
-            let holds = index.holds.iter().filter_map(|(_, hold)| hold.lock.describe(hold.grant, by));
+            let holds = index.holds().filter_map(|hold| hold.lock.describe(hold.grant, by));
             found.locks.extend(holds.map(lock_use));
             let waits = index.waits.iter().filter_map(|(_, wait)| wait.line.describe(wait.ticket, by));
             found.waits.extend(waits.map(lock_use));

@@ -42,11 +42,27 @@ pub(crate) fn slot_of_waker(waker: &Waker) -> Option<SlotRef> {
 /// A copy of a waker for the runtime's own use: one of a lane's is not counted as lent.
 #[inline]
 pub(crate) fn keep(other: &Waker) -> Waker {
-    if ptr::eq(other.vtable(), &raw const TABLE) {
+    if is_a_lanes(other) {
         // SAFETY: as in `waker`: only that makes wakers with this table.
         return unsafe { Waker::from_raw(raw(other.data())) };
     }
     other.clone()
+}
+
+/// Whether it is a lane's: then waking it is no code of others, and dropping it does nothing.
+#[inline]
+pub(crate) fn is_a_lanes(waker: &Waker) -> bool {
+    ptr::eq(waker.vtable(), &raw const TABLE)
+}
+
+/// Wakes a lane; the waker comes back where it is none's.
+#[inline]
+pub(crate) fn wake_lane(waker: Waker) -> Option<Waker> {
+    if !is_a_lanes(&waker) {
+        return Some(waker);
+    }
+    wake(ManuallyDrop::new(waker).data());
+    None
 }
 
 fn clone(slot: *const ()) -> RawWaker {

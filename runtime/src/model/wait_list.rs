@@ -13,7 +13,7 @@ use crate::id::{Id, Namespace};
 use crate::shim::Unparker;
 use crate::sync::exclusive::{Exclusive, Granted, LeftBehind, unlock};
 use crate::sync::holder::Holder;
-use crate::wait_list::line::{Line, Waits};
+use crate::wait_list::line::{Line, Taker, Waits};
 use crate::wait_list::{By, Party, Ticket};
 
 /// A mutex, and what it guards: a number that nothing but the lock publishes.
@@ -54,7 +54,15 @@ impl Waiter {
         Waiter { by: By::Lane(Id::new(key, namespace, NonZeroU16::MIN)), ticket: None, woken: Arc::default() }
     }
 
+    /// As `sync/seat.rs` does.
     fn poll(&mut self, lock: &Lock) -> Poll<Result<Granted, LeftBehind>> {
+        let taker = Taker { by: self.by, place: Location::caller() };
+        if self.ticket.is_some()
+            && lock.line.has_offers()
+            && let Some(granted) = lock.line.take_offer(&mut self.ticket, (), taker)
+        {
+            return Poll::Ready(Ok(granted));
+        }
         let waker = Waker::from(self.woken.clone());
         lock.line.poll(&mut self.ticket, (), Party { by: self.by, waker, also: None, place: Location::caller() })
     }
@@ -79,7 +87,7 @@ impl Lock {
 
     fn unlock(&self) {
         if !self.line.fast().try_unlock() {
-            unlock(&self.line, None, false);
+            unlock(&self.line, false);
         }
     }
 

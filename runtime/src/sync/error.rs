@@ -43,7 +43,10 @@ pub enum LockError<G> {
 /// A lock whose last holder died, got with what he left.
 ///
 /// Dropped, it gives the lock back marked as it was; so the next one gets the same word.
-pub struct OwnerDied<G> {
+pub struct OwnerDied<G>(Box<Left<G>>);
+
+/// It lies elsewhere, so that a lock that is got without a word is told in no more than its guard's words and one more.
+struct Left<G> {
     guard: G,
     holder: Arc<Holder>,
     /// Takes the mark from the guard's lock. It goes by the guard that is there, which may be another's by then.
@@ -103,34 +106,34 @@ impl<G> OwnerDied<G> {
     where
         G: Marked,
     {
-        OwnerDied { guard, holder, unmark: G::unmark }
+        OwnerDied(Box::new(Left { guard, holder, unmark: G::unmark }))
     }
 
     /// Who died, and where he had taken the lock. Of a guard that was moved it is the lane that took it which is named,
     /// also where it was dropped by the death of another.
     pub fn holder(&self) -> &Holder {
-        &self.holder
+        &self.0.holder
     }
 
     /// What was left is right, or will be before the guard is dropped: whoever comes next is told nothing.
     pub fn recover(self) -> G {
-        (self.unmark)(&self.guard);
-        self.guard
+        (self.0.unmark)(&self.0.guard);
+        self.0.guard
     }
 
     /// Goes on with the lock marked: whoever comes next gets the same word.
     pub fn into_inner(self) -> G {
-        self.guard
+        self.0.guard
     }
 
     /// The guard.
     pub fn get_ref(&self) -> &G {
-        &self.guard
+        &self.0.guard
     }
 
     /// The guard, to put right what was left.
     pub fn get_mut(&mut self) -> &mut G {
-        &mut self.guard
+        &mut self.0.guard
     }
 }
 
@@ -161,8 +164,9 @@ impl<G> LockError<G> {
     /// The error alone, which outlives the lock; what was got is given back, marked.
     pub fn without_guard(self) -> LockError<()> {
         match self {
-            LockError::OwnerDied(OwnerDied { holder, .. }) => {
-                LockError::OwnerDied(OwnerDied { guard: (), holder, unmark: |()| () })
+            LockError::OwnerDied(died) => {
+                let Left { holder, .. } = *died.0;
+                LockError::OwnerDied(OwnerDied(Box::new(Left { guard: (), holder, unmark: |()| () })))
             }
             LockError::Abandoned(abandoned) => LockError::Abandoned(abandoned),
             LockError::Deadlock(deadlocked) => LockError::Deadlock(deadlocked),
@@ -190,13 +194,13 @@ pub enum TryLockError<G> {
 
 impl<G> fmt::Debug for OwnerDied<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnerDied").field("holder", &self.holder).finish_non_exhaustive()
+        f.debug_struct("OwnerDied").field("holder", &self.0.holder).finish_non_exhaustive()
     }
 }
 
 impl<G> fmt::Display for OwnerDied<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the last holder died with the lock: {}", self.holder)
+        write!(f, "the last holder died with the lock: {}", self.0.holder)
     }
 }
 

@@ -42,6 +42,36 @@ const ONE: u64 = 0x100;
 #[derive(Debug)]
 pub(crate) struct LockWord(AtomicU64);
 
+/// The word as it was when somebody looked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen(u64);
+
+impl Seen {
+    /// Nobody is in the way, and nothing is to be said of an earlier holder.
+    #[inline(always)]
+    pub(crate) fn is_free(self) -> bool {
+        self.0 & BITS == 0
+    }
+
+    /// Who has the lock need not look at the line to unlock.
+    #[inline(always)]
+    pub(crate) fn is_free_to_unlock(self) -> bool {
+        self.0 & (QUEUED | ABANDONED) == 0
+    }
+
+    /// The number of the last locking.
+    #[inline(always)]
+    pub(crate) fn number(self) -> u64 {
+        self.0 / ONE
+    }
+
+    /// The number of the locking that comes next.
+    #[inline(always)]
+    pub(crate) fn next(self) -> u64 {
+        self.number() + 1
+    }
+}
+
 impl Default for LockWord {
     fn default() -> LockWord {
         LockWord(AtomicU64::new(0))
@@ -50,31 +80,50 @@ impl Default for LockWord {
 
 impl LockWord {
     /// Locks, where nobody is in the way and nothing is to be said of an earlier holder: the number of the locking.
-    #[inline]
     pub(crate) fn try_lock(&self) -> Option<u64> {
-        let mut word = self.0.load(Ordering::Relaxed);
-        while word & BITS == 0 {
-            // ORDER: Acquire pairs with the Release of whoever unlocked: we see what he did to the data.
-            match self.0.compare_exchange_weak(word, word + (ONE | LOCKED), Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return Some((word + ONE) / ONE),
-                Err(now) => word = now,
+        loop {
+            let seen = self.see();
+            if !seen.is_free() {
+                return None;
+            }
+            if self.lock_from(seen) {
+                return Some(seen.next());
             }
         }
-        None
     }
 
     /// Unlocks; false where that must be done under the lock of the line.
-    #[inline]
     pub(crate) fn try_unlock(&self) -> bool {
-        let mut word = self.0.load(Ordering::Relaxed);
-        while word & (QUEUED | ABANDONED) == 0 {
-            // ORDER: Release, see `try_lock`.
-            match self.0.compare_exchange_weak(word, word & !LOCKED, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(now) => word = now,
+        loop {
+            let seen = self.see();
+            if !seen.is_free_to_unlock() {
+                return false;
+            }
+            if self.unlock_from(seen) {
+                return true;
             }
         }
-        false
+    }
+
+    /// A look at the word, before it is changed from what was seen.
+    #[inline(always)]
+    pub(crate) fn see(&self) -> Seen {
+        // ORDER: Relaxed: the change that follows orders.
+        Seen(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Locks where nothing has happened since the lock was seen free; it may fail without that.
+    #[inline(always)]
+    pub(crate) fn lock_from(&self, Seen(word): Seen) -> bool {
+        // ORDER: Acquire pairs with the Release of whoever unlocked: we see what he did to the data.
+        self.0.compare_exchange_weak(word, word + (ONE | LOCKED), Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Unlocks where nothing has happened since the word was seen; it may fail without that.
+    #[inline(always)]
+    pub(crate) fn unlock_from(&self, Seen(word): Seen) -> bool {
+        // ORDER: Release, see `lock_from`.
+        self.0.compare_exchange_weak(word, word & !LOCKED, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// Whether a locking stands.
@@ -134,15 +183,24 @@ impl LockWord {
     /// Unlocks, or locks at once for whoever is `next` in line. One that was abandoned is marked by that, unless it is
     /// `clean`.
     fn pass(&self, next: Next, mark: bool, clean: bool) {
-        self.change(|word| {
+        let passed = |word: u64| {
             let marked = if (mark || word & ABANDONED != 0) && !clean { MARKED } else { 0 };
             let word = word & !ABANDONED | marked;
-            Some(match next {
+            match next {
                 Next::Nobody => word & !LOCKED,
                 Next::Last => (word & !QUEUED) + ONE,
                 Next::First => word + ONE,
-            })
-        });
+            }
+        };
+        // ORDER: Relaxed: where it matters, we have written it or got the lock of the line since.
+        let word = self.0.load(Ordering::Relaxed);
+        if word & QUEUED == 0 {
+            self.change(|word| Some(passed(word)));
+        } else {
+            // ORDER: Release, as in `change`. Nobody changes it meanwhile (invariant 2), so that a store will do; what was
+            // published before it was locked, whoever unlocks has seen.
+            self.0.store(passed(word), Ordering::Release);
+        }
     }
 
     /// The holder has died, and the guard may be alive: false where the locking is over.
@@ -171,14 +229,19 @@ pub(crate) struct Granted {
 #[derive(Debug)]
 pub(crate) struct LeftBehind(pub(crate) Arc<Holder>);
 
-/// Unlocks under the lock of the line; marked where the holder `died`, or had been declared dead, unless what is guarded is
-/// `clean` all the same.
-pub(crate) fn unlock(line: &Line<Exclusive>, died: Option<Holder>, clean: bool) {
+/// Unlocks under the lock of the line; marked where the holder had been declared dead, unless what is guarded is `clean` all
+/// the same.
+pub(crate) fn unlock(line: &Line<Exclusive>, clean: bool) {
+    line.hand_over(|_, word, next| word.pass(next, false, clean));
+}
+
+/// As [`unlock`], marked as the holder has died.
+#[cold]
+pub(crate) fn unlock_dying(line: &Line<Exclusive>, died: Holder) {
+    let died = Some(Arc::new(died));
     line.hand_over(|exclusive, word, next| {
-        word.pass(next, died.is_some(), clean);
-        if let Some(died) = died {
-            exclusive.died = Some(Arc::new(died));
-        }
+        word.pass(next, true, false);
+        exclusive.died = died;
     });
 }
 
@@ -274,7 +337,7 @@ mod tests {
         assert!(word.try_unlock() && word.try_lock().is_some(), "who waited dozes");
 
         assert!(poll(&line, &mut dozing).is_pending() && !word.try_unlock());
-        unlock(&line, None, false);
+        unlock(&line, false);
         assert!(matches!(poll(&line, &mut dozing), Poll::Ready(Ok(_))));
         assert!(word.try_unlock(), "who was the last in line has it");
     }

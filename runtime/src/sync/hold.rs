@@ -27,7 +27,7 @@ pub(crate) struct Hold<C: Holdable + 'static> {
 impl<C: Holdable> Hold<C> {
     /// What was granted just now to whoever runs here.
     pub(crate) fn new(core: &'static C, grant: Ticket) -> Hold<C> {
-        let noted = context::with_current(|_, slot, own| own.index().note_hold(slot, core, grant));
+        let noted = context::with_current(|_, slot, own| own.note_hold(slot, core, grant));
         Hold { core, grant, at: noted.unwrap_or(u32::MAX) }
     }
 
@@ -43,7 +43,7 @@ impl<C: Holdable> Hold<C> {
 impl<C: Holdable> Drop for Hold<C> {
     fn drop(&mut self) {
         context::with_current(|_, _, own| {
-            own.index.as_mut().map(|index| index.forget_hold(self.at, self.core, self.grant))
+            own.forget_hold(self.at, self.core, self.grant);
         });
         self.core.give_back(self.grant);
     }

@@ -13,6 +13,7 @@
 //! A mark stays until somebody [recovers](OwnerDied::recover).
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::pin::Pin;
@@ -236,20 +237,26 @@ fn locked<G: Marked>(
     }
 }
 
-/// One who waits for the lock.
+/// One who wants the lock, and may have to wait for it.
 #[derive(Debug)]
 struct Waiting {
     place: &'static Location<'static>,
-    /// Most need none.
-    seat: Option<Pooled<Seat<Exclusive>>>,
+    /// Most need none. It is in the hands of [`Waiting::leave`], so that where there is none nothing is to be dropped.
+    waits: Option<ManuallyDrop<Pooled<Waits>>>,
+}
+
+/// What one has who waits.
+#[derive(Debug)]
+struct Waits {
+    seat: Seat<Exclusive>,
     /// Which wait it is.
     number: Number,
 }
 
 impl Waiting {
-    #[inline]
+    #[inline(always)]
     fn new(place: &'static Location<'static>) -> Waiting {
-        Waiting { place, seat: None, number: Number::default() }
+        Waiting { place, waits: None }
     }
 
     #[inline(always)]
@@ -259,7 +266,7 @@ impl Waiting {
         cx: &mut Context<'_>,
         guard: impl FnOnce(Owner) -> G,
     ) -> Poll<Locked<G>> {
-        if self.seat.is_none()
+        if self.waits.is_none()
             && let Some(owner) = Owner::attempt(core, self.place, true)
         {
             return Poll::Ready(Ok(guard(owner)));
@@ -267,7 +274,6 @@ impl Waiting {
         self.wait(core, cx, guard)
     }
 
-    #[cold]
     #[inline(never)]
     fn wait<G: Marked>(
         &mut self,
@@ -276,18 +282,35 @@ impl Waiting {
         guard: impl FnOnce(Owner) -> G,
     ) -> Poll<Locked<G>> {
         // An offer is taken whatever is left of the turn, or it would be passed on.
-        if self.seat.is_none() {
+        if self.waits.is_none() {
             ready!(poll_share(cx));
         }
-        let seat = self.seat.get_or_insert_with(|| Pooled::new(Seat::new(&core.line)));
-        let Poll::Ready(granted) = seat.poll_parking(cx, (), self.place) else {
+        let waits = self.waits.get_or_insert_with(|| {
+            ManuallyDrop::new(Pooled::new(Waits { seat: Seat::new(&core.line), number: Number::default() }))
+        });
+        let Poll::Ready(granted) = waits.seat.poll_parking(cx, (), self.place) else {
             let wait = Wait::for_lock(core.face(), self.place);
-            let Some(deadlock) = note::park(cx, &mut self.number, wait) else { return Poll::Pending };
-            self.seat = None;
+            let Some(deadlock) = note::park(cx, &mut waits.number, wait) else { return Poll::Pending };
+            self.leave();
             return Poll::Ready(Err(LockError::Deadlock(Deadlocked::new(core.holder(), deadlock))));
         };
-        self.seat = None;
+        self.leave();
         Poll::Ready(locked(core, self.place, granted, guard))
+    }
+
+    /// It does not wait any more.
+    #[inline(never)]
+    fn leave(&mut self) {
+        drop(self.waits.take().map(ManuallyDrop::into_inner));
+    }
+}
+
+impl Drop for Waiting {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.waits.is_some() {
+            self.leave();
+        }
     }
 }
 
@@ -390,16 +413,23 @@ impl<T> OwnedMutexGuard<T> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn begin<T>(rollback: &Option<Arc<Rollback<T>>>, value: &T) {
     if let Some(rollback) = rollback {
-        rollback.begin(value);
+        begin_with(rollback, value);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn begin_with<T>(rollback: &Rollback<T>, value: &T) {
+    rollback.begin(value);
 }
 
 /// The guard is dropped, and the mutex has a way to put its value right.
 #[cold]
-fn end<M: Home>(rollback: &Rollback<M::Value>, access: &mut Access<M, Owner>)
+#[inline(never)]
+fn end<M: Home>(rollback: Arc<Rollback<M::Value>>, access: &mut Access<M, Owner>)
 where
     M::Value: Sized,
 {
@@ -458,7 +488,7 @@ impl<T> Drop for MutexGuard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some(rollback) = &self.0.home().rollback {
-            end(&rollback.clone(), &mut self.0);
+            end(rollback.clone(), &mut self.0);
         }
     }
 }
@@ -466,7 +496,7 @@ impl<T> Drop for MutexGuard<'_, T> {
 impl<T> Drop for OwnedMutexGuard<T> {
     fn drop(&mut self) {
         if let Some(rollback) = &self.0.home().rollback {
-            end(&rollback.clone(), &mut self.0);
+            end(rollback.clone(), &mut self.0);
         }
     }
 }

@@ -9,18 +9,19 @@
 
 use std::panic::Location;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::exclusive::{self, Exclusive, LockWord};
 use super::guarded::{Excludes, Opens};
 use super::holder::Holder;
 use super::name_of;
 use super::pool::{Pool, Pooled};
-use crate::context;
+use crate::context::{self, Brief};
 use crate::id::Id;
 use crate::lane::index::Held;
+use crate::lane::own::Own;
 use crate::sched::worker::Local;
-use crate::slot::AtomicPlace;
+use crate::slot::{AtomicPlace, SlotRef};
 use crate::wait_graph::lock::{Awaited, Face, Obstacle};
 use crate::wait_graph::note::{UNKNOWN, handed_out_by_this};
 use crate::wait_list::line::{Line, Source};
@@ -34,18 +35,19 @@ pub(crate) struct Core {
     /// The bits of the lane's id, 0 for none.
     holder: AtomicU64,
     taken_at: AtomicPlace,
-    /// What the holder alone uses: where the lock stands in the index of the lane that took it, and three bits.
     notes: AtomicU64,
-    /// What the lane had handed out when it took the lock: while that is all, the guard is in its hands.
-    handed_out: AtomicU32,
     /// The lock as the wait graph knows it, once somebody has waited for it.
     face: Face,
 }
 
-/// Where in the notes the trouble stands in which it was got: two bits.
-const TROUBLE: u32 = 32;
-/// What is guarded is as it was, whatever happens.
-const CLEAN: u64 = 1 << 34;
+/// The notes hold, from below: where the lock stands in the index of the lane that took it, as far as there are so many;
+const AT: u32 = (1 << TROUBLE) - 1;
+/// the trouble in which it was got, two bits;
+const TROUBLE: u32 = 29;
+/// whether what is guarded is as it was, whatever happens;
+const CLEAN: u64 = 1 << 31;
+/// and what the lane had handed out when it took the lock: while that is all, the guard is in its hands.
+const HANDED_OUT: u32 = 32;
 
 static POOL: Pool<Core> = Pool::new();
 
@@ -75,10 +77,10 @@ impl Core {
     /// Notes who has got the lock.
     #[inline(always)]
     fn note(&self, lane: u64, place: &'static Location<'static>, at: u32, trouble: Trouble, handed_out: u32) {
-        // ORDER: Relaxed: `holder`, which is stored last, publishes it.
-        self.handed_out.store(handed_out, Ordering::Relaxed);
-        // ORDER: Relaxed: who gets the guard from this thread sees what it wrote.
-        self.notes.store(u64::from(at) | u64::from(trouble.0) << TROUBLE, Ordering::Relaxed);
+        let notes = u64::from(handed_out) << HANDED_OUT | u64::from(at.min(AT)) | u64::from(trouble.0) << TROUBLE;
+        // ORDER: Relaxed: `holder`, which is stored last, publishes it; and who gets the guard from this thread sees what it
+        // wrote.
+        self.notes.store(notes, Ordering::Relaxed);
         // ORDER: Release, here and below, with the Acquires in `read`: who reads either reads, after it, the number of this
         // locking or of a later one (invariant 2).
         self.taken_at.store(place, Ordering::Release);
@@ -120,6 +122,17 @@ impl Core {
     }
 }
 
+/// A locking that nobody is in the way of takes a few nanoseconds, which is less than other operations of a turn do: one in so
+/// many is one.
+const LOCKINGS_AN_OPERATION: u64 = 8;
+
+/// Whether the locking of this number is an operation. Numbers are scattered by the golden ratio, so that those that are lie
+/// in every row of numbers at equal distances: somebody may make a lock for every so many lockings, or take every other one.
+#[inline(always)]
+fn is_operation(number: u64) -> bool {
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15) < u64::MAX / LOCKINGS_AN_OPERATION
+}
+
 /// In place of an id where the lock was taken outside of lanes. It is none: its namespace is 0.
 const NO_LANE: u64 = 1;
 
@@ -133,7 +146,7 @@ impl Awaited for Core {
         if let Some(number) = self.word().locking()
             && let Some((lane, taken_at)) = self.read()
         {
-            let handed_out = self.handed_out.load(Ordering::Relaxed);
+            let handed_out = (self.notes.load(Ordering::Relaxed) >> HANDED_OUT) as u32;
             // Of no other locking, see `read`.
             if self.word().is_locked_as(number) {
                 tell(Obstacle::holder(lane, taken_at, handed_out));
@@ -174,24 +187,35 @@ impl Held for Core {
 pub(crate) struct Owner(&'static Core);
 
 impl Owner {
-    /// Gets the lock if nobody has it, nobody waits, and nobody died with it. In a lane it `counts` as an operation of the
-    /// turn, and fails where that is over.
+    /// Gets the lock if nobody has it, nobody waits, and nobody died with it. In a lane it `counts` as a part of an operation
+    /// of the turn, and fails where that is over.
     #[inline(always)]
     pub(crate) fn attempt(core: &'static Core, place: &'static Location<'static>, counts: bool) -> Option<Owner> {
-        let in_lane = context::with_current(|local, slot, own| {
-            if counts && !local.takes_operation() {
-                return false;
-            }
-            let Some(number) = core.word().try_lock() else { return false };
-            let at = own.index().note_hold(slot, core, Ticket { at: 0, number });
-            core.note(slot.tenant_bits(), place, at, Trouble::of_panic(), handed_out_by_this(slot));
-            true
-        });
-        match in_lane {
-            Some(true) => Some(Owner(core)),
-            Some(false) => None,
+        let attempted = context::in_current(Attempt { core, place, counts });
+        match attempted {
+            Some(Attempted::Done) => Some(Owner(core)),
+            Some(Attempted::InVain) => None,
+            Some(Attempted::Half) => Some(Owner::granted(core, core.word().number(), place)),
+            Some(Attempted::Nothing) => Owner::attempt_in_full(core, place),
             None => Owner::attempt_outside(core, place),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn attempt_in_full(core: &'static Core, place: &'static Location<'static>) -> Option<Owner> {
+        let in_lane = context::with_current(|_, slot, own| {
+            let Some(number) = core.word().try_lock() else { return false };
+            Owner::note(core, slot, own, number, place);
+            true
+        });
+        (in_lane == Some(true)).then_some(Owner(core))
+    }
+
+    /// The lane in `slot` has got the lock.
+    fn note(core: &'static Core, slot: SlotRef, own: &mut Own, number: u64, place: &'static Location<'static>) {
+        let at = own.note_hold(slot, core, Ticket { at: 0, number });
+        core.note(slot.tenant_bits(), place, at, Trouble::of_panic(), handed_out_by_this(slot));
     }
 
     #[cold]
@@ -207,11 +231,9 @@ impl Owner {
     }
 
     /// What was granted to somebody in line, who runs here.
+    #[inline(never)]
     pub(crate) fn granted(core: &'static Core, number: u64, place: &'static Location<'static>) -> Owner {
-        let noted = context::with_current(|_, slot, own| {
-            let at = own.index().note_hold(slot, core, Ticket { at: 0, number });
-            core.note(slot.tenant_bits(), place, at, Trouble::of_panic(), handed_out_by_this(slot));
-        });
+        let noted = context::with_current(|_, slot, own| Owner::note(core, slot, own, number, place));
         if noted.is_some() { Owner(core) } else { Owner::outside(core, place) }
     }
 
@@ -238,15 +260,34 @@ impl Owner {
         self.0.notes.store(self.notes() | CLEAN, Ordering::Relaxed);
     }
 
-    /// Unlocks, where it is not enough to say so in the word.
+    /// Unlocks, where that is all there is to do.
+    #[inline(always)]
+    fn unlock_simply(&self) -> bool {
+        if std::thread::panicking() {
+            return false;
+        }
+        let unlocked = context::in_current(Unlock(self));
+        unlocked == Some(true)
+    }
+
+    /// Unlocks, whatever there is to do.
     #[cold]
     #[inline(never)]
-    fn unlock(&self, dies: bool) {
+    fn unlock(&self) {
+        let in_lane = context::with_current(|_, _, own| {
+            own.forget_only_hold(self.notes() as u32 & AT, self.0, self.0.word().number());
+        });
+        // In the turn of a lane nobody dies who does not panic.
+        let dies = (in_lane.is_none() || std::thread::panicking()) && self.dies();
         let is_clean = self.notes() & CLEAN != 0;
-        let died = if dies && !is_clean { Some(self.0.last_words()) } else { None };
+        if dies && !is_clean {
+            let died = self.0.last_words();
+            self.unnote();
+            return exclusive::unlock_dying(&self.0.line, died);
+        }
         self.unnote();
-        if died.is_some() || !self.0.word().try_unlock() {
-            exclusive::unlock(&self.0.line, died, is_clean);
+        if !self.0.word().try_unlock() {
+            exclusive::unlock(&self.0.line, is_clean);
         }
     }
 
@@ -258,12 +299,80 @@ impl Owner {
     }
 }
 
+/// A first attempt at the lock. What is rare it leaves to others.
+struct Attempt {
+    core: &'static Core,
+    place: &'static Location<'static>,
+    counts: bool,
+}
+
+impl Brief for Attempt {
+    type Answer = Attempted;
+
+    #[inline(always)]
+    fn run(self, local: &Local, slot: SlotRef, own: &mut Own) -> Attempted {
+        let Attempt { core, place, counts } = self;
+        let word = core.word();
+        let seen = word.see();
+        if !seen.is_free() || counts && is_operation(seen.next()) && !local.takes_operation() {
+            return Attempted::InVain;
+        }
+        if !word.lock_from(seen) {
+            return Attempted::Nothing;
+        }
+        // A processor locks once all before that is certain. So what need not come before comes after.
+        if std::thread::panicking() {
+            return Attempted::Half;
+        }
+        let Some(at) = own.note_first_hold(core, Ticket { at: 0, number: seen.next() }) else { return Attempted::Half };
+        core.note(slot.tenant_bits(), place, at, Trouble::NONE, handed_out_by_this(slot));
+        Attempted::Done
+    }
+}
+
+/// Unlocks, where that is all there is to do.
+struct Unlock<'a>(&'a Owner);
+
+impl Brief for Unlock<'_> {
+    type Answer = bool;
+
+    #[inline(always)]
+    fn run(self, _: &Local, _: SlotRef, own: &mut Own) -> bool {
+        let core = self.0.0;
+        let word = core.word();
+        let seen = word.see();
+        if !seen.is_free_to_unlock() {
+            return false;
+        }
+        let at = self.0.notes() as u32 & AT;
+        self.0.unnote();
+        if !word.unlock_from(seen) {
+            return false;
+        }
+        // After that, as above; meanwhile it is an entry of what is over.
+        own.forget_only_hold(at, core, seen.number());
+        true
+    }
+}
+
+/// What came of a first attempt at the lock.
+enum Attempted {
+    Done,
+    /// It is got, and not noted.
+    Half,
+    Nothing,
+    /// It is not free.
+    InVain,
+}
+
 /// Why code runs that is none of a lane's ordinary life: for each of a panic and a death a bit. A lock that was got in such
 /// trouble is not left by it, but by what comes on top of it: a destructor may panic at the death of its lane.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trouble(u8);
 
 impl Trouble {
+    const NONE: Trouble = Trouble(0);
+
     pub(super) fn now() -> Trouble {
         let is_ending = |local: Option<&Local>| {
             local.is_some_and(|local| local.current().is_none() && local.ending.borrow().is_some())
@@ -272,7 +381,6 @@ impl Trouble {
     }
 
     /// In a lane's own turn nothing else can be.
-    #[inline(always)]
     fn of_panic() -> Trouble {
         Trouble(u8::from(std::thread::panicking()))
     }
@@ -285,20 +393,8 @@ impl Trouble {
 impl Drop for Owner {
     #[inline(always)]
     fn drop(&mut self) {
-        let in_lane = context::with_current(|_, _, own| {
-            if let Some(index) = &mut own.index {
-                let grant = Ticket { at: 0, number: self.0.word().number() };
-                index.forget_hold(self.notes() as u32, self.0, grant);
-            }
-        });
-        if in_lane.is_some() && !std::thread::panicking() {
-            self.unnote();
-            if self.0.word().try_unlock() {
-                return;
-            }
-            self.unlock(false);
-        } else {
-            self.unlock(self.dies());
+        if !self.unlock_simply() {
+            self.unlock();
         }
     }
 }

@@ -7,10 +7,12 @@
 //! # Invariants
 //! 1. Nothing that was made is ever freed: what is given back is renewed, and its next owner's.
 
-use std::sync::OnceLock;
+use std::ptr;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
+use crate::slot::AtomicStatic;
 use crate::wait_list::By;
 
 /// What is made at a time.
@@ -72,37 +74,52 @@ pub(crate) fn had_by<C: Pooled>(by: By) -> (usize, usize) {
 
 /// One that is its owner's until he is dropped; taken from the pool when it is first wanted.
 #[derive(Debug)]
-pub(crate) struct Lasting<C: Pooled>(OnceLock<&'static C>);
+pub(crate) struct Lasting<C: Pooled>(AtomicStatic<C>);
 
 impl<C: Pooled> Lasting<C> {
     pub(crate) const fn new() -> Lasting<C> {
-        Lasting(OnceLock::new())
+        Lasting(AtomicStatic::empty())
     }
 
     /// It, after `begin` where this is the first use.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get_or(&self, begin: impl FnOnce(&'static C)) -> &'static C {
-        if let Some(core) = self.0.get() {
-            return core;
+        match self.get() {
+            Some(core) => core,
+            None => self.begin(begin),
         }
-        self.0.get_or_init(|| {
-            let core = C::pool().take();
-            begin(core);
-            core
-        })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn begin(&self, begin: impl FnOnce(&'static C)) -> &'static C {
+        let core = C::pool().take();
+        begin(core);
+        let first = self.0.store_first(core);
+        if !ptr::eq(first, core) {
+            // Somebody else was here at the same time.
+            give_back(core);
+        }
+        first
     }
 
     /// It, where it was used.
+    #[inline(always)]
     pub(crate) fn get(&self) -> Option<&'static C> {
-        self.0.get().copied()
+        // ORDER: Acquire: with it comes what `begin` did.
+        self.0.load(Ordering::Acquire)
     }
 }
 
 impl<C: Pooled> Drop for Lasting<C> {
     fn drop(&mut self) {
-        if let Some(core) = self.0.take() {
-            core.renew();
-            C::pool().give_back(core);
+        if let Some(core) = self.get() {
+            give_back(core);
         }
     }
+}
+
+fn give_back<C: Pooled>(core: &'static C) {
+    core.renew();
+    C::pool().give_back(core);
 }

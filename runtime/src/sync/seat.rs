@@ -12,7 +12,7 @@ use crate::wait_graph::Awaits;
 use crate::wait_graph::lock::Face;
 use crate::wait_graph::note::parks_otherwise;
 use crate::wait_graph::record::Wait;
-use crate::wait_list::line::{Line, Source, Waits};
+use crate::wait_list::line::{Line, Source, Taker, Waits};
 use crate::wait_list::{By, Party, Ticket};
 
 /// A place in a line, or none yet.
@@ -63,6 +63,13 @@ where
         want: S::Want,
         place: &'static Location<'static>,
     ) -> Poll<Result<S::Grant, S::Refusal>> {
+        if self.ticket.is_some()
+            && self.line.has_offers()
+            && let Some(granted) = self.line.take_offer(&mut self.ticket, want, Taker { by: index::who_runs(), place })
+        {
+            self.forget();
+            return Poll::Ready(Ok(granted));
+        }
         let (by, also) = index::who(cx);
         let before = self.ticket;
         let polled = self.line.poll(&mut self.ticket, want, Party { by, waker: keep(cx.waker()), also, place });

@@ -136,12 +136,37 @@ impl<S: Source> Line<S> {
         want: S::Want,
         party: Party,
     ) -> Poll<Result<S::Grant, S::Refusal>> {
+        if ticket.is_none() {
+            return self.sit_down(ticket, want, party);
+        }
         let mut wakes = Wakes::default();
         let mut inner = self.inner.lock();
         let polled = self.poll_locked(&mut inner, ticket, want, party, &mut wakes);
         drop(inner);
         wakes.wake_all();
         polled
+    }
+
+    /// As [`Line::poll`], for one who has no seat.
+    #[inline]
+    fn sit_down(&self, ticket: &mut Option<Ticket>, want: S::Want, party: Party) -> Poll<Result<S::Grant, S::Refusal>> {
+        let mut inner = self.inner.lock();
+        let Inner { source, list } = &mut *inner;
+        let result = if let Some(refusal) = source.refusal(&self.fast, want) {
+            Err(refusal)
+        } else if list.row_is_empty() && source.set_aside(&self.fast, want) {
+            let number = list.fresh_number();
+            Ok(source.take(&self.fast, want, Taker { by: party.by, place: party.place }, number))
+        } else {
+            // Where somebody waits, what he wants is not there; what we want may be, but he is first.
+            *ticket = Some(list.enqueue(want, party));
+            return Poll::Pending;
+        };
+        drop(inner);
+        let mut wakes = Wakes::default();
+        wakes.drop(party.into_wakers());
+        wakes.wake_all();
+        Poll::Ready(result)
     }
 
     fn poll_locked(
@@ -163,6 +188,7 @@ impl<S: Source> Line<S> {
         }
         let looked = match *place {
             Some(ticket) => list.poll(ticket, party),
+            // As of one whose seat is gone.
             None => Looked::Gone(party),
         };
         match looked {
@@ -201,6 +227,21 @@ impl<S: Source> Line<S> {
         }
     }
 
+    /// What was offered to the seat of `ticket`, if it was; all else is left to [`Line::poll`]. It wakes nobody.
+    pub(crate) fn take_offer(&self, place: &mut Option<Ticket>, want: S::Want, taker: Taker) -> Option<S::Grant> {
+        let ticket = (*place)?;
+        let mut inner = self.inner.lock();
+        let Inner { source, list } = &mut *inner;
+        if source.refusal(&self.fast, want).is_some() {
+            return None;
+        }
+        let want = list.take_up(ticket)?;
+        *place = None;
+        self.note_offers(list);
+        let number = list.fresh_number();
+        Some(source.take(&self.fast, want, taker, number))
+    }
+
     /// Whoever had the seat does not wait any more.
     pub(crate) fn leave(&self, ticket: Ticket) {
         let mut wakes = Wakes::default();
@@ -227,8 +268,7 @@ impl<S: Source> Line<S> {
         let mut inner = self.inner.lock();
         let Inner { source, list } = &mut *inner;
         pass(source, &self.fast, list.next());
-        let mut is_passed = false;
-        list.offer(None, |_| !std::mem::replace(&mut is_passed, true), &mut wakes);
+        list.offer_first(&mut wakes);
         self.note_offers(list);
         drop(inner);
         wakes.wake_all();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
 use super::*;
-use crate::lane;
+use crate::lane::{self, resources};
 use crate::sync::testing::{ended, poll_once, runtime, spawn, until};
 use crate::yield_now;
 
@@ -215,7 +215,7 @@ fn an_index_of_guards_that_ended_elsewhere_does_not_grow() {
                 let elsewhere = spawn(async move { drop(guard) });
                 elsewhere.finish().await;
             }
-            let capacity = crate::context::with_current(|_, _, own| own.index().holds.capacity());
+            let capacity = crate::context::with_current(|_, _, own| own.index().room());
             assert!(capacity < Some(64), "{capacity:?}");
         })
         .finish()
@@ -302,6 +302,53 @@ fn a_lock_that_is_free_again_and_again_does_not_keep_others_from_their_turn() {
 }
 
 #[test]
+fn locks_that_are_made_for_one_locking_each_do_not_keep_others_from_their_turn() {
+    runtime().block_on(async {
+        for lockings in [1, 7, 8, 15] {
+            let greedy = spawn(async move {
+                loop {
+                    let mutex = Mutex::new(0);
+                    for _ in 0..lockings {
+                        *mutex.lock().await.unwrap() += 1;
+                    }
+                }
+            });
+            spawn(async { yield_now().await }).finish().await;
+            greedy.kill().await;
+        }
+    });
+}
+
+#[test]
+fn locks_are_noted_until_they_are_given_back_in_whatever_order() {
+    runtime().block_on(async {
+        spawn(async move {
+            let mutexes = [const { Mutex::new(0) }; 4];
+            let noted = || crate::context::with_current(|_, _, own| own.index().holds().count()).unwrap();
+            for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1], [1, 3, 0, 2]] {
+                let mut guards = Vec::new();
+                for mutex in &mutexes {
+                    guards.push(Some(mutex.lock().await.unwrap()));
+                    assert_eq!(noted(), guards.len());
+                    assert_eq!(resources().unwrap().locks.len(), guards.len());
+                }
+                for (given_back, which) in order.into_iter().enumerate() {
+                    drop(guards[which].take());
+                    assert_eq!(noted(), 3 - given_back);
+                    if given_back == 1 {
+                        // One more, where another was.
+                        drop(mutexes[which].lock().await.unwrap());
+                        assert_eq!(noted(), 2);
+                    }
+                }
+            }
+        })
+        .finish()
+        .await;
+    });
+}
+
+#[test]
 fn a_mutex_that_is_dropped_with_a_guard_leaked_leaves_its_place_free_to_another() {
     runtime().block_on(async {
         let mutex = Box::new(Mutex::new(0));
@@ -321,8 +368,8 @@ fn a_mutex_that_is_dropped_with_a_guard_leaked_leaves_its_place_free_to_another(
             }
             assert!(mutex.holder().is_none() && mutex.waiting() == 0);
             assert!(mutex.core().word().try_lock().is_some() && mutex.holder().is_none());
-            let noted = crate::context::with_current(|_, _, own| own.index().holds.len());
-            assert_eq!(noted, Some(1), "that of the guard that was leaked");
+            let noted = crate::context::with_current(|_, _, own| own.index().holds().count());
+            assert_eq!(noted, Some(0), "that of the guard that was leaked has made room");
         });
         lane.finish().await;
     });
