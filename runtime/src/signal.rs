@@ -204,9 +204,6 @@ pub(crate) enum Fate {
 /// Decides on a node, once. The order in which nodes are decided on does not matter.
 #[inline]
 pub(crate) fn fate(own: &mut Own, node: &Node) -> Fate {
-    if !node.is_signal() {
-        return Fate::Waits;
-    }
     match node.peek::<Signal>() {
         // A wish to stop has its turn like a message.
         None | Some(Signal::Stop(_)) => Fate::Waits,

@@ -10,17 +10,21 @@
 //! 3. A number that was ever given out by `Pool::fresh` has its unit in the region, for ever; no other number is used.
 
 use std::any::TypeId;
-use std::cell::{Cell, UnsafeCell};
+use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use parking_lot::Mutex;
+mod list;
+mod pool;
 
-use crate::context;
-use crate::lane::word::{EMPTY, FIRST_NODE, LAST_NODE, LaneWord, Pushed, Refused, Weight};
+pub(crate) use list::{List, drain, list, only_message};
+pub(crate) use pool::Cache;
+use pool::{allocate, release};
+
+use crate::lane::word::{EMPTY, LaneWord, Pushed, Refused, Weight};
 use crate::lane::{Pooled, memory};
 use crate::region::{Region, Zeroed};
 
@@ -162,9 +166,14 @@ impl Node {
     /// Whether the payload is a `T`.
     #[inline]
     fn is<T: Send + 'static>(&self) -> bool {
-        let kind = self.kind();
         // The address alone says so most often; that of another copy of the same kind may be another.
-        ptr::eq(kind, KindOf::<T>::KIND) || kind.type_id == TypeId::of::<T>()
+        self.is_seen_as::<T>() || self.kind().type_id == TypeId::of::<T>()
+    }
+
+    /// Whether it is seen at once that the payload is a message of type `T`.
+    #[inline(always)]
+    fn is_seen_as<T: Send + 'static>(&self) -> bool {
+        ptr::eq(self.kind(), KindOf::<T>::KIND)
     }
 
     /// Whether it was made by [`Node::new_signal`].
@@ -246,7 +255,7 @@ impl fmt::Debug for Node {
     }
 }
 
-/// A node that is known to hold a message of type `T`.
+/// A node that [is seen](Node::is_seen_as) to hold a message of type `T`.
 pub(crate) struct NodeOf<T>(Node, PhantomData<T>);
 
 impl<T: Send + 'static> NodeOf<T> {
@@ -254,7 +263,7 @@ impl<T: Send + 'static> NodeOf<T> {
     #[inline(always)]
     pub(crate) fn into_message(self, free: &Cache) -> T {
         let index = self.0.into_index();
-        // SAFETY: `pop_front_of` made this of a node of `T`'s kind, and the node is freed below without dropping it again.
+        // SAFETY: it was seen to hold a `T`, and the node is freed below without dropping it again.
         let message = unsafe { take_payload(index) };
         free.release(index);
         message
@@ -346,115 +355,6 @@ impl Drop for Place {
     }
 }
 
-/// Nodes in a row. All-zero bytes are an empty list.
-#[derive(Debug, Default)]
-pub(crate) struct List {
-    head: u32,
-    tail: u32,
-}
-
-impl List {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.head == EMPTY
-    }
-
-    #[inline]
-    pub(crate) fn push_back(&mut self, node: Node) {
-        let index = node.into_index();
-        // ORDER: Relaxed, here and below: invariant 1, we own all nodes of the list.
-        unit(index).next.store(EMPTY, Ordering::Relaxed);
-        self.push_last(Node(index));
-    }
-
-    /// As `push_back`, of a node that has none behind it.
-    #[inline]
-    pub(crate) fn push_last(&mut self, node: Node) {
-        let index = node.into_index();
-        debug_assert_eq!(unit(index).next.load(Ordering::Relaxed), EMPTY);
-        if self.head == EMPTY {
-            self.head = index;
-        } else {
-            unit(self.tail).next.store(index, Ordering::Relaxed);
-        }
-        self.tail = index;
-    }
-
-    #[inline]
-    pub(crate) fn pop_front(&mut self) -> Option<Node> {
-        if self.head == EMPTY {
-            return None;
-        }
-        let node = Node(self.head);
-        self.head = unit(self.head).next.load(Ordering::Relaxed);
-        Some(node)
-    }
-
-    /// As `pop_front`, where the first node holds a message that is seen at once to be a `T`.
-    #[inline(always)]
-    pub(crate) fn pop_front_of<T: Send + 'static>(&mut self) -> Option<NodeOf<T>> {
-        if self.head == EMPTY {
-            return None;
-        }
-        let first = unit(self.head);
-        // SAFETY: invariant 1: all nodes of the list are ours.
-        let kind = unsafe { *first.kind.get() };
-        if !kind.is_some_and(|kind| ptr::eq(kind, KindOf::<T>::KIND)) {
-            return None;
-        }
-        let node = Node(self.head);
-        self.head = first.next.load(Ordering::Relaxed);
-        Some(NodeOf(node, PhantomData))
-    }
-
-    /// Puts all nodes of another list behind those of this one.
-    #[inline]
-    pub(crate) fn append(&mut self, other: List) {
-        // Its nodes are ours from here on.
-        let other = ManuallyDrop::new(other);
-        let (head, tail) = (other.head, other.tail);
-        if head == EMPTY {
-            return;
-        }
-        if self.head == EMPTY {
-            self.head = head;
-        } else {
-            unit(self.tail).next.store(head, Ordering::Relaxed);
-        }
-        self.tail = tail;
-    }
-
-    /// Takes out the first node that `wanted` likes.
-    pub(crate) fn remove_first(&mut self, mut wanted: impl FnMut(&Node) -> bool) -> Option<Node> {
-        let (mut before, mut index) = (EMPTY, self.head);
-        while index != EMPTY {
-            let next = unit(index).next.load(Ordering::Relaxed);
-            // The list stays the owner should `wanted` panic.
-            let node = ManuallyDrop::new(Node(index));
-            if wanted(&node) {
-                if before == EMPTY {
-                    self.head = next;
-                } else {
-                    unit(before).next.store(next, Ordering::Relaxed);
-                }
-                if self.tail == index {
-                    self.tail = before;
-                }
-                return Some(ManuallyDrop::into_inner(node));
-            }
-            (before, index) = (index, next);
-        }
-        None
-    }
-}
-
-impl Drop for List {
-    fn drop(&mut self) {
-        while let Some(node) = self.pop_front() {
-            drop(node);
-        }
-    }
-}
-
 /// Bytes of a lent unit that are free to use.
 pub(crate) const LENT_BYTES: usize = INLINE;
 
@@ -507,191 +407,6 @@ pub(crate) fn push(
         }
         Err(refused) => Err((refused, node)),
     }
-}
-
-/// The node of a mailbox that held one alone, and that a message; else the mailbox's nodes are still the caller's.
-#[inline]
-pub(crate) fn only_message(head: u32) -> Option<Node> {
-    if head == EMPTY || unit(head).next.load(Ordering::Relaxed) != EMPTY {
-        return None;
-    }
-    let node = ManuallyDrop::new(Node(head));
-    if node.is_signal() { None } else { Some(ManuallyDrop::into_inner(node)) }
-}
-
-/// Takes all nodes of a mailbox in the order in which they were pushed, each passed to `each`.
-#[inline]
-pub(crate) fn drain(head: u32, mut each: impl FnMut(Node)) {
-    let mut list = list(head, |_| true);
-    while let Some(node) = list.pop_front() {
-        each(node);
-    }
-}
-
-/// The nodes of a mailbox in the order in which they were pushed, but for those that `keeps` does not like, which is shown
-/// them in the opposite order.
-#[inline]
-pub(crate) fn list(head: u32, mut keeps: impl FnMut(&Node) -> bool) -> List {
-    let mut list = List::default();
-    let mut index = head;
-    while index != EMPTY {
-        let node = Node(index);
-        let before = index;
-        let unit = unit(index);
-        index = unit.next.load(Ordering::Relaxed);
-        if !keeps(&node) {
-            continue;
-        }
-        unit.next.store(list.head, Ordering::Relaxed);
-        if list.is_empty() {
-            list.tail = before;
-        }
-        list.head = node.into_index();
-    }
-    list
-}
-
-/// How many nodes move between a worker and the common pool at a time.
-const BATCH: u32 = 128;
-
-/// A worker's own free nodes.
-#[derive(Debug, Default)]
-pub(crate) struct Cache {
-    head: Cell<u32>,
-    count: Cell<u32>,
-}
-
-impl Cache {
-    #[inline]
-    fn pop(&self) -> Option<u32> {
-        let index = self.head.get();
-        if index == EMPTY {
-            return None;
-        }
-        self.head.set(unit(index).next.load(Ordering::Relaxed));
-        self.count.set(self.count.get() - 1);
-        Some(index)
-    }
-
-    /// Takes back a node, and gives some to the others where there are too many.
-    #[inline]
-    fn release(&self, index: u32) {
-        if self.push(index) >= 2 * BATCH {
-            self.spill();
-        }
-    }
-
-    /// How many there are now.
-    #[inline]
-    fn push(&self, index: u32) -> u32 {
-        unit(index).next.store(self.head.get(), Ordering::Relaxed);
-        self.head.set(index);
-        let count = self.count.get() + 1;
-        self.count.set(count);
-        count
-    }
-
-    /// A free node.
-    #[inline]
-    fn take(&self) -> u32 {
-        loop {
-            if let Some(index) = self.pop() {
-                return index;
-            }
-            self.refill();
-        }
-    }
-
-    #[cold]
-    fn refill(&self) {
-        let mut pool = POOL.lock();
-        if let Some((head, count)) = pool.batches.pop() {
-            drop(pool);
-            self.head.set(head);
-            self.count.set(count);
-            return;
-        }
-        for _ in 0..BATCH {
-            let _count = self.push(pool.fresh());
-        }
-    }
-
-    /// Gives a batch to the others.
-    #[cold]
-    fn spill(&self) {
-        let head = self.head.get();
-        let mut last = head;
-        for _ in 1..BATCH {
-            last = unit(last).next.load(Ordering::Relaxed);
-        }
-        self.head.set(unit(last).next.swap(EMPTY, Ordering::Relaxed));
-        self.count.set(self.count.get() - BATCH);
-        POOL.lock().batches.push((head, BATCH));
-    }
-
-    /// Gives everything back.
-    pub(crate) fn flush(&self) {
-        let (head, count) = (self.head.replace(EMPTY), self.count.replace(0));
-        if head != EMPTY {
-            POOL.lock().batches.push((head, count));
-        }
-    }
-}
-
-struct Pool {
-    /// Heads and lengths of lists of free nodes.
-    batches: Vec<(u32, u32)>,
-    fresh: u32,
-}
-
-static POOL: Mutex<Pool> = Mutex::new(Pool { batches: Vec::new(), fresh: FIRST_NODE });
-
-impl Pool {
-    fn fresh(&mut self) -> u32 {
-        let index = self.fresh;
-        let unit = if index > LAST_NODE { None } else { UNITS.reach(index) };
-        unit.expect("memory for message nodes");
-        self.fresh += 1;
-        index
-    }
-}
-
-#[inline]
-fn allocate() -> u32 {
-    context::with_local(|local| match local {
-        Some(local) => local.nodes.take(),
-        None => allocate_outside(),
-    })
-}
-
-/// For a thread that is no worker.
-#[cold]
-fn allocate_outside() -> u32 {
-    let mut pool = POOL.lock();
-    match pool.batches.pop() {
-        Some((head, count)) => {
-            let rest = unit(head).next.load(Ordering::Relaxed);
-            if count > 1 {
-                pool.batches.push((rest, count - 1));
-            }
-            head
-        }
-        None => pool.fresh(),
-    }
-}
-
-#[inline]
-fn release(index: u32) {
-    context::with_local(|local| match local {
-        Some(local) => local.nodes.release(index),
-        None => release_outside(index),
-    });
-}
-
-#[cold]
-fn release_outside(index: u32) {
-    unit(index).next.store(EMPTY, Ordering::Relaxed);
-    POOL.lock().batches.push((index, 1));
 }
 
 #[cfg(test)]
@@ -747,15 +462,17 @@ mod tests {
         };
         for unwanted in 0..6_u64 {
             for number in 0..5_u64 {
-                assert_eq!(push(&word, 1, || Weight::Exempt, Node::new(number)).unwrap(), Pushed::Nothing);
+                // Who is asked about signals is not asked about messages.
+                let node = if number == 2 { Node::new(number) } else { Node::new_signal(number) };
+                assert_eq!(push(&word, 1, || Weight::Exempt, node).unwrap(), Pushed::Nothing);
             }
             let mut seen = Vec::new();
             let more = list(word.take(true).head, |node| {
                 seen.push(*node.peek::<u64>().unwrap());
                 seen.last() != Some(&unwanted)
             });
-            assert_eq!(seen, [4, 3, 2, 1, 0]);
-            let expected: Vec<_> = (0..5).filter(|number| *number != unwanted).collect();
+            assert_eq!(seen, [4, 3, 1, 0]);
+            let expected: Vec<_> = (0..5).filter(|number| *number == 2 || *number != unwanted).collect();
             let mut inbox = List::default();
             inbox.append(List::default());
             inbox.append(more);

@@ -1,0 +1,159 @@
+//! Nodes in a row, and how those of a mailbox's word become one.
+//!
+//! Owns: [`List`]. Invariant 1 of the module above: who has the list has its nodes.
+
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::sync::atomic::Ordering;
+
+use super::{Node, NodeOf, unit};
+use crate::lane::word::EMPTY;
+
+/// Nodes in a row. All-zero bytes are an empty list.
+#[derive(Debug, Default)]
+pub(crate) struct List {
+    head: u32,
+    tail: u32,
+}
+
+impl List {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head == EMPTY
+    }
+
+    #[inline]
+    pub(crate) fn push_back(&mut self, node: Node) {
+        let index = node.into_index();
+        // ORDER: Relaxed, here and below: invariant 1, we own all nodes of the list.
+        unit(index).next.store(EMPTY, Ordering::Relaxed);
+        self.push_last(Node(index));
+    }
+
+    /// As `push_back`, of a node that has none behind it.
+    #[inline]
+    pub(crate) fn push_last(&mut self, node: Node) {
+        let index = node.into_index();
+        debug_assert_eq!(unit(index).next.load(Ordering::Relaxed), EMPTY);
+        if self.head == EMPTY {
+            self.head = index;
+        } else {
+            unit(self.tail).next.store(index, Ordering::Relaxed);
+        }
+        self.tail = index;
+    }
+
+    #[inline]
+    pub(crate) fn pop_front(&mut self) -> Option<Node> {
+        if self.head == EMPTY {
+            return None;
+        }
+        let node = Node(self.head);
+        self.head = unit(self.head).next.load(Ordering::Relaxed);
+        Some(node)
+    }
+
+    /// As `pop_front`, where the first node holds a message that is seen at once to be a `T`.
+    #[inline(always)]
+    pub(crate) fn pop_front_of<T: Send + 'static>(&mut self) -> Option<NodeOf<T>> {
+        if self.head == EMPTY {
+            return None;
+        }
+        // The list stays its owner where it is another.
+        let first = ManuallyDrop::new(Node(self.head));
+        if !first.is_seen_as::<T>() {
+            return None;
+        }
+        self.head = unit(self.head).next.load(Ordering::Relaxed);
+        Some(NodeOf(ManuallyDrop::into_inner(first), PhantomData))
+    }
+
+    /// Puts all nodes of another list behind those of this one.
+    #[inline]
+    pub(crate) fn append(&mut self, other: List) {
+        // Its nodes are ours from here on.
+        let other = ManuallyDrop::new(other);
+        let (head, tail) = (other.head, other.tail);
+        if head == EMPTY {
+            return;
+        }
+        if self.head == EMPTY {
+            self.head = head;
+        } else {
+            unit(self.tail).next.store(head, Ordering::Relaxed);
+        }
+        self.tail = tail;
+    }
+
+    /// Takes out the first node that `wanted` likes.
+    pub(crate) fn remove_first(&mut self, mut wanted: impl FnMut(&Node) -> bool) -> Option<Node> {
+        let (mut before, mut index) = (EMPTY, self.head);
+        while index != EMPTY {
+            let next = unit(index).next.load(Ordering::Relaxed);
+            // The list stays the owner should `wanted` panic.
+            let node = ManuallyDrop::new(Node(index));
+            if wanted(&node) {
+                if before == EMPTY {
+                    self.head = next;
+                } else {
+                    unit(before).next.store(next, Ordering::Relaxed);
+                }
+                if self.tail == index {
+                    self.tail = before;
+                }
+                return Some(ManuallyDrop::into_inner(node));
+            }
+            (before, index) = (index, next);
+        }
+        None
+    }
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        while let Some(node) = self.pop_front() {
+            drop(node);
+        }
+    }
+}
+
+/// The node of a mailbox that held one alone, and that a message; else the mailbox's nodes are still the caller's.
+#[inline]
+pub(crate) fn only_message(head: u32) -> Option<Node> {
+    if head == EMPTY || unit(head).next.load(Ordering::Relaxed) != EMPTY {
+        return None;
+    }
+    let node = ManuallyDrop::new(Node(head));
+    if node.is_signal() { None } else { Some(ManuallyDrop::into_inner(node)) }
+}
+
+/// Takes all nodes of a mailbox in the order in which they were pushed, each passed to `each`.
+#[inline]
+pub(crate) fn drain(head: u32, mut each: impl FnMut(Node)) {
+    let mut list = list(head, |_| true);
+    while let Some(node) = list.pop_front() {
+        each(node);
+    }
+}
+
+/// The nodes of a mailbox in the order in which they were pushed, but for the signals that `keeps` does not like, which is
+/// shown them in the opposite order.
+#[inline]
+pub(crate) fn list(head: u32, mut keeps: impl FnMut(&Node) -> bool) -> List {
+    let mut list = List::default();
+    let mut index = head;
+    while index != EMPTY {
+        // The list owns what it has got so far; what comes next is ours.
+        let node = Node(index);
+        let unit = unit(index);
+        let next = unit.next.load(Ordering::Relaxed);
+        if !node.is_signal() || keeps(&node) {
+            unit.next.store(list.head, Ordering::Relaxed);
+            if list.is_empty() {
+                list.tail = index;
+            }
+            list.head = node.into_index();
+        }
+        index = next;
+    }
+    list
+}

@@ -1,0 +1,155 @@
+//! Free nodes: a worker's own, and those of all.
+//!
+//! Owns: [`Cache`] and the common pool. Invariants 1 and 3 of the module above.
+
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+
+use super::{UNITS, unit};
+use crate::context;
+use crate::lane::word::{EMPTY, FIRST_NODE, LAST_NODE};
+
+/// How many nodes move between a worker and the common pool at a time.
+const BATCH: u32 = 128;
+
+/// A worker's own free nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Cache {
+    head: Cell<u32>,
+    count: Cell<u32>,
+}
+
+impl Cache {
+    #[inline]
+    fn pop(&self) -> Option<u32> {
+        let index = self.head.get();
+        if index == EMPTY {
+            return None;
+        }
+        self.head.set(unit(index).next.load(Ordering::Relaxed));
+        self.count.set(self.count.get() - 1);
+        Some(index)
+    }
+
+    /// Takes back a node, and gives some to the others where there are too many.
+    #[inline]
+    pub(super) fn release(&self, index: u32) {
+        if self.push(index) >= 2 * BATCH {
+            self.spill();
+        }
+    }
+
+    /// How many there are now.
+    #[inline]
+    fn push(&self, index: u32) -> u32 {
+        unit(index).next.store(self.head.get(), Ordering::Relaxed);
+        self.head.set(index);
+        let count = self.count.get() + 1;
+        self.count.set(count);
+        count
+    }
+
+    /// A free node.
+    #[inline]
+    pub(super) fn take(&self) -> u32 {
+        loop {
+            if let Some(index) = self.pop() {
+                return index;
+            }
+            self.refill();
+        }
+    }
+
+    #[cold]
+    fn refill(&self) {
+        let mut pool = POOL.lock();
+        if let Some((head, count)) = pool.batches.pop() {
+            drop(pool);
+            self.head.set(head);
+            self.count.set(count);
+            return;
+        }
+        for _ in 0..BATCH {
+            let _count = self.push(pool.fresh());
+        }
+    }
+
+    /// Gives a batch to the others.
+    #[cold]
+    fn spill(&self) {
+        let head = self.head.get();
+        let mut last = head;
+        for _ in 1..BATCH {
+            last = unit(last).next.load(Ordering::Relaxed);
+        }
+        self.head.set(unit(last).next.swap(EMPTY, Ordering::Relaxed));
+        self.count.set(self.count.get() - BATCH);
+        POOL.lock().batches.push((head, BATCH));
+    }
+
+    /// Gives everything back.
+    pub(crate) fn flush(&self) {
+        let (head, count) = (self.head.replace(EMPTY), self.count.replace(0));
+        if head != EMPTY {
+            POOL.lock().batches.push((head, count));
+        }
+    }
+}
+
+struct Pool {
+    /// Heads and lengths of lists of free nodes.
+    batches: Vec<(u32, u32)>,
+    fresh: u32,
+}
+
+static POOL: Mutex<Pool> = Mutex::new(Pool { batches: Vec::new(), fresh: FIRST_NODE });
+
+impl Pool {
+    fn fresh(&mut self) -> u32 {
+        let index = self.fresh;
+        let unit = if index > LAST_NODE { None } else { UNITS.reach(index) };
+        unit.expect("memory for message nodes");
+        self.fresh += 1;
+        index
+    }
+}
+
+#[inline]
+pub(super) fn allocate() -> u32 {
+    context::with_local(|local| match local {
+        Some(local) => local.nodes.take(),
+        None => allocate_outside(),
+    })
+}
+
+/// For a thread that is no worker.
+#[cold]
+fn allocate_outside() -> u32 {
+    let mut pool = POOL.lock();
+    match pool.batches.pop() {
+        Some((head, count)) => {
+            let rest = unit(head).next.load(Ordering::Relaxed);
+            if count > 1 {
+                pool.batches.push((rest, count - 1));
+            }
+            head
+        }
+        None => pool.fresh(),
+    }
+}
+
+#[inline]
+pub(super) fn release(index: u32) {
+    context::with_local(|local| match local {
+        Some(local) => local.nodes.release(index),
+        None => release_outside(index),
+    });
+}
+
+#[cold]
+fn release_outside(index: u32) {
+    unit(index).next.store(EMPTY, Ordering::Relaxed);
+    POOL.lock().batches.push((index, 1));
+}
