@@ -17,7 +17,7 @@ use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::lane::own::{DOOMED, Own, RECEIVES_BY_WAKER, RECEIVES_NO_MORE, WANTS_MAIL};
 use crate::lane::waker::is_of;
-use crate::lane::word::Taken;
+use crate::lane::word::{EMPTY, Taken};
 use crate::sched;
 use crate::signal::{self, Exit, Fate, MonitorRef, Notified, Signal};
 use crate::slot::{KnownId, SlotRef};
@@ -359,11 +359,23 @@ pub(crate) fn let_in(slot: SlotRef, own: &mut Own, taken: Taken) -> bool {
     came || taken.waiters
 }
 
-/// Lets in all nodes of a list. Each is touched once, unless there are some that must act in their order.
 #[inline(never)]
 fn let_all_in(slot: SlotRef, own: &mut Own, head: u32) -> bool {
+    let (list, rest) = node::messages(head);
+    if rest != EMPTY {
+        return let_signals_in(slot, own, list, rest);
+    }
+    let came = !list.is_empty();
+    own.inbox.append(list);
+    came
+}
+
+/// Lets in what is mixed with signals: `list`, and before that what there is from `head` on. Each node is touched once, unless
+/// there are some that must act in their order.
+#[inline(never)]
+fn let_signals_in(slot: SlotRef, own: &mut Own, list: List, head: u32) -> bool {
     let mut some_act = false;
-    let mut nodes = node::list(head, |node| {
+    let mut nodes = node::list(list, head, |node| {
         let fate = signal::fate(own, node);
         some_act |= fate == Fate::Acts;
         fate != Fate::Void

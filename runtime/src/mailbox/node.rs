@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 mod list;
 mod pool;
 
-pub(crate) use list::{List, drain, list, only_message};
+pub(crate) use list::{List, drain, list, messages, only_message};
 pub(crate) use pool::Cache;
 use pool::{allocate, release};
 
@@ -467,7 +467,8 @@ mod tests {
                 assert_eq!(push(&word, 1, || Weight::Exempt, node).unwrap(), Pushed::Nothing);
             }
             let mut seen = Vec::new();
-            let more = list(word.take(true).head, |node| {
+            let (last, head) = messages(word.take(true).head);
+            let more = list(last, head, |node| {
                 seen.push(*node.peek::<u64>().unwrap());
                 seen.last() != Some(&unwanted)
             });
@@ -480,7 +481,7 @@ mod tests {
             inbox.push_back(Node::new(9_u64));
             assert_eq!(numbers(&mut inbox), [&expected[..], &[9]].concat());
         }
-        let mut rest = list(EMPTY, |_| true);
+        let mut rest = list(List::default(), EMPTY, |_| true);
         assert!(numbers(&mut rest).is_empty());
     }
 

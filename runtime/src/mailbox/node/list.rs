@@ -129,17 +129,34 @@ pub(crate) fn only_message(head: u32) -> Option<Node> {
 /// Takes all nodes of a mailbox in the order in which they were pushed, each passed to `each`.
 #[inline]
 pub(crate) fn drain(head: u32, mut each: impl FnMut(Node)) {
-    let mut list = list(head, |_| true);
+    let mut list = list(List::default(), head, |_| true);
     while let Some(node) = list.pop_front() {
         each(node);
     }
 }
 
-/// The nodes of a mailbox in the order in which they were pushed, but for the signals that `keeps` does not like, which is
-/// shown them in the opposite order.
+/// The last messages of a mailbox in the order in which they were pushed, and the head of what comes before them, which is a
+/// signal and still the caller's; [`EMPTY`] where there is none.
 #[inline]
-pub(crate) fn list(head: u32, mut keeps: impl FnMut(&Node) -> bool) -> List {
-    let mut list = List::default();
+pub(crate) fn messages(head: u32) -> (List, u32) {
+    let mut list = List { head: EMPTY, tail: head };
+    let mut index = head;
+    while index != EMPTY {
+        let node = ManuallyDrop::new(Node(index));
+        if node.is_signal() {
+            break;
+        }
+        let next = unit(index).next.load(Ordering::Relaxed);
+        unit(index).next.store(list.head, Ordering::Relaxed);
+        list.head = index;
+        index = next;
+    }
+    (list, index)
+}
+
+/// The nodes of a mailbox in the order in which they were pushed, but for the signals that `keeps` does not like, which is
+/// shown them in the opposite order. `list` has the last of them ([`messages`]).
+pub(crate) fn list(mut list: List, head: u32, mut keeps: impl FnMut(&Node) -> bool) -> List {
     let mut index = head;
     while index != EMPTY {
         // The list owns what it has got so far; what comes next is ours.
