@@ -40,10 +40,10 @@ impl Watch {
         Watch { limit, seen: vec![None; workers], moved: false, beats: 0, quiet: 0 }
     }
 
-    /// The time between two rounds of looks: a section is found too long when it has lasted for the limit and half of it
-    /// again, at the latest.
+    /// The time between two rounds of looks: a section is found too long when it has lasted for the limit and a quarter
+    /// of it again, at the latest.
     pub(crate) fn period(&self) -> Duration {
-        self.limit / 2
+        self.limit / 4
     }
 
     /// A look at a worker. One that is too long is said to be so at each look until it was [`reported`](Watch::reported).
