@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use laneway_runtime::env::VirtualEnv;
 use laneway_runtime::lane::{self, Spawn, SpawnError};
 use laneway_runtime::mailbox::{Inbox, MailboxId, Received};
 use laneway_runtime::{ExitReason, Id, Runtime, inspect, reply, time};
@@ -355,4 +356,50 @@ fn who_links_again_after_links_and_unlinks_crossed_is_linked() {
     assert_eq!(links, [other.id()]);
     let end = runtime.block_on(time::timeout(HOUR, lane::join(one.id())));
     assert!(end.is_ok(), "it outlives the lane that it linked");
+}
+
+#[test]
+fn a_lane_that_waits_for_its_time_is_not_put_behind_all_those_whose_turns_are_long() {
+    const LONG: Duration = Duration::from_millis(1);
+    const LANES: u32 = 100;
+    const ROUNDS: u32 = 10;
+    let env = Arc::new(VirtualEnv::new(1));
+    let runtime = Runtime::builder().workers(1).watchdog(None).env(env.clone()).build().unwrap();
+    let ended = runtime.block_on(async move {
+        let begins = Spawn::new().spawn(move |_: Inbox<()>| async move {
+            for _ in 0..LANES {
+                let env = env.clone();
+                let uses_up = move |cx: &mut Context<'_>| {
+                    env.advance(LONG);
+                    // More than a turn has.
+                    let _over = (0..1000).all(|_| laneway_runtime::poll_share(cx).is_ready());
+                };
+                let long = move |_: Inbox<()>| async move {
+                    for _ in 0..ROUNDS {
+                        let mut was = false;
+                        poll_fn(|cx| {
+                            if std::mem::replace(&mut was, true) {
+                                return Poll::Ready(());
+                            }
+                            uses_up(cx);
+                            Poll::Pending
+                        })
+                        .await;
+                    }
+                };
+                Spawn::new().spawn(long).unwrap();
+            }
+            // While the worker learns that turns are long.
+            time::sleep(LONG * LANES * ROUNDS / 2).await;
+            for _ in 0..20 {
+                let sleep = time::sleep(5 * LONG);
+                let deadline = sleep.deadline();
+                sleep.await;
+                let late = time::now() - deadline;
+                assert!(late < 5 * LONG, "late by {late:?}");
+            }
+        });
+        lane::join(begins.unwrap().mailbox.id()).await
+    });
+    assert_eq!(ended, ExitReason::Normal);
 }

@@ -60,9 +60,6 @@ impl Local {
             self.tell_news(slot, None);
         }
         self.pulse.end();
-        if self.turn.is_over() {
-            self.scheduler.turn_driver(self.index, &mut false);
-        }
         // The turn itself is one, so that a lane that only ends counts as well.
         let operations = self.operations.get() + self.turn.taken() + 1;
         self.operations.set(operations);
