@@ -73,7 +73,7 @@ impl Local {
     #[inline]
     fn turn_of(&self, slot: SlotRef, on: OnRun) -> Goes {
         // SAFETY: this worker has `RUNNING`, and the lane's code, within which somebody may take the lane, does not run yet
-        // (`sched/hold.rs`, invariant 1). What is called here calls none, nor asks for another such reference.
+        // (`sched/hold.rs`, invariant 1). What is called while this is in use calls none, nor asks for another such reference.
         let own = unsafe { slot.own() };
         let mut came = false;
         match on.taken() {
@@ -93,6 +93,8 @@ impl Local {
         {
             return self.end(slot, reason);
         }
+        // SAFETY: as above. Another, as `before_poll` has had one in between.
+        let own = unsafe { slot.own() };
         match own.frame.take() {
             Some(frame) => self.poll(slot, frame),
             None => self.end(slot, ExitReason::Killed),
