@@ -403,3 +403,26 @@ fn a_lane_that_waits_for_its_time_is_not_put_behind_all_those_whose_turns_are_lo
     });
     assert_eq!(ended, ExitReason::Normal);
 }
+
+#[test]
+fn a_lane_that_takes_the_locks_of_many_mutexes_once_each_lets_others_run() {
+    // No stand-in is to run the others.
+    let runtime = Runtime::builder().workers(1).watchdog(None).build().unwrap();
+    let ran = runtime.block_on(async {
+        let (answerer, mut answer) = reply::port();
+        Spawn::new()
+            .spawn(|_: Inbox<()>| async {
+                let other = Arc::new(AtomicBool::new(false));
+                let runs = other.clone();
+                Spawn::new().spawn(move |_: Inbox<()>| async move { runs.store(true, Ordering::Relaxed) }).unwrap();
+                let mutexes: Vec<_> = (0..10_000).map(laneway_runtime::sync::Mutex::new).collect();
+                for (number, mutex) in mutexes.iter().enumerate() {
+                    assert_eq!(*mutex.lock().await.unwrap(), number);
+                }
+                answerer.answer(other.load(Ordering::Relaxed)).unwrap();
+            })
+            .unwrap();
+        poll_fn(|cx| answer.poll_answer(cx)).await
+    });
+    assert_eq!(ran, Ok(true), "ten thousand locks were taken in one turn");
+}

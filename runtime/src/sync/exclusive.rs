@@ -79,6 +79,12 @@ impl Default for LockWord {
 }
 
 impl LockWord {
+    /// Lets the numbers begin after this one, before the first locking.
+    pub(crate) fn begin_after(&self, number: u64) {
+        // ORDER: Relaxed: nobody else knows the word yet.
+        self.0.store(number * ONE, Ordering::Relaxed);
+    }
+
     /// Locks, where nobody is in the way and nothing is to be said of an earlier holder: the number of the locking.
     pub(crate) fn try_lock(&self) -> Option<u64> {
         loop {

@@ -28,7 +28,7 @@ use crate::wait_list::line::{Line, Source};
 use crate::wait_list::{By, Ticket};
 
 /// The lasting part of a mutex.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Core {
     pub(crate) line: Line<Exclusive>,
@@ -65,6 +65,25 @@ impl Pooled for Core {
     fn had_by(&self, by: By) -> (usize, usize) {
         let holder = self.read().filter(|_| !self.word().is_abandoned()).and_then(|(lane, _)| lane);
         (usize::from(holder.map(By::Lane) == Some(by)), self.line.waiting_by(by))
+    }
+}
+
+/// How many were made.
+static MADE: AtomicU64 = AtomicU64::new(0);
+
+impl Default for Core {
+    fn default() -> Core {
+        let core = Core {
+            line: Line::default(),
+            holder: AtomicU64::default(),
+            taken_at: AtomicPlace::default(),
+            notes: AtomicU64::default(),
+            face: Face::default(),
+        };
+        // No two begin with the same, see `is_operation`.
+        // ORDER: Relaxed: a number that nobody else has.
+        core.word().begin_after(MADE.fetch_add(1, Ordering::Relaxed));
+        core
     }
 }
 
@@ -127,7 +146,8 @@ impl Core {
 const LOCKINGS_AN_OPERATION: u64 = 8;
 
 /// Whether the locking of this number is an operation. Numbers are scattered by the golden ratio, so that those that are lie
-/// in every row of numbers at equal distances: somebody may make a lock for every so many lockings, or take every other one.
+/// in every row of numbers at equal distances: somebody may make a lock for every so many lockings, or take every other one. As
+/// locks begin with one number after the other, the same holds for who takes many locks once each.
 #[inline(always)]
 fn is_operation(number: u64) -> bool {
     number.wrapping_mul(0x9e37_79b9_7f4a_7c15) < u64::MAX / LOCKINGS_AN_OPERATION
