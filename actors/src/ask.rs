@@ -22,8 +22,9 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The future of [`Address::ask`].
 #[must_use = "nothing is asked before it is awaited"]
 pub struct Ask<M: Send + 'static, T> {
-    sending: Sending<M>,
+    /// Dropped before the question, or the lane would be woken for the end of a port that went unsent.
     answer: Answer<T>,
+    sending: Sending<M>,
     timeout: Option<Duration>,
     deadline: Deadline,
     asked: Question,
@@ -37,7 +38,7 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
         let (answerer, answer) = reply::port_of_lane();
         wait_graph::hands_over_what_is_made_by(&question);
         let sending = to.send_question(question(Reply::local(answerer)));
-        Ask { sending, answer, timeout: Some(DEFAULT_TIMEOUT), deadline: Deadline::unset(), asked }
+        Ask { answer, sending, timeout: Some(DEFAULT_TIMEOUT), deadline: Deadline::unset(), asked }
     }
 
     /// How long to wait for the answer, from the first poll on; zero is over at once unless the answer is there.

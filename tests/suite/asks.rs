@@ -1,7 +1,9 @@
 //! Asks: what a call promises when all goes well, and what when it does not.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use laneway::time::now;
@@ -290,6 +292,23 @@ fn an_ask_that_is_dropped_is_over() {
         drop(ask);
         assert_eq!(number(&mut lane).await, 0);
         assert_silence(&mut lane).await;
+    });
+}
+
+#[test]
+fn an_ask_that_is_dropped_before_it_was_sent_wakes_nobody() {
+    test(async |_: Lane<News>| {
+        let server = laneway::spawn(mute).unwrap();
+        let mut polls = 0;
+        let drops_one = poll_fn(|_| {
+            polls += 1;
+            if polls == 1 {
+                drop(server.ask(|reply| reply));
+            }
+            Poll::<()>::Pending
+        });
+        assert!(laneway::timeout(Duration::from_secs(1), drops_one).await.is_err());
+        assert_eq!(polls, 2, "polled when it began and when the time was over");
     });
 }
 
