@@ -187,12 +187,18 @@ impl<M: Send + 'static> MailboxId<M> {
 
     #[inline(always)]
     fn push(self, slot: SlotRef, node: Node) -> Result<(), (Refused, Node)> {
+        let pushed = self.put(slot, node)?;
+        after_push(slot, pushed);
+        Ok(())
+    }
+
+    /// As [`MailboxId::push`], up to [`after_push`], which is the caller's.
+    #[inline(always)]
+    fn put(self, slot: SlotRef, node: Node) -> Result<Pushed, (Refused, Node)> {
         let generation = self.id().generation().get();
         // ORDER: Relaxed: `push` reads the bound between two looks at the generation.
         let weigh = || Weight::Counted { bound: slot.bound.load(Ordering::Relaxed) };
-        let pushed = node::push(&slot.word, generation, weigh, node)?;
-        after_push(slot, pushed);
-        Ok(())
+        node::push(&slot.word, generation, weigh, node)
     }
 }
 

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use super::node::Node;
 use super::wait::{self, Waiter};
-use super::{MailboxId, Undelivered, Unsent, message_of};
+use super::{MailboxId, Undelivered, Unsent, after_push, message_of};
 use crate::context;
 use crate::lane::word::Refused;
 use crate::sched;
@@ -158,13 +158,14 @@ impl<M: Send + 'static> SendFuture<M> {
                 }
                 let Some(to) = self.holds() else { return false };
                 let Some(slot) = to.id.slot() else { return false };
-                // SAFETY: the message is there. It is forgotten here once the push has succeeded, and stays here otherwise.
+                // SAFETY: the message is there. It is forgotten here as soon as the mailbox has it, and stays here otherwise.
                 let node = unsafe { Node::of_copy::<M>(&local.nodes, (&raw const self.rest.message).cast()) };
-                match to.push(slot, node) {
-                    Ok(()) => {
-                        // The message is the mailbox's.
+                match to.put(slot, node) {
+                    Ok(pushed) => {
+                        // The message is the mailbox's, whatever becomes of what is left to do.
                         self.step = THROUGH;
                         local.turn.take_left();
+                        after_push(slot, pushed);
                         true
                     }
                     Err((_, node)) => {
