@@ -4,7 +4,7 @@
 use std::future::{pending, poll_fn};
 use std::num::NonZeroU16;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -425,4 +425,28 @@ fn a_lane_that_takes_the_locks_of_many_mutexes_once_each_lets_others_run() {
         poll_fn(|cx| answer.poll_answer(cx)).await
     });
     assert_eq!(ran, Ok(true), "ten thousand locks were taken in one turn");
+}
+
+#[test]
+fn a_message_of_no_bytes_and_wide_alignment_is_dropped_once() {
+    static DROPPED: AtomicUsize = AtomicUsize::new(0);
+    #[repr(align(256))]
+    struct Token;
+    impl Drop for Token {
+        fn drop(&mut self) {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let runtime = runtime(1);
+    runtime.block_on(async {
+        let receives = |mut inbox: Inbox<Token>| async move {
+            let received = poll_fn(|cx| inbox.poll_recv(cx)).await;
+            assert!(matches!(received, Received::Message(Token)));
+        };
+        let to = Spawn::new().spawn(receives).unwrap().mailbox;
+        let sends = Spawn::new().spawn(move |_: Inbox<()>| async move { assert!(to.send(Token).await.is_ok()) });
+        assert_eq!(lane::join(sends.unwrap().mailbox.id()).await, ExitReason::Normal);
+        assert_eq!(lane::join(to.id()).await, ExitReason::Normal);
+    });
+    assert_eq!(DROPPED.load(Ordering::Relaxed), 1);
 }

@@ -159,10 +159,16 @@ const fn class_of(layout: Layout) -> Option<usize> {
     Some(if layout.size() == 0 { 0 } else { (layout.size() - 1) / LINE })
 }
 
+/// What the allocator is asked for where `layout` is not pooled. That may be of no bytes, with an alignment beyond a line, and
+/// the allocator gives one at least.
+fn of_a_byte(layout: Layout) -> Layout {
+    if layout.size() == 0 { Layout::from_size_align(1, layout.align()).unwrap_or(layout) } else { layout }
+}
+
 /// Memory for `layout`, with nothing in it.
 #[inline]
 pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
-    let Some(class) = class_of(layout) else { return slot::allocate(layout) };
+    let Some(class) = class_of(layout) else { return slot::allocate(of_a_byte(layout)) };
     context::with_local(|local| match local {
         Some(local) => local.frames.pop(class),
         None => allocate_outside(class),
@@ -208,7 +214,7 @@ pub(crate) fn prefetch<T>(_at: *const T) {}
 pub(crate) unsafe fn release(memory: NonNull<u8>, layout: Layout) {
     match class_of(layout) {
         // SAFETY: the caller's promise; what is not pooled came from the allocator with this layout.
-        None => unsafe { std::alloc::dealloc(memory.as_ptr(), layout) },
+        None => unsafe { std::alloc::dealloc(memory.as_ptr(), of_a_byte(layout)) },
         Some(class) => context::with_local(|local| match local {
             Some(local) => local.frames.push(class, memory),
             None => release_outside(class, memory),

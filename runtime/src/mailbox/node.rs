@@ -423,6 +423,20 @@ mod tests {
     }
 
     #[test]
+    fn a_payload_of_no_bytes_comes_out_as_it_went_in_however_it_is_aligned() {
+        #[derive(Debug, PartialEq)]
+        #[repr(align(16))]
+        struct Wide;
+        #[derive(Debug, PartialEq)]
+        #[repr(align(4096))]
+        struct Wider;
+        assert!(Node::new(()).take::<()>().is_ok());
+        assert_eq!(Node::new(Wide).take::<Wide>().unwrap(), Wide);
+        assert_eq!(Node::new(Wider).take::<Wider>().unwrap(), Wider);
+        drop(Node::new(Wider));
+    }
+
+    #[test]
     fn a_payload_of_another_type_stays_in() {
         let node = Node::new(String::from("x")).take::<u64>().unwrap_err();
         assert_eq!(node.peek::<u64>(), None);
