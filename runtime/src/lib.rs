@@ -107,6 +107,11 @@ mod env {
 #[cfg(loom)]
 #[allow(dead_code, reason = "models do not call all of it")]
 mod sync {
+    pub(crate) mod broadcast {
+        pub(crate) mod ring;
+    }
+    pub(crate) mod calls;
+    pub(crate) mod crowd;
     pub(crate) mod exclusive;
     pub(crate) mod holder;
     pub(crate) mod room;

@@ -19,11 +19,13 @@ use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::lane::word::{EMPTY, FIRST_NODE, LaneWord, Pushed, Refused, Weight};
 
+mod broadcast;
 mod crew;
 mod giving;
 mod hold;
 mod idle;
 mod mailbox;
+mod notify;
 mod park;
 mod parker;
 mod pulse;

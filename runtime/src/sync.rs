@@ -23,9 +23,10 @@ use crate::wait_list::line::{Line, Source, Taker};
 
 mod barrier;
 pub mod broadcast;
-mod calls;
+pub(crate) mod calls;
 mod condvar;
-mod crowd;
+pub(crate) mod crowd;
+mod doors;
 mod error;
 pub(crate) mod exclusive;
 mod guarded;
@@ -88,7 +89,7 @@ pub(crate) fn had_by(lane: Id) -> (usize, usize) {
         pool::had_by::<records::Core<semaphore::Permits>>(by),
         pool::had_by::<records::Core<barrier::Gate>>(by),
         pool::had_by::<calls::Core>(by),
-        pool::had_by::<crowd::Doors>(by),
+        pool::had_by::<doors::Doors>(by),
         mpsc::had_by(by),
     ];
     kinds.into_iter().fold((0, 0), |(locks, waits), (more_locks, more_waits)| (locks + more_locks, waits + more_waits))

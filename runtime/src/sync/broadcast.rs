@@ -32,7 +32,8 @@ use std::task::{Context, Poll, ready};
 use parking_lot::Mutex;
 
 use self::ring::{Next, Ring};
-use super::crowd::{Count, Doors, poll_passed, raise};
+use super::crowd::{Count, raise};
+use super::doors::{Doors, poll_passed};
 use super::error::came_back;
 use super::pool::Lasting;
 use super::seat::Seat;
@@ -120,8 +121,11 @@ impl<T> Sender<T> {
         }
         let (oldest, sent) = ring.push(message);
         drop(ring);
+        if let Some(sent) = sent {
+            raise(&self.0.doors.news, sent);
+        }
+        // Its destructor may panic, or take long.
         drop(oldest);
-        raise(&self.0.doors.news, sent);
         Ok(receivers)
     }
 
@@ -271,13 +275,17 @@ impl<T: Clone> Receiver<T> {
     /// [`TryRecvError`].
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         let next = self.shared.ring.lock().take(&mut self.next);
-        match next {
-            // The last of those who share a message has it for himself.
-            Next::Message(message) => Ok(Arc::try_unwrap(message).unwrap_or_else(|message| T::clone(&message))),
-            Next::Missed(count) => Err(TryRecvError::Lagged(count)),
-            Next::Nothing => Err(TryRecvError::Empty),
-            Next::Never => Err(TryRecvError::Closed),
-        }
+        received(next)
+    }
+}
+
+fn received<T: Clone>(next: Next<T>) -> Result<T, TryRecvError> {
+    match next {
+        // The last of those who share a message has it for himself.
+        Next::Message(message) => Ok(Arc::try_unwrap(message).unwrap_or_else(|message| T::clone(&message))),
+        Next::Missed(count) => Err(TryRecvError::Lagged(count)),
+        Next::Nothing => Err(TryRecvError::Empty),
+        Next::Never => Err(TryRecvError::Closed),
     }
 }
 
@@ -315,7 +323,9 @@ impl<T: Clone> Future for Recv<'_, T> {
         ready!(poll_share(cx));
         let this = &mut *self;
         loop {
-            match this.receiver.try_recv() {
+            let Receiver { shared, next } = &mut *this.receiver;
+            let next = shared.ring.lock().take_or_await(next);
+            match received(next) {
                 Ok(message) => return Poll::Ready(Ok(message)),
                 Err(TryRecvError::Lagged(count)) => return Poll::Ready(Err(RecvError::Lagged(count))),
                 Err(TryRecvError::Closed) => return Poll::Ready(Err(RecvError::Closed)),

@@ -8,45 +8,115 @@
 //! | to one, while nobody waits | kept, one at most, where calls are kept; else nothing | |
 //! | to all | a number that rises: who saw a smaller one is done when he is polled | takes nothing from anybody |
 //!
+//! What is kept is a word, [`Marks`]:
+//!
+//! | bits | is |
+//! | --- | --- |
+//! | 0 | in line: somebody may have a seat, so that who calls must look there, and who comes must not take what is kept |
+//! | 1.. | how many calls to one nobody has taken |
+//!
+//! | from | to | by |
+//! | --- | --- | --- |
+//! | not in line | not in line, one | who calls one: one compare-and-swap |
+//! | not in line, one | not in line, none | who comes: one compare-and-swap |
+//! | all else | | whoever has the lock of the line |
+//!
 //! # Invariants
 //! 1. At most as many calls to one are kept as there are seats that were made no offer, and one more where calls are kept
-//!    for those to come. After a waiter left there can be more: `many` says so, and whoever comes cuts them down before
-//!    he takes one.
+//!    for those to come. After a waiter left there can be more than one that should not: whoever comes and sees that cuts
+//!    them down before he takes one.
 //! 2. Who began to wait after the last call to one gets none of those before it, where calls are not kept.
+//! 3. The word changes without the lock of the line only while it is not in line. It is in line while anybody has a seat:
+//!    whoever takes one has set that before, under the lock, and it is cleared under the lock where nobody has one.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::shim::{AtomicU64, Ordering};
+use crate::wait_list::line::{Line, Seats, Source, Taker};
 
-use super::pool::{Pool, Pooled};
-use crate::wait_list::By;
-use crate::wait_list::line::{Line, Source, Taker};
+const IN_LINE: u64 = 1;
+const ONE: u64 = 2;
 
-/// What is looked at without the lock; written under it.
-#[derive(Debug, Default)]
+/// What is looked at without the lock.
+#[derive(Debug)]
 pub(crate) struct Marks {
+    /// Written under the lock, as is the next.
     to_all: AtomicU64,
     to_one: AtomicU64,
-    /// More calls may be kept than invariant 1 says.
-    many: AtomicBool,
+    /// The word.
+    kept: AtomicU64,
 }
 
-impl Marks {
-    /// One call is never too many: where none is kept for those to come, it is too old for them.
-    fn note(&self, calls: &Calls) {
-        self.many.store(calls.kept > 1, Ordering::Relaxed);
+impl Default for Marks {
+    fn default() -> Marks {
+        Marks { to_all: AtomicU64::new(0), to_one: AtomicU64::new(0), kept: AtomicU64::new(0) }
     }
 }
 
-/// The calls to one that nobody has taken.
-#[derive(Debug, Default)]
-pub(crate) struct Calls {
-    kept: usize,
+impl Marks {
+    /// Calls one where nobody is in line; false where somebody may be.
+    #[inline]
+    fn try_call_one(&self, kept: Kept) -> bool {
+        let mut word = self.kept.load(Ordering::Relaxed);
+        while word & IN_LINE == 0 {
+            if kept == Kept::None {
+                // Whoever is in line and is to be called for certain had his seat before the caller did something that he
+                // has seen: so this would have seen him.
+                return true;
+            }
+            // ORDER: Release: whoever takes the call sees what the caller did before. It is a step also where one is kept
+            // already: who takes that one, or comes into line, comes before it or sees it.
+            match self.kept.compare_exchange_weak(word, ONE, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// Takes the call that is kept where nobody is in line.
+    #[inline]
+    fn try_take(&self) -> bool {
+        let mut word = self.kept.load(Ordering::Relaxed);
+        while word == ONE {
+            // ORDER: Acquire, see `try_call_one`.
+            match self.kept.compare_exchange_weak(word, 0, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// With the lock of the line held: nobody changes the word without it any more. How many calls are kept.
+    fn hold(&self) -> u64 {
+        let mut word = self.kept.load(Ordering::Relaxed);
+        while word & IN_LINE == 0 {
+            // ORDER: Acquire, see `try_call_one`.
+            match self.kept.compare_exchange_weak(word, word | IN_LINE, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => word = now,
+            }
+        }
+        word / ONE
+    }
+
+    /// With the lock of the line held, since [`Marks::hold`]: so many calls are kept. It stays in line where anybody is.
+    fn keep(&self, calls: u64, in_line: bool) {
+        // ORDER: Release: the lock orders this with all that is done under it; and who takes a call without it sees what the
+        // caller did before.
+        self.kept.store(calls * ONE | u64::from(in_line), Ordering::Release);
+    }
 }
+
+/// The calls to one that nobody has taken. All of that is in the word.
+#[derive(Debug, Default)]
+pub(crate) struct Calls;
 
 /// What had been called when somebody began to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Since {
     to_all: u64,
-    to_one: u64,
+    /// `None` where all that are kept are good for him.
+    to_one: Option<u64>,
 }
 
 /// He was called with all others.
@@ -67,23 +137,24 @@ impl Source for Calls {
     }
 
     fn set_aside(&mut self, marks: &Marks, since: Since) -> bool {
-        let is_there = self.kept > 0 && since.to_one < marks.to_one.load(Ordering::Relaxed);
-        self.kept -= usize::from(is_there);
+        let kept = marks.hold();
+        let is_there = kept > 0 && since.to_one.is_none_or(|seen| seen < marks.to_one.load(Ordering::Relaxed));
+        if is_there {
+            marks.keep(kept - 1, true);
+        }
         is_there
     }
 
     fn put_back(&mut self, marks: &Marks, _: Since) {
-        self.kept += 1;
-        marks.note(self);
+        marks.keep(marks.hold() + 1, true);
     }
 
     fn take(&mut self, _: &Marks, _: Since, _: Taker, _: u64) {}
 
     fn renew(&mut self, marks: &Marks) {
-        self.kept = 0;
         marks.to_all.store(0, Ordering::Relaxed);
         marks.to_one.store(0, Ordering::Relaxed);
-        marks.many.store(false, Ordering::Relaxed);
+        marks.kept.store(0, Ordering::Relaxed);
     }
 }
 
@@ -100,31 +171,31 @@ pub(crate) struct Core {
     pub(crate) line: Line<Calls>,
 }
 
-static POOL: Pool<Core> = Pool::new();
-
-impl Pooled for Core {
-    fn pool() -> &'static Pool<Core> {
-        &POOL
-    }
-
-    fn renew(&'static self) {
-        self.line.renew();
-    }
-
-    fn had_by(&self, by: By) -> (usize, usize) {
-        (0, self.line.waiting_by(by))
-    }
-}
-
 impl Core {
     /// Calls the first in line.
+    #[inline]
     pub(crate) fn call_one(&self, kept: Kept) {
-        self.line.change_for(|calls, marks, idle| {
-            calls.kept = (calls.kept + 1).min(most(kept, idle));
-            marks.note(calls);
+        if !self.line.fast().try_call_one(kept) {
+            self.call_in_line(kept);
+        }
+    }
+
+    #[inline(never)]
+    fn call_in_line(&self, kept: Kept) {
+        self.line.change_for(|_, marks, seats| {
+            let calls = (marks.hold() + 1).min(most(kept, seats));
+            marks.keep(calls, !seats.are_empty());
             // ORDER: Relaxed: written under the lock, and compared under it.
             marks.to_one.fetch_add(1, Ordering::Relaxed);
         });
+    }
+
+    /// Takes what is kept, or a call to all `since` then, for one who has no seat and needs none to get it.
+    #[inline]
+    pub(crate) fn try_take(&self, since: Since) -> bool {
+        let marks = self.line.fast();
+        // ORDER: Acquire, as in `since`.
+        since.to_all < marks.to_all.load(Ordering::Acquire) || marks.try_take()
     }
 
     /// Calls all who have begun to wait.
@@ -136,27 +207,28 @@ impl Core {
     /// What a wait that begins now goes by, where all calls to one are good for it.
     pub(crate) fn since(&self) -> Since {
         // ORDER: Acquire: a call that came before happened before what its waiter does next.
-        Since { to_all: self.line.fast().to_all.load(Ordering::Acquire), to_one: 0 }
+        Since { to_all: self.line.fast().to_all.load(Ordering::Acquire), to_one: None }
     }
 
     /// As [`Core::since`], for a wait for which only those calls to one are good that are yet to come.
     pub(crate) fn as_of_now(&self) -> Since {
-        Since { to_one: self.line.fast().to_one.load(Ordering::Acquire), ..self.since() }
+        Since { to_one: Some(self.line.fast().to_one.load(Ordering::Acquire)), ..self.since() }
     }
 
     /// Keeps invariant 1 after somebody has left.
     pub(crate) fn cut_down(&self, kept: Kept) {
         // ORDER: Relaxed: who left on this thread has set it before; one who left elsewhere at the same time may be
-        // thought to leave a moment later.
-        if self.line.fast().many.load(Ordering::Relaxed) {
-            self.line.change_for(|calls, marks, idle| {
-                calls.kept = calls.kept.min(most(kept, idle));
-                marks.note(calls);
+        // thought to leave a moment later. One call is never too many: where none is kept for those to come, it is too old
+        // for them.
+        if self.line.fast().kept.load(Ordering::Relaxed) / ONE > 1 {
+            self.line.change_for(|_, marks, seats| {
+                marks.keep(marks.hold().min(most(kept, seats)), !seats.are_empty());
             });
         }
     }
 }
 
-fn most(kept: Kept, idle: usize) -> usize {
-    idle + usize::from(kept == Kept::One)
+/// How many calls may be kept.
+fn most(kept: Kept, seats: Seats) -> u64 {
+    seats.idle as u64 + u64::from(kept == Kept::One)
 }

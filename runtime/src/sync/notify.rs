@@ -8,9 +8,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use super::calls::{Calls, Core, Kept, Since};
-use super::pool::Lasting;
+use super::pool::{Lasting, Pool, Pooled};
 use super::seat::Seat;
 use crate::sched::turn::poll_share;
+use crate::wait_list::By;
 
 /// Wakes those who wait for something to happen, one or all of them.
 ///
@@ -44,6 +45,7 @@ impl Notify {
         Notify { core: Lasting::new() }
     }
 
+    #[inline]
     fn core(&self) -> &'static Core {
         self.core.get_or(|_| ())
     }
@@ -123,6 +125,10 @@ impl<'a> Notified<'a> {
         }
         if !self.seat.has_waited() {
             self.core.cut_down(Kept::One);
+            if self.core.try_take(self.since) {
+                self.is_done = true;
+                return Poll::Ready(());
+            }
         }
         let called = ready!(self.seat.poll(cx, self.since, self.place));
         self.is_done = true;
@@ -152,6 +158,22 @@ impl Drop for Notified<'_> {
             self.seat = Seat::new(&self.core.line);
             self.core.cut_down(Kept::One);
         }
+    }
+}
+
+static POOL: Pool<Core> = Pool::new();
+
+impl Pooled for Core {
+    fn pool() -> &'static Pool<Core> {
+        &POOL
+    }
+
+    fn renew(&'static self) {
+        self.line.renew();
+    }
+
+    fn had_by(&self, by: By) -> (usize, usize) {
+        (0, self.line.waiting_by(by))
     }
 }
 

@@ -24,7 +24,8 @@ use std::task::{Context, Poll, ready};
 
 use parking_lot::Mutex;
 
-use super::crowd::{Count, Doors, poll_passed, raise};
+use super::crowd::{Count, raise};
+use super::doors::{Doors, poll_passed};
 use super::error::came_back;
 use super::pool::Lasting;
 use super::seat::Seat;

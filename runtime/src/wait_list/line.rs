@@ -58,6 +58,20 @@ pub(crate) struct Taker {
     pub(crate) place: &'static Location<'static>,
 }
 
+/// How many are in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seats {
+    /// Those who were made no offer, dozing or not.
+    pub(crate) idle: usize,
+    pub(crate) offered: usize,
+}
+
+impl Seats {
+    pub(crate) fn are_empty(self) -> bool {
+        self.idle + self.offered == 0
+    }
+}
+
 /// What the index of a lane knows of a line in which the lane waits.
 pub(crate) trait Waits: Sync {
     /// Whether any offer stands, to whomever.
@@ -274,12 +288,13 @@ impl<S: Source> Line<S> {
         wakes.wake_all();
     }
 
-    /// As [`Line::change`], for a change that needs to know how many wait who were made no offer, dozing or not.
-    pub(crate) fn change_for<R>(&self, change: impl FnOnce(&mut S, &S::Fast, usize) -> R) -> R {
+    /// As [`Line::change`], for a change that needs to know how many are in line.
+    pub(crate) fn change_for<R>(&self, change: impl FnOnce(&mut S, &S::Fast, Seats) -> R) -> R {
         let mut wakes = Wakes::default();
         let mut inner = self.inner.lock();
         let Inner { source, list } = &mut *inner;
-        let result = change(source, &self.fast, list.len() - list.offers() as usize);
+        let offered = list.offers() as usize;
+        let result = change(source, &self.fast, Seats { idle: list.len() - offered, offered });
         self.settle(&mut inner, None, &mut wakes);
         drop(inner);
         wakes.wake_all();

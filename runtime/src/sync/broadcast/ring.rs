@@ -8,20 +8,23 @@
 //!    have a smaller or equal `next`; the first one's is not 0.
 //! 2. A receiver's `next` is at most the number of messages sent; where it is smaller than `first`, that receiver missed
 //!    those in between, as nothing else takes out what has receivers left.
+//! 3. `awaited` is set by whoever goes on to wait as he found nothing, by the step in which he did. Whoever sends then
+//!    clears it, and tells all who wait: so who sends where it is not set has nobody to tell.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 #[derive(Debug)]
-pub(super) struct Ring<T> {
+pub(crate) struct Ring<T> {
     bound: usize,
     messages: VecDeque<Kept<T>>,
     /// The number of the oldest message kept.
     first: u64,
     receivers: usize,
-    pub(super) senders: usize,
+    pub(crate) senders: usize,
     /// How often the last receiver went.
     desertions: u64,
+    awaited: bool,
 }
 
 #[derive(Debug)]
@@ -33,7 +36,7 @@ struct Kept<T> {
 
 /// What a receiver finds.
 #[derive(Debug)]
-pub(super) enum Next<T> {
+pub(crate) enum Next<T> {
     Message(Arc<T>),
     /// So many were missed.
     Missed(u64),
@@ -44,22 +47,31 @@ pub(super) enum Next<T> {
 }
 
 impl<T> Ring<T> {
-    pub(super) fn new(bound: usize) -> Ring<T> {
-        Ring { bound, messages: VecDeque::new(), first: 0, receivers: 0, senders: 1, desertions: 0 }
+    pub(crate) fn new(bound: usize) -> Ring<T> {
+        Ring { bound, messages: VecDeque::new(), first: 0, receivers: 0, senders: 1, desertions: 0, awaited: false }
     }
 
-    /// Adds a message for all receivers, of whom there is one: the message that had to go for it, and how many were sent.
-    pub(super) fn push(&mut self, message: T) -> (Option<Arc<T>>, u64) {
+    /// Adds a message for all receivers, of whom there is one: the message that had to go for it, and how many were sent,
+    /// where somebody waits to be told.
+    pub(crate) fn push(&mut self, message: T) -> (Option<Arc<T>>, Option<u64>) {
         let is_full = self.messages.len() == self.bound;
         let oldest = if is_full { self.messages.pop_front().and_then(|kept| kept.message) } else { None };
         self.first += u64::from(is_full);
         self.messages.push_back(Kept { message: Some(Arc::new(message)), left: self.receivers });
         self.drop_read();
-        (oldest, self.sent())
+        let awaited = std::mem::take(&mut self.awaited);
+        (oldest, awaited.then(|| self.sent()))
+    }
+
+    /// As [`Ring::take`], for a receiver that waits where there is nothing.
+    pub(crate) fn take_or_await(&mut self, next: &mut u64) -> Next<T> {
+        let found = self.take(next);
+        self.awaited |= matches!(found, Next::Nothing);
+        found
     }
 
     /// Takes what is next for a receiver.
-    pub(super) fn take(&mut self, next: &mut u64) -> Next<T> {
+    pub(crate) fn take(&mut self, next: &mut u64) -> Next<T> {
         let Some(at) = next.checked_sub(self.first) else {
             let missed = self.first - *next;
             *next = self.first;
@@ -74,13 +86,13 @@ impl<T> Ring<T> {
     }
 
     /// One more receiver: what he begins with.
-    pub(super) fn enter(&mut self) -> u64 {
+    pub(crate) fn enter(&mut self) -> u64 {
         self.receivers += 1;
         self.sent()
     }
 
     /// A receiver goes: what nobody else will receive, and, where he was the last, how often that has happened.
-    pub(super) fn leave(&mut self, next: u64) -> (Vec<Arc<T>>, Option<u64>) {
+    pub(crate) fn leave(&mut self, next: u64) -> (Vec<Arc<T>>, Option<u64>) {
         self.receivers -= 1;
         let had = next.saturating_sub(self.first) as usize;
         let freed = self.messages.iter_mut().skip(had).filter_map(Kept::leave).collect();
@@ -101,20 +113,20 @@ impl<T> Ring<T> {
     }
 
     /// How many messages were sent.
-    pub(super) fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.first + self.messages.len() as u64
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.messages.len()
     }
 
-    pub(super) fn receivers(&self) -> usize {
+    pub(crate) fn receivers(&self) -> usize {
         self.receivers
     }
 
     /// How often the last receiver went, while there is another.
-    pub(super) fn desertions_so_far(&self) -> Option<u64> {
+    pub(crate) fn desertions_so_far(&self) -> Option<u64> {
         (self.receivers > 0).then_some(self.desertions)
     }
 }

@@ -168,12 +168,12 @@ fn a_change_may_go_by_how_many_wait_who_were_offered_nothing() {
     add(&line, 1);
     // As a notice for one that is kept where nobody would get it.
     let waiting = |line: &Line<Stock>| {
-        line.change_for(|stock, (), waiting| {
-            stock.left += u32::from(waiting > 0);
-            waiting
+        line.change_for(|stock, (), seats| {
+            stock.left += u32::from(seats.idle > 0);
+            (seats.idle, seats.offered)
         })
     };
-    assert_eq!((waiting(&line), waiting(&line), waiting(&line)), (2, 1, 0));
+    assert_eq!([(); 3].map(|()| waiting(&line)), [(2, 1), (1, 2), (0, 3)]);
     assert!(waiters.iter_mut().all(|waiter| waiter.poll(&line) == Poll::Ready(Ok(1))));
     assert_eq!((line.look(|stock| stock.left), line.waiting()), (0, 0));
 }
