@@ -120,25 +120,17 @@ pub(crate) fn with_current<R>(f: impl FnOnce(&Local, SlotRef, &mut Own) -> R) ->
     })
 }
 
-/// What takes but a few instructions, for [`in_current`]. A closure would be put where it is called only if the compiler
-/// thinks so; this always is.
-pub(crate) trait Brief {
-    type Answer;
-
-    /// To be marked `#[inline(always)]`.
-    fn run(self, local: &Local, slot: SlotRef, own: &mut Own) -> Self::Answer;
-}
-
-/// As [`with_current`], in as few instructions as can be.
+/// As [`with_current`], in as few instructions as can be, for what takes but a few: a closure that is marked
+/// `#[inline(always)]`, or the compiler may think otherwise.
 #[inline(always)]
-pub(crate) fn in_current<B: Brief>(brief: B) -> Option<B::Answer> {
+pub(crate) fn in_current<R>(f: impl FnOnce(&Local, SlotRef, &mut Own) -> R) -> Option<R> {
     // SAFETY: invariant 1: not null means alive, and nothing of it is kept beyond this call, below which the guard lives.
     let hold = unsafe { HOLD.get().as_ref() }?;
     let mut mark = hold.borrow();
     let slot = hold.current()?;
     // SAFETY: as above, and one is null where the other is.
     let local = unsafe { &*LOCAL.get() };
-    Some(brief.run(local, slot, own_within(&mut mark, slot)))
+    Some(f(local, slot, own_within(&mut mark, slot)))
 }
 
 /// As [`with_current`], where the worker is known.

@@ -103,7 +103,7 @@ impl Marks {
     fn keep(&self, calls: u64, in_line: bool) {
         // ORDER: Release: the lock orders this with all that is done under it; and who takes a call without it sees what the
         // caller did before.
-        self.kept.store(calls * ONE | u64::from(in_line), Ordering::Release);
+        self.kept.store((calls * ONE) | u64::from(in_line), Ordering::Release);
     }
 }
 

@@ -16,7 +16,7 @@ use super::guarded::{Excludes, Opens};
 use super::holder::Holder;
 use super::name_of;
 use super::pool::{Pool, Pooled};
-use crate::context::{self, Brief};
+use crate::context;
 use crate::id::Id;
 use crate::lane::index::Held;
 use crate::lane::own::Own;
@@ -211,7 +211,28 @@ impl Owner {
     /// of the turn, and fails where that is over.
     #[inline(always)]
     pub(crate) fn attempt(core: &'static Core, place: &'static Location<'static>, counts: bool) -> Option<Owner> {
-        let attempted = context::in_current(Attempt { core, place, counts });
+        // What is rare it leaves to others.
+        let attempted = context::in_current(
+            #[inline(always)]
+            |local, slot, own| {
+                let word = core.word();
+                let seen = word.see();
+                if !seen.is_free() || counts && is_operation(seen.next()) && !local.takes_operation() {
+                    return Attempted::InVain;
+                }
+                if !word.lock_from(seen) {
+                    return Attempted::Nothing;
+                }
+                // A processor locks once all before that is certain. So what need not come before comes after.
+                if std::thread::panicking() {
+                    return Attempted::Half;
+                }
+                let grant = Ticket { at: 0, number: seen.next() };
+                let Some(at) = own.note_first_hold(core, grant) else { return Attempted::Half };
+                core.note(slot.tenant_bits(), place, at, Trouble::NONE, handed_out_by_this(slot));
+                Attempted::Done
+            },
+        );
         match attempted {
             Some(Attempted::Done) => Some(Owner(core)),
             Some(Attempted::InVain) => None,
@@ -286,7 +307,25 @@ impl Owner {
         if std::thread::panicking() {
             return false;
         }
-        let unlocked = context::in_current(Unlock(self));
+        let unlocked = context::in_current(
+            #[inline(always)]
+            |_, _, own| {
+                let core = self.0;
+                let word = core.word();
+                let seen = word.see();
+                if !seen.is_free_to_unlock() {
+                    return false;
+                }
+                let at = self.notes() as u32 & AT;
+                self.unnote();
+                if !word.unlock_from(seen) {
+                    return false;
+                }
+                // After that, as above; meanwhile it is an entry of what is over.
+                own.forget_only_hold(at, core, seen.number());
+                true
+            },
+        );
         unlocked == Some(true)
     }
 
@@ -316,62 +355,6 @@ impl Owner {
     fn unnote(&self) {
         // ORDER: Release: before the unlocking, as who gets the lock next notes himself after it.
         self.0.holder.store(0, Ordering::Release);
-    }
-}
-
-/// A first attempt at the lock. What is rare it leaves to others.
-struct Attempt {
-    core: &'static Core,
-    place: &'static Location<'static>,
-    counts: bool,
-}
-
-impl Brief for Attempt {
-    type Answer = Attempted;
-
-    #[inline(always)]
-    fn run(self, local: &Local, slot: SlotRef, own: &mut Own) -> Attempted {
-        let Attempt { core, place, counts } = self;
-        let word = core.word();
-        let seen = word.see();
-        if !seen.is_free() || counts && is_operation(seen.next()) && !local.takes_operation() {
-            return Attempted::InVain;
-        }
-        if !word.lock_from(seen) {
-            return Attempted::Nothing;
-        }
-        // A processor locks once all before that is certain. So what need not come before comes after.
-        if std::thread::panicking() {
-            return Attempted::Half;
-        }
-        let Some(at) = own.note_first_hold(core, Ticket { at: 0, number: seen.next() }) else { return Attempted::Half };
-        core.note(slot.tenant_bits(), place, at, Trouble::NONE, handed_out_by_this(slot));
-        Attempted::Done
-    }
-}
-
-/// Unlocks, where that is all there is to do.
-struct Unlock<'a>(&'a Owner);
-
-impl Brief for Unlock<'_> {
-    type Answer = bool;
-
-    #[inline(always)]
-    fn run(self, _: &Local, _: SlotRef, own: &mut Own) -> bool {
-        let core = self.0.0;
-        let word = core.word();
-        let seen = word.see();
-        if !seen.is_free_to_unlock() {
-            return false;
-        }
-        let at = self.0.notes() as u32 & AT;
-        self.0.unnote();
-        if !word.unlock_from(seen) {
-            return false;
-        }
-        // After that, as above; meanwhile it is an entry of what is over.
-        own.forget_only_hold(at, core, seen.number());
-        true
     }
 }
 
