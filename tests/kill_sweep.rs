@@ -18,6 +18,9 @@ mod descriptors;
 #[path = "kill_sweep/destructors.rs"]
 mod destructors;
 
+#[path = "kill_sweep/groups.rs"]
+mod groups;
+
 /// Held for writing by a test that looks at the descriptors or the children of the whole process.
 static PROCESS: RwLock<()> = RwLock::new(());
 

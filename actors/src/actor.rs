@@ -19,6 +19,7 @@ use runtime::{Down, Exit, ExitReason, Id};
 use crate::address::Address;
 use crate::context::Context;
 use crate::error::StartError;
+use crate::group::Change;
 
 /// What a callback may answer: go on, or end the actor with a reason. `?` turns any error into one.
 pub type Outcome = Result<(), ExitReason>;
@@ -99,6 +100,12 @@ pub trait Actor: Send + Sized + 'static {
         async { Ok(()) }
     }
 
+    /// A group that is watched has changed, see [`Context::monitor_group`]. Does nothing unless it is written.
+    fn group(&mut self, change: Change, cx: &mut Context<Self::Msg>) -> impl Future<Output = Outcome> + Send {
+        let _ = (change, cx);
+        async { Ok(()) }
+    }
+
     /// No message came within the time set by [`Context::idle_after`]. Ends the actor normally unless it is written.
     fn idle(&mut self, cx: &mut Context<Self::Msg>) -> impl Future<Output = Outcome> + Send {
         let _ = cx;
@@ -169,6 +176,7 @@ async fn serve<A: Actor>(actor: &mut A, cx: &mut Context<A::Msg>) -> ExitReason 
             Some(Received::Down(notified)) => caught!(actor.down(notified.into_down(), cx)),
             Some(Received::Exit(exit)) if Some(exit.from) == lane::parent() => return exit.reason,
             Some(Received::Exit(exit)) => caught!(actor.exit(exit, cx)),
+            Some(Received::Group(changed)) => caught!(actor.group(changed.into_change(), cx)),
             Some(Received::Stop(reason)) => return reason,
             Some(_) => Ok(Ok(())),
         };

@@ -11,6 +11,7 @@ use runtime::time::Deadline;
 use runtime::{ExitReason, Id, MonitorRef};
 
 use crate::address::Address;
+use crate::group::GroupRef;
 
 /// An actor's own view of the lane that it is.
 pub struct Context<M> {
@@ -84,6 +85,22 @@ impl<M: Send + 'static> Context<M> {
     pub fn demonitor(&mut self, reference: MonitorRef) -> Result<bool, DemonitorError> {
         let stood = lane::demonitor(reference)?;
         self.inbox.flush_down(reference);
+        Ok(stood)
+    }
+
+    /// Watches a group: each change of it after this comes to [`Actor::group`](crate::Actor::group). The members as they
+    /// are now come with the answer, those of all types; see [`runtime::group::monitor`].
+    pub fn monitor_group(&mut self, name: &str) -> (GroupRef, Vec<Id>) {
+        self.inside(runtime::group::monitor(name), |me| (GroupRef::of_nothing(me), Vec::new()))
+    }
+
+    /// Takes a monitor of a group back; no change of it comes after this. True if it stood.
+    ///
+    /// # Errors
+    /// The monitor is another lane's.
+    pub fn demonitor_group(&mut self, reference: GroupRef) -> Result<bool, DemonitorError> {
+        let stood = runtime::group::demonitor(reference)?;
+        self.inbox.flush_group(reference);
         Ok(stood)
     }
 

@@ -12,10 +12,13 @@ use runtime::time::{self, Elapsed};
 use runtime::{Down, Exit, ExitReason, Id, MonitorRef};
 
 use crate::address::Address;
+use crate::group::{Change, GroupRef};
 
 mod downs;
+mod groups;
 
 use downs::{Downs, MakeDown};
+use groups::Groups;
 
 /// A lane as its own code knows it: what it receives, whom it watches, what it is called.
 ///
@@ -50,11 +53,12 @@ type MakeExit<M> = Box<dyn FnMut(Exit) -> M + Send>;
 struct More<M> {
     downs: Downs<M>,
     exits: Option<MakeExit<M>>,
+    groups: Groups<M>,
 }
 
 impl<M> Default for More<M> {
     fn default() -> More<M> {
-        More { downs: Downs::default(), exits: None }
+        More { downs: Downs::default(), exits: None, groups: Groups::default() }
     }
 }
 
@@ -191,6 +195,14 @@ impl<M: Send + 'static> Lane<M> {
                 let make = taken.make.as_mut()?;
                 Some(Some(make(exit)))
             }
+            Received::Group(changed) => {
+                let change = changed.into_change();
+                let number = change.reference.number;
+                let make = self.inbox.with_extra(|more: &mut More<M>| more.groups.remove(number))?;
+                let mut taken = TakenChanges { inbox: &mut self.inbox, number, make: Some(make) };
+                let make = taken.make.as_mut()?;
+                Some(Some(make(change)))
+            }
             Received::Stop(_) => {
                 self.inbox.receive_no_more();
                 Some(None)
@@ -249,6 +261,56 @@ impl<M: Send + 'static> Lane<M> {
         let stood = lane::demonitor(reference)?;
         self.inbox.flush_down(reference);
         let unused = self.inbox.with_extra(|more: &mut More<M>| more.downs.remove(reference.number));
+        drop(unused);
+        Ok(stood)
+    }
+
+    /// Watches a group: each change of it after this comes as the message that `message` makes of it. The members as they
+    /// are now come with the answer, those of all types; see [`runtime::group::monitor`].
+    ///
+    /// ```
+    /// use laneway_actors::{Lane, group, spawn};
+    /// # let runtime = laneway_actors::Runtime::builder().build()?;
+    /// # runtime.block_on(async {
+    /// let watcher = spawn(async |mut lane: Lane<group::Change>| {
+    ///     let (reference, members) = lane.monitor_group("workers", |change| change);
+    ///     assert!(members.is_empty());
+    ///     let worker = spawn(async |_: Lane<()>| group::join("workers").unwrap()).unwrap();
+    ///     for kind in [group::ChangeKind::Joined, group::ChangeKind::Left] {
+    ///         let change = lane.recv().await.unwrap();
+    ///         assert_eq!((change.id, change.kind), (worker.id(), kind));
+    ///     }
+    ///     assert_eq!(lane.demonitor_group(reference), Ok(true));
+    /// })?;
+    /// # laneway_actors::join(watcher.id()).await;
+    /// # Ok::<(), laneway_actors::SpawnError>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    /// Outside of the lane that this is.
+    pub fn monitor_group(
+        &mut self,
+        name: &str,
+        message: impl FnMut(Change) -> M + Send + 'static,
+    ) -> (GroupRef, Vec<Id>) {
+        let nothing = |me| (GroupRef::of_nothing(me), Vec::new());
+        let (reference, members) = self.inside(runtime::group::monitor(name), nothing);
+        let before =
+            self.inbox.with_extra(|more: &mut More<M>| more.groups.insert(reference.number, Box::new(message)));
+        drop(before);
+        (reference, members)
+    }
+
+    /// Takes a monitor of a group back; no change of it comes after this. True if it stood.
+    ///
+    /// # Errors
+    /// The monitor is another lane's.
+    pub fn demonitor_group(&mut self, reference: GroupRef) -> Result<bool, lane::DemonitorError> {
+        let stood = runtime::group::demonitor(reference)?;
+        self.inbox.flush_group(reference);
+        let unused = self.inbox.with_extra(|more: &mut More<M>| more.groups.remove(reference.number));
         drop(unused);
         Ok(stood)
     }
@@ -315,6 +377,21 @@ impl<M: Send + 'static> Drop for TakenExits<'_, M> {
     fn drop(&mut self) {
         let make = self.make.take();
         self.inbox.with_extra(|more: &mut More<M>| more.exits = make);
+    }
+}
+
+/// What the changes of a group turn into, as [`TakenExits`].
+struct TakenChanges<'a, M: Send + 'static> {
+    inbox: &'a mut Inbox<M>,
+    number: u64,
+    make: Option<groups::MakeChange<M>>,
+}
+
+impl<M: Send + 'static> Drop for TakenChanges<'_, M> {
+    fn drop(&mut self) {
+        let (number, Some(make)) = (self.number, self.make.take()) else { return };
+        let before = self.inbox.with_extra(|more: &mut More<M>| more.groups.insert(number, make));
+        drop(before);
     }
 }
 

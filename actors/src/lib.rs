@@ -11,7 +11,7 @@
 //! are those of Erlang/OTP.
 //!
 //! Read on in this order: [`spawn`](mod@spawn), [`lane`], [`actor`], [`context`], [`address`], [`ask`], [`reply`],
-//! [`role`], [`name`], [`error`]; last [`remote`], by which messages reach other nodes.
+//! [`role`], [`name`], [`group`], [`error`]; last [`remote`], by which messages reach other nodes.
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +20,7 @@ pub mod address;
 pub mod ask;
 pub mod context;
 pub mod error;
+pub mod group;
 pub mod lane;
 pub mod name;
 pub mod remote;

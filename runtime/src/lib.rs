@@ -13,7 +13,8 @@
 //! 5. `wait_list` and [`sync`]: green locks and channels, whose waiters are lanes; `lane/index`: what a lane holds of them.
 //! 6. [`env`](mod@env): the world, as clock, entropy, threads and sockets; [`time`]: timers on it.
 //! 7. [`wait_graph`]: who waits for whom, and what is done about circles.
-//! 8. [`runtime`]: starting and ending all that.
+//! 8. [`group`]: lanes under a common name.
+//! 9. [`runtime`]: starting and ending all that.
 //!
 //! # Where unsafe code is
 //!
@@ -29,6 +30,8 @@ pub mod env;
 pub mod exit;
 #[cfg(not(loom))]
 pub mod fault;
+#[cfg(not(loom))]
+pub mod group;
 pub mod id;
 #[cfg(not(loom))]
 pub mod inspect;

@@ -73,12 +73,20 @@ pub struct Metrics {
     pub descriptors_closed: u64,
     /// Names taken.
     pub names: u64,
+    /// Memberships of groups; one that was joined several times counts as often.
+    pub memberships: u64,
+    /// How often a group was joined.
+    pub groups_joined: u64,
+    /// How often one was left, by whatever way.
+    pub groups_left: u64,
     /// Timers that deaths cancelled.
     pub timers_released: u64,
     /// Descriptors that deaths closed.
     pub descriptors_released: u64,
     /// Names that deaths gave up.
     pub names_released: u64,
+    /// How often a group was left by a death.
+    pub groups_released: u64,
     /// Green locks and permits that deaths gave back or left to others.
     pub locks_released: u64,
     /// Places in line for green locks that deaths gave up.

@@ -16,6 +16,8 @@ pub struct ExitReceipt {
     pub descriptors: u64,
     /// Names given up.
     pub names: u64,
+    /// Memberships of groups given up; of one that was joined several times, as many.
+    pub memberships: u64,
     /// Green locks and permits given back or left to others, whether by destructors or after them.
     pub locks: u64,
     /// Places in line for green locks given up, whether by destructors or after them.
@@ -24,7 +26,7 @@ pub struct ExitReceipt {
     pub links: u64,
     /// Watchers told.
     pub watchers: u64,
-    /// Monitors on others taken back.
+    /// Monitors on others, and on groups, taken back.
     pub monitors: u64,
     /// Messages that were queued and not handled.
     pub messages_dropped: u64,
@@ -44,6 +46,7 @@ impl ExitReceipt {
             timers: 0,
             descriptors: 0,
             names: 0,
+            memberships: 0,
             locks: 0,
             wait_entries: 0,
             links: 0,

@@ -19,6 +19,7 @@ use crate::context;
 use crate::env::{Descriptors, Driver, Env, Instant, OsEnv, Unparker, VirtualEnv};
 use crate::exit::ExitReason;
 use crate::fault::FaultPlan;
+use crate::group::table::Groups;
 use crate::id::Id;
 use crate::lane::index::RootGuard;
 use crate::lane::watch;
@@ -259,6 +260,7 @@ impl Builder {
             drivers: drivers.into_iter().map(Mutex::new).collect(),
             descriptors,
             names: Names::default(),
+            groups: Groups::default(),
             metrics: Counters::new(places),
             closing: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -365,7 +367,7 @@ impl Handle {
             abandoned_lanes: self.0.abandoned.count() as u64,
             abandoned_total: self.0.abandoned.total(),
             workers_at_work: self.0.stand_by.size() as u64,
-            ..self.0.metrics.snapshot()
+            ..self.0.groups.count(self.0.metrics.snapshot())
         }
     }
 
@@ -395,6 +397,7 @@ impl Handle {
             timers: self.0.timers.owned_by(id.key()),
             descriptors: self.0.descriptors.owned_by(id).len(),
             names: self.0.names.of(id).len(),
+            groups: self.0.groups.had_by(id),
             senders: wait::count(id),
         }
     }
@@ -458,6 +461,8 @@ pub struct Held {
     pub descriptors: usize,
     /// Names.
     pub names: usize,
+    /// Memberships of groups and monitors on groups.
+    pub groups: usize,
     /// Green locks, and permits by the times they were taken.
     pub locks: usize,
     /// Places in line for green locks.

@@ -30,6 +30,7 @@ pub(crate) mod worker;
 use crate::context;
 use crate::env::{Descriptors, Driver, Env, Unparker};
 use crate::fault::FaultPlan;
+use crate::group::table::Groups;
 use crate::id::Namespace;
 use crate::lane::word::OnWake;
 use crate::metrics::Counters;
@@ -59,6 +60,7 @@ pub(crate) struct Scheduler {
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) timers: Timers,
     pub(crate) names: Names,
+    pub(crate) groups: Groups,
     pub(crate) metrics: Counters,
     /// No new lanes.
     pub(crate) closing: AtomicBool,

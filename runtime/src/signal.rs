@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::exit::ExitReason;
+use crate::group;
 use crate::id::Id;
 use crate::inspect::Inspection;
 use crate::lane::Pooled;
@@ -106,6 +107,8 @@ pub(crate) enum Signal {
         number: u64,
     },
     Down(Notice),
+    /// A group that is monitored has changed.
+    Group(group::Notice),
     /// Answer once the lane is gone.
     Join(Answerer<ExitReason>),
     /// Say whom the lane is tied to.
@@ -205,8 +208,8 @@ pub(crate) enum Fate {
 #[inline]
 pub(crate) fn fate(own: &mut Own, node: &Node) -> Fate {
     match node.peek::<Signal>() {
-        // A wish to stop has its turn like a message.
-        None | Some(Signal::Stop(_)) => Fate::Waits,
+        // A wish to stop has its turn like a message, and so has the change of a group.
+        None | Some(Signal::Stop(_) | Signal::Group(_)) => Fate::Waits,
         // One that was demonitored meanwhile is not delivered.
         Some(Signal::Down(notice)) => {
             let known = own.more.as_mut().and_then(|more| more.watching.remove(notice.number));
@@ -218,7 +221,8 @@ pub(crate) fn fate(own: &mut Own, node: &Node) -> Fate {
 
 /// Whether a node [acts](Fate::Acts).
 pub(crate) fn acts(node: &Node) -> bool {
-    node.is_signal() && node.peek::<Signal>().is_some_and(|signal| !matches!(signal, Signal::Stop(_) | Signal::Down(_)))
+    let waits = |signal: &Signal| matches!(signal, Signal::Stop(_) | Signal::Down(_) | Signal::Group(_));
+    node.is_signal() && node.peek::<Signal>().is_some_and(|signal| !waits(signal))
 }
 
 /// Lets a signal that [acts](Fate::Acts) do so on the lane in `slot`: what of it waits in the inbox for whoever receives.
@@ -253,7 +257,8 @@ pub(crate) fn take_note(more: &mut More, signal: Signal) {
         Signal::Demonitor { watcher, number } => _ = more.watchers.remove(&(watcher, number)),
         Signal::Join(answerer) => more.joiners.push(answerer),
         // An answerer that is dropped says so.
-        Signal::Inspect(_) | Signal::Exit(_) | Signal::Down(_) | Signal::Stop(_) | Signal::Given => {}
+        Signal::Inspect(_) | Signal::Exit(_) | Signal::Down(_) | Signal::Group(_) | Signal::Stop(_) | Signal::Given => {
+        }
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Totals {
     pub descriptors: u64,
     /// Names given up.
     pub names: u64,
+    /// Memberships of groups given up.
+    pub memberships: u64,
     /// Green locks and permits given back or left to others.
     pub locks: u64,
     /// Places in line for green locks given up.
@@ -61,6 +63,7 @@ impl Totals {
             timers: receipt.timers,
             descriptors: receipt.descriptors,
             names: receipt.names,
+            memberships: receipt.memberships,
             locks: receipt.locks,
             wait_entries: receipt.wait_entries,
             links: receipt.links,
@@ -77,6 +80,7 @@ impl Totals {
         self.timers += more.timers;
         self.descriptors += more.descriptors;
         self.names += more.names;
+        self.memberships += more.memberships;
         self.locks += more.locks;
         self.wait_entries += more.wait_entries;
         self.links += more.links;
@@ -92,7 +96,7 @@ impl fmt::Display for Totals {
         let Totals { lanes, bytes, timers, descriptors, names, locks, wait_entries, links, watchers, monitors, .. } =
             self;
         write!(f, "{lanes} lanes, {bytes} bytes, {timers} timers, {descriptors} descriptors, {names} names, ")?;
-        write!(f, "{locks} locks, {wait_entries} places in line, ")?;
+        write!(f, "{} memberships, {locks} locks, {wait_entries} places in line, ", self.memberships)?;
         write!(f, "{links} links, {watchers} watchers, {monitors} monitors, ")?;
         write!(f, "{} messages, {} waiting senders", self.messages_dropped, self.senders_refused)
     }

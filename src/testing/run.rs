@@ -198,8 +198,9 @@ impl Seen {
         // Of what is open or stands, the runtime itself closes all at its end, so these are counted before that.
         let last = self.last.clone().unwrap_or_default();
         let Totals { lanes, timers, descriptors, names, messages_dropped, senders_refused, bytes, .. } = self.totals;
-        let Totals { locks, wait_entries, .. } = self.totals;
+        let Totals { locks, wait_entries, memberships, .. } = self.totals;
         let Metrics { spawned, ended, descriptors_opened, descriptors_closed, .. } = end.metrics;
+        let Metrics { groups_joined, groups_left, .. } = end.metrics;
         let counts = [
             ("lanes alive", end.metrics.alive, 0),
             ("lanes that had ended", ended, spawned),
@@ -207,11 +208,14 @@ impl Seen {
             ("descriptors left", last.descriptors, 0),
             ("descriptors closed", descriptors_closed, descriptors_opened),
             ("names left", last.names, 0),
+            ("memberships left", last.memberships, 0),
+            ("groups that were left", groups_left, groups_joined),
             ("receipts", lanes, ended),
             ("bytes in receipts", bytes, end.metrics.bytes_released),
             ("timers in receipts", timers, end.metrics.timers_released),
             ("descriptors in receipts", descriptors, end.metrics.descriptors_released),
             ("names in receipts", names, end.metrics.names_released),
+            ("memberships in receipts", memberships, end.metrics.groups_released),
             ("locks in receipts", locks, end.metrics.locks_released),
             ("places in line in receipts", wait_entries, end.metrics.wait_entries_released),
             ("messages in receipts", messages_dropped, end.metrics.messages_dropped),

@@ -128,12 +128,15 @@ impl fmt::Display for Violation {
             Violation::StillAlive(lane) => write!(f, "lane {lane} had ended and counted as alive"),
             Violation::StillTakesSignals(lane) => write!(f, "lane {lane} had ended and took a signal"),
             Violation::StillHeld { lane, held } => {
-                let Held { timers, descriptors, names, locks, wait_entries, senders, .. } = held;
+                let Held { timers, descriptors, names, groups, locks, wait_entries, senders, .. } = held;
                 write!(
                     f,
                     "lane {lane} had ended and held {timers} timers, {descriptors} descriptors, {names} names, "
                 )?;
-                write!(f, "{locks} locks, {wait_entries} places in line; ")?;
+                write!(
+                    f,
+                    "{groups} memberships or monitors of groups, {locks} locks, {wait_entries} places in line; "
+                )?;
                 write!(f, "{senders} senders waited for it")
             }
             Violation::NameLeft { lane, name } => write!(f, "lane {lane} had ended and was found by its name {name:?}"),

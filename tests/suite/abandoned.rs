@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use laneway::group::{self, ChangeKind};
 use laneway::net::TcpListener;
 use laneway::prelude::{ChildSpec, Supervisor};
 use laneway::runtime::{inspect, lane as bare};
 use laneway::{
-    Address, AskError, ExitReason, Handle, Id, Lane, Metrics, MonitorRef, NameError, Reply, Runtime, SendError, Spawn,
-    SpawnError,
+    Address, AskError, ExitReason, Handle, Id, Lane, Metrics, MonitorRef, NameError, NotInLane, Reply, Runtime,
+    SendError, Spawn, SpawnError,
 };
 
 use crate::support::*;
@@ -152,21 +153,33 @@ fn what_an_abandoned_lane_held_is_free_while_its_poll_goes_on() {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
             it.register("one").expect("a free name");
             it.register("another").expect("a free name");
+            group::join("some").expect("it is a lane");
+            group::join("some").expect("it is a lane");
             laneway::time::call_at(laneway::time::now() + LONG, || ());
             tell.send(listener.local_addr().expect("an address")).expect("the test listens");
             blocks.block();
             assert!(listener.local_addr().is_err(), "it was closed");
+            assert_eq!(group::join("some"), Err(NotInLane));
+            assert!(group::ids("some").is_empty(), "it was taken out");
         });
         let it = it.expect("a lane");
         releases.begun().await;
         let address = told.recv().expect("an address");
+        let (_, members) = lane.monitor_group("some", News::Change);
+        assert_eq!(members, [it.id(), it.id()]);
+        lane.monitor(it, News::Down);
         it.kill();
-        assert_eq!(reason_of(&mut lane, it).await, ExitReason::Killed);
+        for _ in 0..2 {
+            assert!(matches!(news(&mut lane).await, News::Change(change) if change.kind == ChangeKind::Left));
+        }
+        assert_eq!(down(&mut lane).await.reason, ExitReason::Killed);
         let held = Handle::current().expect("a runtime").held_by(it.id());
-        assert_eq!((held.timers, held.descriptors, held.names), (0, 0, 0));
+        assert_eq!((held.timers, held.descriptors, held.names, held.groups), (0, 0, 0, 0));
         assert_eq!((bare::whereis("one"), bare::whereis("another")), (None, None));
+        assert!(group::ids("some").is_empty() && group::of(it.id()).is_empty());
         drop(TcpListener::bind(address).expect("the port is free"));
         assert_eq!((metrics().names_released, metrics().descriptors_released, metrics().timers_released), (2, 1, 1));
+        assert_eq!((metrics().groups_released, metrics().memberships), (2, 0));
         releases.release();
         until_none_is_abandoned().await;
     });

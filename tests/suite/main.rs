@@ -11,6 +11,8 @@ mod channels;
 mod deadlock_policies;
 mod deadlocks;
 mod exits;
+mod group_model;
+mod groups;
 mod handed_on;
 mod lanes;
 mod links;
@@ -35,6 +37,7 @@ fn the_list_of_otp_statements_names_the_tests_that_there_are() {
         ("actors", include_str!("actors.rs")),
         ("asks", include_str!("asks.rs")),
         ("exits", include_str!("exits.rs")),
+        ("groups", include_str!("groups.rs")),
         ("lanes", include_str!("lanes.rs")),
         ("links", include_str!("links.rs")),
         ("mailboxes", include_str!("mailboxes.rs")),

@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::task::Poll;
 use std::time::Duration;
 
+use laneway::group::Change;
 use laneway::{Address, Down, Exit, ExitReason, Id, Lane, Reply, Runtime};
 
 /// One worker, and time that jumps.
@@ -67,6 +68,7 @@ pub(crate) fn end(runtime: Runtime) {
     assert!(report.is_clean(), "late: {:?}, stuck: {:?}", report.late, report.stuck);
     let left = &report.metrics;
     assert_eq!((left.alive, left.timers, left.names, left.descriptors), (0, 0, 0, 0), "{left:?}");
+    assert_eq!((left.memberships, left.groups_left), (0, left.groups_joined), "{left:?}");
 }
 
 /// What a test's lane hears.
@@ -75,6 +77,7 @@ pub(crate) enum News {
     Exit(Exit),
     Number(u64),
     Ask(Reply<u64>),
+    Change(Change),
 }
 
 /// One worker, time that jumps, and at most so many lanes, in slots that no runtime has used.
@@ -99,6 +102,7 @@ impl fmt::Debug for News {
             News::Down(down) => write!(f, "a Down of {}: {}", down.id, down.reason),
             News::Exit(exit) => write!(f, "an exit from {}: {}", exit.from, exit.reason),
             News::Number(number) => write!(f, "{number}"),
+            News::Change(change) => write!(f, "{change}"),
             News::Ask(reply) => write!(f, "a question that is awaited: {}", reply.is_awaited()),
         }
     }

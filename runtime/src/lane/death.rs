@@ -2,7 +2,7 @@
 //!
 //! 1. The mailbox closes: from here on nothing is queued, and the id is stale for senders.
 //! 2. The future is dropped, and what the layer above kept with the lane; their destructors may do what they like.
-//! 3. What the lane held is released: timers, descriptors, names, green locks and its places in their lines.
+//! 3. What the lane held is released: timers, descriptors, names, groups, green locks and its places in their lines.
 //! 4. What was queued is dropped, and with it what it may have brought (`giving.rs`); waiting senders get their message
 //!    back.
 //! 5. The slot goes back, under its next generation or never, and the lane counts as dead.
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use super::Pooled;
 use super::frame::Frame;
 use super::index::Index;
-use super::own::{AtEnd, COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, More, Own, watcher_of};
+use super::own::{AtEnd, COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, IN_GROUPS, More, Own, watcher_of};
 use super::watch;
 use crate::context;
 use crate::exit::ExitReason;
@@ -258,7 +258,7 @@ impl Dying {
     /// Step 3.
     #[inline(always)]
     fn release(&mut self, local: &Local) {
-        if self.flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_NAMES) != 0 {
+        if self.flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_NAMES | IN_GROUPS) != 0 {
             self.release_held(local);
         }
     }
@@ -275,6 +275,12 @@ impl Dying {
         if *flags & HAS_NAMES != 0 {
             let names = self.more.as_ref().map_or(&[][..], |more| &more.names);
             receipt.names = local.scheduler.names.release(*id, names);
+        }
+        if *flags & IN_GROUPS != 0 {
+            let groups = &local.scheduler.groups;
+            make_room_for(local, GROUP * groups.weight_of(*id));
+            let released = groups.release(*id);
+            (receipt.memberships, receipt.monitors) = (released.memberships, released.monitors);
         }
     }
 
@@ -328,12 +334,19 @@ const LONG: u64 = 256;
 const TOO_LONG: u64 = 8192;
 /// What it takes to close a descriptor, in timers.
 const DESCRIPTOR: u64 = 16;
+/// What it takes to leave a group.
+const GROUP: u64 = 4;
 
 /// Sees to it that nobody waits for a death with much to release: the queue is for other workers then. To be called from
 /// within a section of the worker.
 #[inline]
 fn make_room(local: &Local, receipt: &ExitReceipt) {
-    let much = receipt.timers + receipt.locks + receipt.wait_entries + DESCRIPTOR * receipt.descriptors;
+    make_room_for(local, receipt.timers + receipt.locks + receipt.wait_entries + DESCRIPTOR * receipt.descriptors);
+}
+
+/// As [`make_room`], for so many timers' worth of work.
+#[inline]
+fn make_room_for(local: &Local, much: u64) {
     if much >= LONG {
         local.note_long_turn((much / LONG).min(TOO_LONG / LONG) as u32);
         if much >= TOO_LONG {
@@ -431,7 +444,7 @@ fn tell_more(id: Id, watch: Option<Node>, more: &mut More, receipt: &mut ExitRec
     receipt.destructor_panics += guarded(|| drop(more.receiver.take()));
     receipt.links = more.links.len() as u64;
     receipt.watchers += more.watchers.len() as u64;
-    receipt.monitors = more.watching.len() as u64;
+    receipt.monitors += more.watching.len() as u64;
     let (reason, shared) = (&receipt.reason, LazyCell::new(|| Arc::new(receipt.clone())));
     for (link, ()) in mem::take(&mut more.links) {
         watch::send_exit(link, id, reason.clone(), true);

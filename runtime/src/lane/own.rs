@@ -72,6 +72,9 @@ pub(crate) const HAS_SENT_AHEAD: u32 = 1024;
 /// The lane's record in the wait graph is its own, not what the last tenant of the slot left.
 pub(crate) const HAS_WAITED: u32 = 2048;
 
+/// The tables of groups may know the lane.
+pub(crate) const IN_GROUPS: u32 = 4096;
+
 /// What a lane has when it is linked, watched, named or tested.
 #[derive(Debug, Default)]
 pub(crate) struct More {

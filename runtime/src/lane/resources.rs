@@ -7,6 +7,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use crate::context;
+use crate::group::GroupRef;
 use crate::id::Id;
 use crate::lane::NotInLane;
 use crate::lane::own::Own;
@@ -67,10 +68,14 @@ pub struct Resources {
     pub descriptors: Vec<Id>,
     /// Its names, sorted.
     pub names: Vec<Arc<str>>,
+    /// The groups that it is in, sorted; one that it joined several times is named as often.
+    pub groups: Vec<Arc<str>>,
     /// Lanes linked with it, sorted.
     pub links: Vec<Id>,
     /// Its monitors, and whom each watches.
     pub monitors: Vec<(MonitorRef, Id)>,
+    /// Its monitors on groups, and which each watches, in the order in which they were set.
+    pub group_monitors: Vec<(GroupRef, Arc<str>)>,
     /// Lanes that watch it, sorted; one that watches it twice is named twice.
     pub watchers: Vec<Id>,
     /// Asks, sends and joins that are under way, of those that had to wait once, in no order. They hold nothing but a
@@ -90,8 +95,10 @@ impl Resources {
             timers: 0,
             descriptors: Vec::new(),
             names: Vec::new(),
+            groups: Vec::new(),
             links: Vec::new(),
             monitors: Vec::new(),
+            group_monitors: Vec::new(),
             watchers: Vec::new(),
             pending: Vec::new(),
             children: Vec::new(),
@@ -101,8 +108,9 @@ impl Resources {
     /// How many things that its death gives back or takes back; watchers and children are others' own, and what is pending
     /// just ends.
     pub fn count(&self) -> usize {
-        let Resources { locks, waits, timers, descriptors, names, links, monitors, .. } = self;
-        locks.len() + waits.len() + timers + descriptors.len() + names.len() + links.len() + monitors.len()
+        let Resources { locks, waits, timers, descriptors, names, groups, links, monitors, group_monitors, .. } = self;
+        let watched = monitors.len() + group_monitors.len();
+        locks.len() + waits.len() + timers + descriptors.len() + names.len() + groups.len() + links.len() + watched
     }
 }
 
@@ -112,6 +120,12 @@ impl fmt::Display for Resources {
         write!(f, ", {} links, {} monitors", self.links.len(), self.monitors.len())?;
         for name in &self.names {
             write!(f, "; is {name:?}")?;
+        }
+        for group in &self.groups {
+            write!(f, "; is in group {group:?}")?;
+        }
+        for (_, group) in &self.group_monitors {
+            write!(f, "; watches group {group:?}")?;
         }
         for lock in &self.locks {
             write!(f, "; has a {lock}")?;
@@ -190,6 +204,8 @@ impl Resources {
         self.timers = scheduler.timers.owned_by(slot.key());
         self.descriptors = scheduler.descriptors.owned_by(self.id);
         self.descriptors.sort_unstable();
+        self.groups = scheduler.groups.of(self.id);
+        self.group_monitors = scheduler.groups.monitors_of(self.id);
         let is_child = |slot: &SlotRef| slot.parent() == Some(self.id);
         self.children = scheduler.table.slots().filter(is_child).filter_map(|slot| live_child(slot, self.id)).collect();
         self.children.sort_unstable();

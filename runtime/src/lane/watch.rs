@@ -11,6 +11,7 @@ use rustc_hash::FxBuildHasher;
 
 use crate::context;
 use crate::exit::ExitReason;
+use crate::group;
 use crate::id::Id;
 use crate::inspect::Inspection;
 use crate::lane::word::{Pushed, Weight};
@@ -115,6 +116,11 @@ pub(crate) fn answer_with_down(mut node: Node, id: Id, reason: ExitReason, recei
     if let Some(slot) = slot_of(watcher) {
         deliver_node(watcher, slot, node, Weight::Exempt);
     }
+}
+
+/// Tells a lane of a change of a group that it monitors; one that is gone does not hear it.
+pub(crate) fn send_change(watcher: Id, change: group::Notice) {
+    deliver(watcher, Signal::Group(change), Weight::Exempt);
 }
 
 /// Asks a lane to end once it has handled what was queued before; false where it is gone.

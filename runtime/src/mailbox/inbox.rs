@@ -14,6 +14,7 @@ use super::node::{self, List, Node};
 use super::wait;
 use crate::context;
 use crate::exit::ExitReason;
+use crate::group::{Changed, GroupRef};
 use crate::id::Id;
 use crate::lane::own::{DOOMED, Own, RECEIVES_BY_WAKER, RECEIVES_NO_MORE, WANTS_MAIL};
 use crate::lane::waker::is_of;
@@ -32,6 +33,8 @@ pub enum Received<M> {
     Down(Notified),
     /// An exit signal, trapped.
     Exit(Exit),
+    /// A group that is monitored has changed.
+    Group(Changed),
     /// Somebody asked the lane to stop; all that was queued before has been received.
     Stop(ExitReason),
 }
@@ -157,6 +160,16 @@ impl<M: Send + 'static> Inbox<M> {
         drop(node);
     }
 
+    /// Drops the changes that `reference` came to, where they are queued already.
+    pub fn flush_group(&mut self, reference: GroupRef) {
+        let is_of = |node: &Node| matches!(node.peek::<Signal>(), Some(Signal::Group(notice)) if notice.number == reference.number);
+        let flushed = self.within(|slot, own| {
+            take_in(slot, own, false);
+            own.inbox.remove_all(is_of)
+        });
+        drop(flushed);
+    }
+
     /// Drops the exit of `from` where it is queued already.
     pub fn flush_exit(&mut self, from: Id) {
         let node = self.within(|slot, own| {
@@ -238,8 +251,10 @@ impl<M: Send + 'static> Inbox<M> {
 
     #[cold]
     fn open_signal(&self, node: Node) -> Received<M> {
-        if let Some(Signal::Down(_)) = node.peek() {
-            return Received::Down(Notified::new(self.id.id(), node));
+        match node.peek() {
+            Some(Signal::Down(_)) => return Received::Down(Notified::new(self.id.id(), node)),
+            Some(Signal::Group(_)) => return Received::Group(Changed::new(self.id.id(), node)),
+            _ => {}
         }
         match node.take::<Signal>() {
             Ok(Signal::Exit(signal)) => Received::Exit(Exit { from: signal.from, reason: signal.reason.into() }),

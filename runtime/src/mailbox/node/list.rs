@@ -106,6 +106,17 @@ impl List {
         }
         None
     }
+
+    /// Takes out all nodes that `wanted` likes; both lists keep the order.
+    pub(crate) fn remove_all(&mut self, mut wanted: impl FnMut(&Node) -> bool) -> List {
+        let (mut removed, mut kept) = (List::default(), List::default());
+        while let Some(node) = self.pop_front() {
+            let list = if wanted(&node) { &mut removed } else { &mut kept };
+            list.push_back(node);
+        }
+        self.append(kept);
+        removed
+    }
 }
 
 impl Drop for List {
