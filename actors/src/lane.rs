@@ -195,20 +195,23 @@ impl<M: Send + 'static> Lane<M> {
                 let make = taken.make.as_mut()?;
                 Some(Some(make(exit)))
             }
-            Received::Group(changed) => {
-                let change = changed.into_change();
-                let number = change.reference.number;
-                let make = self.inbox.with_extra(|more: &mut More<M>| more.groups.remove(number))?;
-                let mut taken = TakenChanges { inbox: &mut self.inbox, number, make: Some(make) };
-                let make = taken.make.as_mut()?;
-                Some(Some(make(change)))
-            }
+            Received::Group(changed) => self.turn_change_into_message(changed.into_change()).map(Some),
             Received::Stop(_) => {
                 self.inbox.receive_no_more();
                 Some(None)
             }
             _ => None,
         }
+    }
+
+    // Never: the way of a notice of death would be longer for it.
+    #[inline(never)]
+    fn turn_change_into_message(&mut self, change: Change) -> Option<M> {
+        let number = change.reference.number;
+        let make = self.inbox.with_extra(|more: &mut More<M>| more.groups.remove(number))?;
+        let mut taken = TakenChanges { inbox: &mut self.inbox, number, make: Some(make) };
+        let make = taken.make.as_mut()?;
+        Some(make(change))
     }
 
     /// Why the lane was asked to stop, once [`Lane::recv`] has said so; `None` also where another lane asks. A lane that

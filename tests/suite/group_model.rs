@@ -170,7 +170,7 @@ fn watcher(to: Address<Heard>) -> Address<Told> {
             let which = NAMES.iter().position(|name| **name == *group).expect("one of the groups");
             groups[which].1.push((id, kind));
         }
-        to.send(Heard { groups }).await.ok().expect("the test listens");
+        to.send(Heard { groups }).await.expect("the test listens");
     });
     // The other worker runs it meanwhile.
     is_watching.recv_timeout(LONG).expect("it watches");
@@ -229,7 +229,7 @@ fn watchers_of_lanes_on_several_threads_hear_the_same_and_miss_nothing() {
             assert!(group::all().is_empty());
             let mut heard = Vec::new();
             for watcher in watchers {
-                watcher.send(Told::Enough).await.ok().expect("it listens");
+                watcher.send(Told::Enough).await.expect("it listens");
                 heard.push(lane.recv().await.expect("it tells"));
             }
             heard

@@ -16,7 +16,7 @@ use crate::support::*;
 const HOUR: Duration = Duration::from_secs(3600);
 
 enum Msg {
-    Holds(Resources),
+    Holds(Box<Resources>),
     Died(Down),
 }
 
@@ -41,7 +41,7 @@ fn a_lane_lists_what_it_holds_and_its_receipt_gives_back_as_much() {
                 let _socket = TcpListener::bind(([127, 0, 0, 1], 0)).unwrap();
                 lane.register("wealthy").unwrap();
                 laneway::monitor(line).unwrap();
-                address.send(Msg::Holds(lane.resources())).await.unwrap();
+                address.send(Msg::Holds(Box::new(lane.resources()))).await.unwrap();
                 std::future::pending::<()>().await;
             })
             .unwrap();
