@@ -35,7 +35,7 @@ const SEARCH_ROUNDS: u32 = 4;
 
 /// `verdict`, `late_wakers` or `unpolled` are not empty.
 pub(super) const NEWS: u8 = 1;
-/// The lane has something for [`note::settle_down`].
+/// The lane has something for [`settle_down`](crate::wait_graph::note::settle_down).
 pub(crate) const PARKED: u8 = 2;
 
 /// All that a worker keeps to itself.
