@@ -208,8 +208,8 @@ pub(crate) enum Fate {
 #[inline]
 pub(crate) fn fate(own: &mut Own, node: &Node) -> Fate {
     match node.peek::<Signal>() {
-        // A wish to stop has its turn like a message, and so has the change of a group.
-        None | Some(Signal::Stop(_) | Signal::Group(_)) => Fate::Waits,
+        // A wish to stop has its turn like a message.
+        None | Some(Signal::Stop(_)) => Fate::Waits,
         // One that was demonitored meanwhile is not delivered.
         Some(Signal::Down(notice)) => {
             let known = own.more.as_mut().and_then(|more| more.watching.remove(notice.number));
@@ -221,8 +221,7 @@ pub(crate) fn fate(own: &mut Own, node: &Node) -> Fate {
 
 /// Whether a node [acts](Fate::Acts).
 pub(crate) fn acts(node: &Node) -> bool {
-    let waits = |signal: &Signal| matches!(signal, Signal::Stop(_) | Signal::Down(_) | Signal::Group(_));
-    node.is_signal() && node.peek::<Signal>().is_some_and(|signal| !waits(signal))
+    node.is_signal() && node.peek::<Signal>().is_some_and(|signal| !matches!(signal, Signal::Stop(_) | Signal::Down(_)))
 }
 
 /// Lets a signal that [acts](Fate::Acts) do so on the lane in `slot`: what of it waits in the inbox for whoever receives.
@@ -233,6 +232,8 @@ pub(crate) fn take_effect(slot: SlotRef, own: &mut Own, node: Node) -> Option<No
     }
     match node.take::<Signal>() {
         Ok(Signal::Exit(signal)) => return exit(own, signal).map(|signal| Node::new_signal(Signal::Exit(signal))),
+        // It only waits. To say so in `fate` would make notices of death dearer.
+        Ok(Signal::Group(change)) => return Some(Node::new_signal(Signal::Group(change))),
         Ok(Signal::Inspect(answerer)) => {
             if let Some(me) = slot.id() {
                 answerer.answer_later(Inspection::of(me, own));
