@@ -445,8 +445,11 @@ fn a_message_of_no_bytes_and_wide_alignment_is_dropped_once() {
         };
         let to = Spawn::new().spawn(receives).unwrap().mailbox;
         let sends = Spawn::new().spawn(move |_: Inbox<()>| async move { assert!(to.send(Token).await.is_ok()) });
-        assert_eq!(lane::join(sends.unwrap().mailbox.id()).await, ExitReason::Normal);
-        assert_eq!(lane::join(to.id()).await, ExitReason::Normal);
+        // One that is gone already has ended in order, or the count below would be another.
+        for lane in [sends.unwrap().mailbox.id(), to.id()] {
+            let ended = lane::join(lane).await;
+            assert!(matches!(ended, ExitReason::Normal | ExitReason::NoProc), "{ended}");
+        }
     });
     assert_eq!(DROPPED.load(Ordering::Relaxed), 1);
 }
