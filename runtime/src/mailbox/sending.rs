@@ -2,6 +2,10 @@
 //!
 //! Owns: the future, and how a message gets from it into a node. Knows nothing of what is awaited where there is no room, which
 //! is `wait.rs`.
+//!
+//! # Invariant
+//! `step` says what lies in `rest`: the message while it bears an id, the waiter while it is [`WAITS`], nothing while it is
+//! [`THROUGH`]. It is changed before what it speaks of is used elsewhere.
 
 use std::fmt;
 use std::mem::{self, ManuallyDrop};
@@ -69,7 +73,7 @@ impl<M: Send + 'static> SendFuture<M> {
         let to = self.holds();
         let step = mem::replace(&mut self.step, THROUGH);
         if let Some(to) = to {
-            // SAFETY: the step said that it is there, and does so no more.
+            // SAFETY: the invariant: the step said that it is there, and does so no more.
             let message = unsafe { ptr::read(&raw const self.rest.message) };
             Taken::Message(to, ManuallyDrop::into_inner(message))
         } else if step == WAITS {
@@ -87,6 +91,12 @@ impl<M: Send + 'static> SendFuture<M> {
         self.rest = Rest { waiter: ManuallyDrop::new(waiter) };
         self.step = WAITS;
     }
+
+    /// Few sends are dropped before they are through.
+    #[cold]
+    fn drop_rest(&mut self) {
+        drop(self.take());
+    }
 }
 
 impl<M: Send + 'static> Drop for SendFuture<M> {
@@ -95,14 +105,6 @@ impl<M: Send + 'static> Drop for SendFuture<M> {
         if self.step != THROUGH {
             self.drop_rest();
         }
-    }
-}
-
-impl<M: Send + 'static> SendFuture<M> {
-    /// Few sends are dropped before they are through.
-    #[cold]
-    fn drop_rest(&mut self) {
-        drop(self.take());
     }
 }
 
