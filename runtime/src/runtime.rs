@@ -139,8 +139,9 @@ impl Builder {
         self
     }
 
-    /// Whether some of the workers may stand by while fewer get more done, as lanes do that only send to one another:
-    /// true by default. It is tried while the workers are busy with very short operations, for a millisecond now and
+    /// Whether some of the workers may stand by while fewer get more done, as lanes do that only send to one another, and
+    /// whether those who find no work may rest for a millisecond before they look again:
+    /// true by default. Both are tried while the workers are busy with very short operations, for a millisecond now and
     /// then, and what is faster stays. Under [virtual time](Builder::virtual_time) or with several
     /// [drivers](Builder::drivers) all workers always take part.
     pub fn adaptive(mut self, adaptive: bool) -> Builder {

@@ -1,19 +1,21 @@
-//! How many workers share the work: all of them, unless fewer get more done.
+//! How many workers share the work, and what those do who find none: all of them and sleep, unless something else gets
+//! more done.
 //!
-//! Lanes that do next to nothing but send to one another are slower on two cores than on one: each message to the other
-//! core moves the lane's word, its node and its future from cache to cache, which takes longer than what the message
-//! makes the lane do. Whether that is so for the present load cannot be known in advance, so it is tried: while the
-//! workers are busy with very short operations, a smaller or a larger crew works for a moment, and the size that gets
-//! more operations done stays. Hill climbing of this kind sizes the thread pool of .NET, too.
+//! Lanes that do next to nothing but send to one another are often slower on two cores than on one: each message to the
+//! other core moves the lane's word, its node and its future from cache to cache, which takes longer than what the message
+//! makes the lane do; and a worker that is woken for one such lane comes when it is done. Whether that is so for the
+//! present load cannot be known in advance, so it is tried: while the workers are busy with very short operations,
+//! another [`Plan`] is at work for a moment, and stays if it gets more operations done. Hill climbing of this kind sizes
+//! the thread pool of .NET, too.
 //!
-//! Owns: [`Crew`], which decides, with `now` and the count of operations passed in; and [`StandBy`], where those who are
-//! not of the crew wait. Knows nothing of queues.
+//! Owns: [`Crew`], which decides, with `now` and the counts of operations and of workers that ran dry passed in; and
+//! [`StandBy`], where those who are not of the crew wait. Knows nothing of queues.
 //!
 //! # What always holds
 //! 1. The crew is only small while its operations are short. Once they take long, once the crew has nothing left to do,
 //!    or once it makes no progress though there is work, all workers are of it.
-//! 2. A worker that finds no work while the others go on with many short operations does not sleep but naps: it is not
-//!    woken for a lane that is done before it is awake.
+//! 2. A worker that finds no work while the others go on with many short operations may nap instead of going to sleep: it is
+//!    then not woken for a lane that is done before it is awake.
 //! 3. Who stands by or naps looks every [`LOOK_EVERY`] whether the crew makes progress, so no lane waits much longer than that
 //!    for a crew that is held up.
 //! 4. Not all workers that are awake rest at a time ([`StandBy::rest`]): one of them comes to what was pushed, or goes to
@@ -34,27 +36,41 @@ const SETTLE: Duration = Duration::from_micros(500);
 const MEASURE: Duration = Duration::from_millis(1);
 /// A pace over a longer time has a pause in it and says nothing.
 const STALE: Duration = Duration::from_millis(20);
-/// The pause between two trials: the first after a change, growing while trials find nothing better.
-const PAUSE: Duration = Duration::from_millis(4);
+/// The pause after a trial that has found something better, as there may be more of that kind.
+const SOON: Duration = Duration::from_millis(4);
+/// The pause after one that has not, growing while that goes on. Sizes are also not tried sooner in the beginning: they
+/// are seldom of use where naps are not, and a trial costs a part of the throughput for as long as it lasts. Naps are not
+/// tried where nobody runs dry.
+const PAUSE: Duration = Duration::from_millis(16);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// In percent, by how much another size must be better.
+/// In percent, by how much a smaller crew, a larger one than before, or naps must be better.
 const GAIN: u64 = 8;
 /// How often those who stand by look whether the crew makes progress.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// A worker reports so many operations at a time.
 pub(crate) const REPORT_EVERY: u64 = 1 << 13;
 
-/// Decides how many workers share the work.
+/// How the workers share the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// Workers of this index and above stand by.
+    pub(crate) size: usize,
+    /// Whether a worker that finds no work naps.
+    pub(crate) naps: bool,
+}
+
+/// Decides on the plan.
 #[derive(Debug)]
 pub(crate) struct Crew {
     /// As many as there are.
     all: usize,
-    size: usize,
+    plan: Plan,
     step: Step,
-    /// The size that was, and its pace, while another is tried.
-    trial: Option<(usize, u64)>,
-    pause: Duration,
-    /// Which way the next trial goes, where both are open.
+    /// The plan that was, and its pace, while another is tried.
+    trial: Option<(Plan, u64)>,
+    naps: Trials,
+    sizes: Trials,
+    /// Which way the next trial of a size goes, where both are open.
     smaller_next: bool,
     /// When operations were reported last, and how many there were.
     reported: (Instant, u64),
@@ -64,13 +80,45 @@ pub(crate) struct Crew {
 enum Step {
     Pause { until: Instant },
     Settle { until: Instant },
-    Measure { since: Instant, operations: u64 },
+    Measure { since: Instant, operations: u64, dry: u64 },
+}
+
+/// When something is tried again.
+#[derive(Debug)]
+struct Trials {
+    pause: Duration,
+    next: Instant,
+}
+
+impl Trials {
+    fn new(next: Instant) -> Trials {
+        Trials { pause: PAUSE, next }
+    }
+
+    /// A trial has found something better, or has not.
+    fn note(&mut self, now: Instant, was_better: bool) {
+        if was_better {
+            self.pause = PAUSE;
+            self.next = now + SOON;
+        } else {
+            self.next = now + self.pause;
+            self.pause = (self.pause * 4).min(LONGEST_PAUSE);
+        }
+    }
 }
 
 impl Crew {
     pub(crate) fn new(all: usize, now: Instant) -> Crew {
-        let step = Step::Pause { until: now };
-        Crew { all, size: all, step, trial: None, pause: PAUSE, smaller_next: true, reported: (now, 0) }
+        Crew {
+            all,
+            plan: Plan { size: all, naps: true },
+            step: Step::Pause { until: now },
+            trial: None,
+            naps: Trials::new(now),
+            sizes: Trials::new(now + PAUSE),
+            smaller_next: true,
+            reported: (now, 0),
+        }
     }
 
     /// Whether the pace since the last report is that of short operations.
@@ -79,49 +127,76 @@ impl Crew {
         pace(operations - before, now - then) >= BUSY
     }
 
-    /// So many operations have been done in all; the size of the crew from now on.
-    pub(crate) fn observe(&mut self, now: Instant, operations: u64) -> usize {
+    /// So many operations have been done in all, and so often a worker ran dry meanwhile; the plan from now on.
+    pub(crate) fn observe(&mut self, now: Instant, operations: u64, dry: u64) -> Plan {
         match self.step {
             Step::Pause { until } | Step::Settle { until } if now < until => {}
-            Step::Pause { .. } | Step::Settle { .. } => self.step = Step::Measure { since: now, operations },
+            Step::Pause { .. } | Step::Settle { .. } => self.step = Step::Measure { since: now, operations, dry },
             Step::Measure { since, .. } if now - since < MEASURE => {}
             Step::Measure { since, .. } if now - since > STALE => self.all_hands(now),
-            Step::Measure { since, operations: before } => {
+            Step::Measure { since, operations: before, dry: dry_before } => {
                 let pace = pace(operations - before, now - since);
                 match self.trial.take() {
                     Some((was, its_pace)) => self.judge(now, pace, was, its_pace),
                     None if pace < BUSY => self.all_hands(now),
-                    None => self.begin_trial(now, pace),
+                    None => self.begin_trial(now, pace, dry != dry_before),
                 }
             }
         }
-        self.size
+        self.plan
     }
 
-    fn begin_trial(&mut self, now: Instant, pace: u64) {
-        let (smaller, larger) = (self.size / 2, (self.size * 2).min(self.all));
-        let goes_down = if smaller == 0 { false } else { larger == self.size || self.smaller_next };
-        self.smaller_next = !goes_down;
-        self.trial = Some((self.size, pace));
-        self.size = if goes_down { smaller } else { larger };
+    /// Tries what is due; whether anybody runs dry says whether naps make a difference.
+    fn begin_trial(&mut self, now: Instant, pace: u64, runs_dry: bool) {
+        let tried = if runs_dry && now >= self.naps.next {
+            Plan { naps: !self.plan.naps, ..self.plan }
+        } else if now >= self.sizes.next {
+            Plan { size: self.next_size(), ..self.plan }
+        } else {
+            return self.pause(now);
+        };
+        self.trial = Some((std::mem::replace(&mut self.plan, tried), pace));
         self.step = Step::Settle { until: now + SETTLE };
     }
 
-    fn judge(&mut self, now: Instant, pace: u64, was: usize, its_pace: u64) {
-        if pace.saturating_mul(100) >= its_pace.saturating_mul(100 + GAIN) {
-            self.pause = PAUSE;
+    fn next_size(&mut self) -> usize {
+        let size = self.plan.size;
+        let (smaller, larger) = (size / 2, (size * 2).min(self.all));
+        let goes_down = smaller != 0 && (larger == size || self.smaller_next);
+        self.smaller_next = !goes_down;
+        if goes_down { smaller } else { larger }
+    }
+
+    fn judge(&mut self, now: Instant, pace: u64, was: Plan, its_pace: u64) {
+        let is_of_naps = self.plan.naps != was.naps;
+        // Without need nobody naps.
+        let stays = if is_of_naps && !self.plan.naps {
+            pace.saturating_mul(100 + GAIN) >= its_pace.saturating_mul(100)
         } else {
-            self.size = was;
-            self.pause = (self.pause * 4).min(LONGEST_PAUSE);
+            pace.saturating_mul(100) >= its_pace.saturating_mul(100 + GAIN)
+        };
+        if !stays {
+            self.plan = was;
         }
-        self.step = Step::Pause { until: now + self.pause };
+        let trials = if is_of_naps { &mut self.naps } else { &mut self.sizes };
+        trials.note(now, stays);
+        self.pause(now);
+    }
+
+    /// Until something is due again: whether anybody runs dry is looked at now and then.
+    fn pause(&mut self, now: Instant) {
+        let next = self.sizes.next.min(self.naps.next.max(now + SOON));
+        self.step = Step::Pause { until: next };
     }
 
     /// The crew has nothing to do, or does not get on: all workers are of it, for a while at least.
     pub(crate) fn all_hands(&mut self, now: Instant) {
-        self.size = self.all;
-        self.trial = None;
-        self.step = Step::Pause { until: now + self.pause };
+        if let Some((was, _)) = self.trial.take() {
+            self.plan = was;
+        }
+        self.plan.size = self.all;
+        self.sizes.next = now + self.sizes.pause;
+        self.pause(now);
     }
 }
 
@@ -140,10 +215,14 @@ pub(crate) struct StandBy {
     changed: Condvar,
     /// Operations that workers have reported.
     operations: AtomicU64,
+    /// How often a worker found no work while operations were many and short.
+    dry: AtomicU64,
     /// As many workers as there are.
     all: usize,
     /// Whether operations are many and short.
     brisk: AtomicBool,
+    /// Whether a worker naps that finds no work then.
+    naps: AtomicBool,
     /// Workers that stand by or nap.
     resting: AtomicUsize,
     enabled: bool,
@@ -156,8 +235,10 @@ impl StandBy {
             crew: Mutex::new(Crew::new(all, now)),
             changed: Condvar::new(),
             operations: AtomicU64::new(0),
+            dry: AtomicU64::new(0),
             all,
             brisk: AtomicBool::new(false),
+            naps: AtomicBool::new(true),
             resting: AtomicUsize::new(0),
             enabled: enabled && all > 1,
         }
@@ -186,16 +267,20 @@ impl StandBy {
         let Some(mut crew) = self.crew.try_lock() else { return };
         let now = now();
         self.brisk.store(crew.is_brisk(now, operations), Ordering::Relaxed);
-        let size = crew.observe(now, operations);
-        self.set(size);
+        let plan = crew.observe(now, operations, self.dry.load(Ordering::Relaxed));
+        self.set(plan);
     }
 
-    /// Waits for a moment, where operations are many and short, if the worker may rest; false where it is to sleep, as
-    /// nobody else minds sockets and timers. `at_work` and `begin` are as in [`StandBy::wait`].
+    /// Waits for a moment, where operations are many and short and naps are of the plan, if the worker may rest; false where
+    /// it is to sleep. `at_work` and `begin` are as in [`StandBy::wait`].
     ///
     /// A worker that finds no work is so spared to be put to sleep and woken for a lane that is done before it is awake.
     pub(crate) fn nap<T>(&self, at_work: impl FnOnce() -> usize, begin: impl FnOnce() -> T) -> bool {
         if !self.brisk.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.dry.fetch_add(1, Ordering::Relaxed);
+        if !self.naps.load(Ordering::Relaxed) {
             return false;
         }
         let mut before = 0;
@@ -245,12 +330,13 @@ impl StandBy {
         if self.size.load(Ordering::Relaxed) != self.all {
             let mut crew = self.crew.lock();
             crew.all_hands(now());
-            self.set(crew.size);
+            self.set(crew.plan);
         }
     }
 
-    fn set(&self, size: usize) {
-        if self.size.swap(size, Ordering::Relaxed) < size {
+    fn set(&self, plan: Plan) {
+        self.naps.store(plan.naps, Ordering::Relaxed);
+        if self.size.swap(plan.size, Ordering::Relaxed) < plan.size {
             self.changed.notify_all();
         }
     }
@@ -266,7 +352,7 @@ impl StandBy {
     pub(crate) fn decide(&self, size: usize, brisk: bool) {
         let _crew = self.crew.lock();
         self.brisk.store(brisk, Ordering::Relaxed);
-        self.set(size);
+        self.set(Plan { size, naps: true });
     }
 
     /// Has those who rest wait until the crew grows.

@@ -32,6 +32,8 @@ const NEXT_IN_A_ROW: u32 = 3;
 /// Rounds of searching before a worker sleeps. More of them cost the others more, whose queues are looked at, than they
 /// saved in wake-ups.
 const SEARCH_ROUNDS: u32 = 4;
+/// A worker for whom more lanes wait than so many does not stand by: it would take too long to give them to the others.
+const HANDED_OVER: usize = 1024;
 
 /// `verdict`, `late_wakers` or `unpolled` are not empty.
 pub(super) const NEWS: u8 = 1;
@@ -303,7 +305,7 @@ impl Local {
         if rounds.until_look != 0 {
             rounds.until_look -= 1;
         } else {
-            if !self.scheduler.stand_by.includes(self.index) {
+            if !self.scheduler.stand_by.includes(self.index) && self.queue.len() <= HANDED_OVER {
                 // The look is still due, also where the crew has grown by the time that this is seen.
                 return None;
             }
