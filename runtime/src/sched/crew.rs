@@ -34,6 +34,8 @@ const BUSY: u64 = 3_000_000;
 /// How long a size works before its pace is taken, and for how long that is.
 const SETTLE: Duration = Duration::from_micros(500);
 const MEASURE: Duration = Duration::from_millis(1);
+/// A trial that is worse by a quarter after so long is over.
+const GIVE_UP: Duration = Duration::from_micros(250);
 /// A pace over a longer time has a pause in it and says nothing.
 const STALE: Duration = Duration::from_millis(20);
 /// The pause after a trial that has found something better, as there may be more of that kind.
@@ -102,7 +104,7 @@ impl Trials {
             self.next = now + SOON;
         } else {
             self.next = now + self.pause;
-            self.pause = (self.pause * 4).min(LONGEST_PAUSE);
+            self.pause = (self.pause * 8).min(LONGEST_PAUSE);
         }
     }
 }
@@ -132,7 +134,11 @@ impl Crew {
         match self.step {
             Step::Pause { until } | Step::Settle { until } if now < until => {}
             Step::Pause { .. } | Step::Settle { .. } => self.step = Step::Measure { since: now, operations, dry },
-            Step::Measure { since, .. } if now - since < MEASURE => {}
+            Step::Measure { since, operations: before, .. } if now - since < MEASURE => {
+                if now - since >= GIVE_UP && self.is_lost(pace(operations - before, now - since)) {
+                    self.give_up(now);
+                }
+            }
             Step::Measure { since, .. } if now - since > STALE => self.all_hands(now),
             Step::Measure { since, operations: before, dry: dry_before } => {
                 let pace = pace(operations - before, now - since);
@@ -181,6 +187,17 @@ impl Crew {
         let trials = if is_of_naps { &mut self.naps } else { &mut self.sizes };
         trials.note(now, stays);
         self.pause(now);
+    }
+
+    /// Whether what is tried is so much worse that nothing is gained by a closer look.
+    fn is_lost(&self, pace: u64) -> bool {
+        self.trial.is_some_and(|(_, its_pace)| pace.saturating_mul(4) < its_pace.saturating_mul(3))
+    }
+
+    fn give_up(&mut self, now: Instant) {
+        if let Some((was, its_pace)) = self.trial.take() {
+            self.judge(now, 0, was, its_pace);
+        }
     }
 
     /// Until something is due again: whether anybody runs dry is looked at now and then.
