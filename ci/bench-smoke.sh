@@ -49,6 +49,7 @@ for workers in 1 2; do
     bench=$bench-tokio run lock lanes=8 n=20000 workers=$workers
 done
 run churn secs=1 alive=100
+run fiber_switch n=200 warm=20000 rounds=2 flush_mib=4
 
 # serve WORKLOAD SPEAK: starts a server, has SPEAK talk to it on descriptor 5, and lets it end.
 serve() {

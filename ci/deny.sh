@@ -15,7 +15,7 @@ fi
 # The benchmark may name whom it compares with, and `net`'s feature `hyper`, which is off unless asked for, brings the
 # channels of tokio without its runtime.
 tree=$(cargo tree --workspace --exclude laneway-bench --edges normal,build --prefix none --format '{p}')
-for banned in tokio async-std async-global-executor openssl; do
+for banned in tokio corosensei async-std async-global-executor openssl; do
     if grep -E "^$banned v" <<<"$tree"; then
         echo "deny: $banned has come into the product; find who asks for it: cargo tree -i $banned" >&2
         exit 1

@@ -9,6 +9,8 @@
 //! `check` (right or wrong), `random`, `lateness` (how late, by quantiles), `workloads` (the work), `tokio_twin`.
 
 #![forbid(unsafe_code)]
+// `fiber_switch` has futures thirty deep.
+#![recursion_limit = "256"]
 
 mod check;
 mod lateness;

@@ -38,6 +38,8 @@ pub(crate) struct Keys {
     known: Vec<String>,
     /// The number of workers, which every workload has.
     pub(crate) workers: usize,
+    /// Whether that was given.
+    workers_given: bool,
     /// The number of drivers, likewise.
     pub(crate) drivers: usize,
     /// Whether time is virtual, likewise: for counts of instructions, on which no clock then has an influence.
@@ -56,7 +58,8 @@ impl Keys {
                 return Err(Usage::new(format_args!("{key} is given twice")));
             }
         }
-        let mut keys = Keys { left, known: Vec::new(), workers: 0, drivers: 0, virtual_time: false };
+        let workers_given = left.iter().any(|(key, _)| key == "workers");
+        let mut keys = Keys { left, known: Vec::new(), workers: 0, workers_given, drivers: 0, virtual_time: false };
         keys.workers = keys.number("workers", 2)?;
         keys.drivers = keys.number("drivers", 1)?;
         keys.virtual_time = keys.number("virtual", 0)? != 0;
@@ -77,6 +80,15 @@ impl Keys {
             0 => Err(Usage::new(format_args!("{key} must not be 0"))),
             count => Ok(count),
         }
+    }
+
+    /// One worker unless told otherwise, and no other number will do.
+    pub(crate) fn only_one_worker(&mut self) -> Result<(), Usage> {
+        if self.workers_given && self.workers != 1 {
+            return Err(Usage::new("this is done by one worker: workers must be 1"));
+        }
+        self.workers = 1;
+        Ok(())
     }
 
     /// Refuses what nobody asked for.
@@ -247,6 +259,7 @@ mod tests {
     fn there_are_two_workers_unless_told_otherwise() {
         assert_eq!(read("pingpong").map(|run| run.workers), Ok(2));
         assert_eq!(read("pingpong n=5 workers=1").map(|run| run.workers), Ok(1));
+        assert_eq!(read("fiber_switch").map(|run| run.workers), Ok(1));
     }
 
     #[test]
@@ -259,6 +272,8 @@ mod tests {
         assert_eq!(refusal("pingpong n=0"), "n must not be 0");
         assert_eq!(refusal("pingpong n=1 n=2"), "n is given twice");
         assert_eq!(refusal("skynet leaves=12"), "leaves must be a power of ten");
+        assert_eq!(refusal("fiber_switch workers=2"), "this is done by one worker: workers must be 1");
+        assert_eq!(refusal("fiber_switch n=10 few=11"), "few must not be more than n");
     }
 
     #[test]

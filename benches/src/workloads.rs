@@ -10,6 +10,7 @@ mod churn;
 mod drivers;
 mod echo;
 mod fanin;
+mod fiber_switch;
 mod http;
 mod idle;
 mod kill;
@@ -34,7 +35,7 @@ use crate::run::{Keys, Usage, Work};
 pub(crate) type Prepare = fn(&mut Keys) -> Result<Work, Usage>;
 
 /// All workloads, by name.
-const ALL: [(&str, Prepare); 24] = [
+const ALL: [(&str, Prepare); 25] = [
     ("pingpong", pairs::one),
     ("pairs", pairs::many),
     ("ring", ring::prepare),
@@ -55,6 +56,7 @@ const ALL: [(&str, Prepare); 24] = [
     ("lock", lock::prepare),
     ("philosophers", philosophers::prepare),
     ("drivers", drivers::prepare),
+    ("fiber_switch", fiber_switch::prepare),
     ("echo", echo::prepare),
     ("http", http::prepare),
     ("remote_tell", remote_tell),
