@@ -23,8 +23,12 @@ use std::sync::Arc;
 use super::Pooled;
 use super::frame::Frame;
 use super::index::Index;
-use super::own::{AtEnd, COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, IN_GROUPS, More, Own, watcher_of};
+use super::own::{
+    AtEnd, COUNTS_AWAITS, HAS_BUDGET, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, IN_GROUPS, More, Own, watcher_of,
+};
 use super::watch;
+use crate::alloc::account::Account;
+use crate::alloc::{self, Budget};
 use crate::context;
 use crate::exit::ExitReason;
 use crate::fault::Ended;
@@ -35,7 +39,7 @@ use crate::mailbox::wait;
 use crate::panic::contain;
 use crate::receipt::ExitReceipt;
 use crate::reply::NoAnswer;
-use crate::sched::abandoned::Remains;
+use crate::sched::abandoned::{Leftovers, Remains};
 use crate::sched::hold::{self, Left};
 use crate::sched::worker::Local;
 use crate::signal::{self, MonitorRef, Signal};
@@ -69,8 +73,15 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     let mut dying = Dying { slot, id, flags, watch: None, more: None, receipt: ExitReceipt::new(ExitReason::Normal) };
     (dying.receipt.locks, dying.receipt.wait_entries) = in_index;
     dying.count_held(local);
+    if flags & HAS_BUDGET != 0 {
+        dying.receipt.memory = context::with_own(local, slot, |own| own.account()).map_or(0, Account::used);
+    }
     dying.note_for_burial(local);
     make_room(local, &dying.receipt);
+    if flags & HAS_BUDGET != 0 {
+        // Its destructors are its code, too.
+        alloc::charge(context::with_own(local, slot, |own| own.account()));
+    }
 
     // 2.
     local.pulse.hold.enter_destructors(slot, is_killed);
@@ -91,6 +102,9 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
         (dying.watch, dying.more) = (own.watch.take(), own.more.take());
         (mem::take(&mut own.inbox), own.index.take())
     });
+    if flags & HAS_BUDGET != 0 {
+        dying.close_account();
+    }
     // Locks first: who finds one left is told the names of the dead.
     release_index(index, id);
     dying.release(local);
@@ -135,6 +149,8 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
     }
     let outer = local.ending.replace(Some(ExitReason::Killed));
     let extra = more.as_mut().and_then(|more| more.extra.take());
+    // The code that is stuck goes on to be charged, where it is.
+    let budget = more.as_mut().and_then(|more| more.budget.take());
     let watch = watch.take();
     let mut dying = Dying { slot, id, flags, watch, more, receipt: ExitReceipt::new(ExitReason::Killed) };
     match dying.more.as_mut().and_then(|more| more.at_end.take()) {
@@ -143,8 +159,10 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
             let in_index = index.as_ref().map_or((0, 0), |index| index.count(By::Lane(id)));
             (dying.receipt.locks, dying.receipt.wait_entries) = in_index;
             dying.count_held(local);
+            dying.receipt.memory = budget.as_ref().map_or(0, |budget| budget.account().used());
         }
     }
+    dying.receipt.memory_left = budget.as_ref().map_or(0, |budget| budget.account().used());
     make_room(local, &dying.receipt);
     dying.receipt.destructor_panics += guarded(|| drop((frame, extra)));
     // What is offered to the dead would wait for the poll, and all who are behind in the line with it.
@@ -165,9 +183,8 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
         signals.extend(watch::take_late(id));
     }
     dying.tell_all(local, signals);
-    if let Some((index, id)) = local.scheduler.abandoned.is_buried(slot, index) {
-        release_index(index, id);
-        give_back(local, slot);
+    if let Some(left) = local.scheduler.abandoned.is_buried(slot, index, budget) {
+        release_leftovers(local, slot, left);
     }
 }
 
@@ -184,14 +201,21 @@ pub(crate) fn depart(local: &Local, slot: SlotRef, frame: Frame) {
 /// The worker has nothing more of the lane that was taken away.
 #[cold]
 fn part(local: &Local, slot: SlotRef, bytes: u64, panics: u64) {
+    alloc::charge(None);
     local.pulse.clear_lane();
     local.running.set(None);
     local.counters.note_departure(bytes, panics);
     local.pass_verdict(|| NoAnswer::Ended(ExitReason::Killed));
-    if let Some((index, id)) = local.scheduler.abandoned.has_returned(slot) {
-        release_index(index, id);
-        give_back(local, slot);
+    if let Some(left) = local.scheduler.abandoned.has_returned(slot) {
+        release_leftovers(local, slot, left);
     }
+}
+
+/// What is left of a lane that was buried and whose poll has returned.
+fn release_leftovers(local: &Local, slot: SlotRef, left: Leftovers) {
+    release_index(left.index, left.id);
+    drop(left.budget);
+    give_back(local, slot);
 }
 
 /// Leaves the green locks that a lane held, and its places in their lines.
@@ -241,18 +265,27 @@ impl Dying {
     /// Leaves what was counted with the lane: should it be buried while its destructors run, there would be less to count.
     #[inline(always)]
     fn note_for_burial(&self, local: &Local) {
-        let ExitReceipt { timers, descriptors, locks, wait_entries, .. } = self.receipt;
-        if timers | descriptors | locks | wait_entries != 0 {
-            let held = AtEnd { timers, descriptors, locks, wait_entries };
+        let ExitReceipt { timers, descriptors, locks, wait_entries, memory, .. } = self.receipt;
+        if timers | descriptors | locks | wait_entries | memory != 0 {
+            let held = AtEnd { timers, descriptors, locks, wait_entries, memory };
             context::with_own(local, self.slot, |own| own.more().at_end = Some(held));
         }
     }
 
     /// Takes over what was counted before the destructors.
-    fn receive(&mut self, AtEnd { timers, descriptors, locks, wait_entries }: AtEnd) {
+    fn receive(&mut self, AtEnd { timers, descriptors, locks, wait_entries, memory }: AtEnd) {
         let receipt = &mut self.receipt;
         (receipt.timers, receipt.descriptors) = (timers, descriptors);
         (receipt.locks, receipt.wait_entries) = (locks, wait_entries);
+        receipt.memory = memory;
+    }
+
+    /// The lane's destructors have run: nothing more is charged to it.
+    #[cold]
+    fn close_account(&mut self) {
+        alloc::charge(None);
+        let budget = self.more.as_mut().and_then(|more| more.budget.take());
+        self.receipt.memory_left = budget.map_or(0, Budget::close);
     }
 
     /// Step 3.

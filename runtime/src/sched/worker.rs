@@ -14,6 +14,7 @@ use super::queue::Queue;
 use super::rounds::{LOOK_OUTSIDE_EVERY, Rounds};
 use super::turn::Turn;
 use super::watchdog::{self, Stuck};
+use crate::alloc;
 use crate::context;
 use crate::exit::ExitReason;
 use crate::id::Id;
@@ -145,7 +146,8 @@ impl Local {
 
     /// Queues a lane behind all others of this worker.
     pub(crate) fn push_back(&self, slot: SlotRef) {
-        self.queue.push(slot);
+        // The queue may grow, and is not the lane's that wakes.
+        alloc::uncharged(|| self.queue.push(slot));
         // A hint will do for a worker that comes to the lane by itself. This one may be stuck: then it sees here that it
         // was robbed, or whoever robs it finds the lane (`pulse.rs`).
         if self.pulse.orders().is_robbed() {
@@ -201,7 +203,7 @@ impl Local {
 
     /// Wakes a waker that is not ours once the present poll is over.
     pub(crate) fn wake_later(&self, waker: Waker) {
-        self.late_wakers.borrow_mut().push(waker);
+        alloc::uncharged(|| self.late_wakers.borrow_mut().push(waker));
         self.note_news(NEWS);
     }
 

@@ -1,0 +1,112 @@
+//! A lane's budget of memory, as its code sees it.
+//!
+//! Owns: [`Memory`], [`check_memory`], and how a budget is inherited. What is charged to whom is in `alloc.rs`.
+
+use std::fmt;
+use std::sync::Once;
+
+use crate::alloc;
+use crate::alloc::account::Account;
+
+/// What is charged to a lane, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Memory {
+    /// What is charged now, the lane's future included.
+    pub used: u64,
+    /// Its [budget](crate::lane::Spawn::memory).
+    pub limit: u64,
+}
+
+impl Memory {
+    pub(crate) fn of(account: &Account) -> Memory {
+        Memory { used: account.used(), limit: account.limit() }
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} bytes", self.used, self.limit)
+    }
+}
+
+/// What is charged to the current lane; `None` where it has no [budget](crate::lane::Spawn::memory), and outside of lanes.
+pub fn memory() -> Option<Memory> {
+    alloc::charged().map(Memory::of)
+}
+
+/// So much more does not fit in the lane's budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NoMemory {
+    /// What was asked for, in bytes.
+    pub requested: u64,
+    /// What the lane has.
+    pub memory: Memory,
+}
+
+impl fmt::Display for NoMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} more bytes do not fit in the lane's budget: it has {}", self.requested, self.memory)
+    }
+}
+
+impl std::error::Error for NoMemory {}
+
+/// Whether so many bytes more would fit in the budget of the current lane, for code that would rather refuse than end.
+/// Nothing is set aside. It always fits where there is no budget, and outside of lanes.
+///
+/// ```
+/// use laneway_runtime::lane::{NoMemory, check_memory};
+///
+/// fn buffer(length: usize) -> Result<Vec<u8>, NoMemory> {
+///     check_memory(length as u64)?;
+///     Ok(Vec::with_capacity(length))
+/// }
+/// assert_eq!(buffer(512).unwrap().len(), 0);
+/// ```
+///
+/// # Errors
+/// [`NoMemory`]: with it the lane would be past its budget.
+pub fn check_memory(bytes: u64) -> Result<(), NoMemory> {
+    let Some(memory) = memory() else { return Ok(()) };
+    let fits = memory.used.checked_add(bytes).is_some_and(|sum| sum <= memory.limit);
+    if fits { Ok(()) } else { Err(NoMemory { requested: bytes, memory }) }
+}
+
+/// What a spawn says of the budget.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wish {
+    AsParent,
+    Limit(u64),
+    Unlimited,
+}
+
+impl Wish {
+    /// The budget of a lane that is spawned here: by no lane, where a default holds, or by the one that runs.
+    #[inline]
+    pub(crate) fn limit(self, by_none: bool, default: Option<u64>) -> Option<u64> {
+        let limit = match self {
+            Wish::Unlimited => return None,
+            Wish::Limit(limit) => limit,
+            Wish::AsParent => match alloc::charged() {
+                Some(account) => account.limit(),
+                None if by_none => default?,
+                None => return None,
+            },
+        };
+        warn_of_no_accounting();
+        Some(limit)
+    }
+}
+
+/// Says once that budgets count futures alone.
+#[cold]
+fn warn_of_no_accounting() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if !alloc::is_installed() {
+            tracing::warn!("lanes have budgets of memory, and the program has no accounting allocator: see `alloc`");
+        }
+    });
+}
