@@ -27,13 +27,13 @@ pub(crate) mod watching;
 pub(crate) mod word;
 
 use frame::{Frame, LaneType};
-use own::{COUNTS_AWAITS, HAS_BUDGET, HAS_DESCRIPTORS, HAS_NAMES, Own, TRAPS_EXITS};
+use own::{COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, Own, TRAPS_EXITS};
 
 pub use budget::{Memory, NoMemory, check_memory, memory};
 pub use pooled::Pooled;
 pub use resources::{LaneWait, LockUse, Resources, resources};
 
-use crate::alloc::{self, Budget};
+use crate::alloc;
 use crate::context;
 use crate::exit::{ExitReason, IntoExit};
 use crate::fault::Spawned;
@@ -274,14 +274,12 @@ impl Spawn {
         let frame = Frame::new::<F, M>(make(Inbox::new(known)));
         // From here on the runtime waits for the lane, if it did not end while `make` ran.
         let counted = scheduler.count_new().ok_or(SpawnError::ShuttingDown)?;
-        let future = frame.size() as u64;
         let mut own = Own { frame: Some(frame), ..Own::default() };
         if self.trap_exits {
             own.flags |= TRAPS_EXITS;
         }
-        if let Some(limit) = self.memory.limit(parent.is_none(), scheduler.lane_memory) {
-            own.flags |= HAS_BUDGET;
-            own.more().budget = Some(Budget::new(limit, future));
+        if self.memory.may_limit(scheduler.lane_memory) {
+            self.memory.apply(&mut own, parent.is_none(), scheduler.lane_memory);
         }
         if let Some(name) = &self.name {
             alloc::uncharged(|| scheduler.names.register(name, id)).map_err(SpawnError::NameTaken)?;

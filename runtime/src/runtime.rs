@@ -6,8 +6,8 @@ use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
 use std::panic::Location;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Once};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
@@ -26,6 +26,7 @@ use crate::lane::watch;
 use crate::mailbox::wait;
 use crate::metrics::{Counters, Metrics};
 use crate::name::Names;
+use crate::panic;
 use crate::sched::abandoned::Abandoned;
 use crate::sched::barrier;
 use crate::sched::crew::StandBy;
@@ -238,7 +239,7 @@ impl Builder {
         }
         let drivers = NonZeroUsize::new(self.drivers).filter(|count| count.get() <= workers);
         let drivers = drivers.ok_or(BuildError::BadDrivers(self.drivers))?;
-        report_panics_of_lanes();
+        panic::report_panics_of_lanes();
         let env = self.env.unwrap_or_else(|| Arc::new(OsEnv::new()));
         let namespace = slot::fresh_namespace().ok_or(BuildError::OutOfNamespaces)?;
         let (descriptors, drivers) = Driver::start(&*env, namespace, drivers)?;
@@ -296,20 +297,6 @@ impl Builder {
         }
         Ok(runtime)
     }
-}
-
-/// Notes where a lane panicked, then lets the process's own hook say it.
-fn report_panics_of_lanes() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if let Some(place) = info.location() {
-                worker::note_panic(place);
-            }
-            before(info);
-        }));
-    });
 }
 
 /// Workers that run lanes. Dropped, it ends them all at once, as [`Runtime::shutdown`] with no time.

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use super::*;
@@ -113,7 +113,7 @@ fn an_account_is_used_again_only_when_nothing_names_it() {
     // Other tests take accounts as well; this one cannot be among those that are free.
     let others: Vec<_> = (0..1000).map(|_| Budget::new(1, 0)).collect();
     assert!(others.iter().all(|other| !ptr::eq(other.account(), account)));
-    let addresses: HashSet<_> = others.iter().map(|other| ptr::from_ref(other.account())).collect();
+    let addresses: BTreeSet<_> = others.iter().map(|other| ptr::from_ref(other.account())).collect();
     assert_eq!(addresses.len(), others.len());
     // SAFETY: handed out with this layout, and not used again.
     unsafe { ALLOCATOR.dealloc(left, layout(64, 8)) };
@@ -124,7 +124,7 @@ fn an_account_is_used_again_only_when_nothing_names_it() {
 #[test]
 fn accounts_that_come_back_on_many_threads_are_each_had_by_one() {
     const ROUNDS: usize = if cfg!(miri) { 20 } else { 2000 };
-    let in_use = Mutex::new(HashSet::new());
+    let in_use = Mutex::new(BTreeSet::new());
     std::thread::scope(|threads| {
         for _ in 0..4 {
             threads.spawn(|| {

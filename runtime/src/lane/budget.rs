@@ -5,8 +5,10 @@
 use std::fmt;
 use std::sync::Once;
 
-use crate::alloc;
+use super::frame::Frame;
+use super::own::{HAS_BUDGET, Own};
 use crate::alloc::account::Account;
+use crate::alloc::{self, Budget};
 
 /// What is charged to a lane, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,25 +85,30 @@ pub(crate) enum Wish {
 }
 
 impl Wish {
-    /// The budget of a lane that is spawned here: by no lane, where a default holds, or by the one that runs.
+    /// Whether a lane that is spawned here may have a budget.
     #[inline]
-    pub(crate) fn limit(self, by_none: bool, default: Option<u64>) -> Option<u64> {
+    pub(crate) fn may_limit(self, default: Option<u64>) -> bool {
+        !matches!(self, Wish::AsParent) || alloc::charged().is_some() || default.is_some()
+    }
+
+    /// Gives a lane its budget, if it has one: it is spawned by no lane, where a default holds, or by the one that runs.
+    #[cold]
+    pub(crate) fn apply(self, own: &mut Own, by_none: bool, default: Option<u64>) {
         let limit = match self {
-            Wish::Unlimited => return None,
-            Wish::Limit(limit) => limit,
-            Wish::AsParent => match alloc::charged() {
-                Some(account) => account.limit(),
-                None if by_none => default?,
-                None => return None,
-            },
+            Wish::Unlimited => None,
+            Wish::Limit(limit) => Some(limit),
+            Wish::AsParent => alloc::charged().map(Account::limit).or(default.filter(|_| by_none)),
         };
-        warn_of_no_accounting();
-        Some(limit)
+        if let Some(limit) = limit {
+            warn_of_no_accounting();
+            let future = own.frame.as_ref().map_or(0, Frame::size) as u64;
+            own.flags |= HAS_BUDGET;
+            own.more().budget = Some(Budget::new(limit, future));
+        }
     }
 }
 
 /// Says once that budgets count futures alone.
-#[cold]
 fn warn_of_no_accounting() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

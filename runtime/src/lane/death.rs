@@ -74,14 +74,10 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     (dying.receipt.locks, dying.receipt.wait_entries) = in_index;
     dying.count_held(local);
     if flags & HAS_BUDGET != 0 {
-        dying.receipt.memory = context::with_own(local, slot, |own| own.account()).map_or(0, Account::used);
+        dying.pay(local);
     }
     dying.note_for_burial(local);
     make_room(local, &dying.receipt);
-    if flags & HAS_BUDGET != 0 {
-        // Its destructors are its code, too.
-        alloc::charge(context::with_own(local, slot, |own| own.account()));
-    }
 
     // 2.
     local.pulse.hold.enter_destructors(slot, is_killed);
@@ -278,6 +274,14 @@ impl Dying {
         (receipt.timers, receipt.descriptors) = (timers, descriptors);
         (receipt.locks, receipt.wait_entries) = (locks, wait_entries);
         receipt.memory = memory;
+    }
+
+    /// The lane's destructors are its code, too: they are charged to it.
+    #[cold]
+    fn pay(&mut self, local: &Local) {
+        let account = context::with_own(local, self.slot, |own| own.account());
+        self.receipt.memory = account.map_or(0, Account::used);
+        alloc::charge(account);
     }
 
     /// The lane's destructors have run: nothing more is charged to it.

@@ -146,8 +146,11 @@ impl Local {
 
     /// Queues a lane behind all others of this worker.
     pub(crate) fn push_back(&self, slot: SlotRef) {
-        // The queue may grow, and is not the lane's that wakes.
-        alloc::uncharged(|| self.queue.push(slot));
+        if alloc::charged().is_none() {
+            self.queue.push(slot);
+        } else {
+            self.push_uncharged(slot);
+        }
         // A hint will do for a worker that comes to the lane by itself. This one may be stuck: then it sees here that it
         // was robbed, or whoever robs it finds the lane (`pulse.rs`).
         if self.pulse.orders().is_robbed() {
@@ -155,6 +158,12 @@ impl Local {
         } else if let Some(worker) = self.scheduler.idle.wake_one_hint() {
             self.scheduler.unpark(worker);
         }
+    }
+
+    /// The queue may grow, and is not the lane's that wakes.
+    #[cold]
+    fn push_uncharged(&self, slot: SlotRef) {
+        alloc::uncharged(|| self.queue.push(slot));
     }
 
     /// This worker is stuck in the poll that wakes others: they are for those who are not.
