@@ -27,8 +27,7 @@ use super::own::{
     AtEnd, COUNTS_AWAITS, HAS_BUDGET, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, IN_GROUPS, More, Own, watcher_of,
 };
 use super::watch;
-use crate::alloc::account::Account;
-use crate::alloc::{self, Budget};
+use crate::alloc;
 use crate::context;
 use crate::exit::ExitReason;
 use crate::fault::Ended;
@@ -72,8 +71,8 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     let outer = local.ending.replace(Some(reason));
     let mut dying = Dying { slot, id, flags, watch: None, more: None, receipt: ExitReceipt::new(ExitReason::Normal) };
     (dying.receipt.locks, dying.receipt.wait_entries) = in_index;
-    dying.count_held(local);
-    if flags & HAS_BUDGET != 0 {
+    if flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_BUDGET) != 0 {
+        dying.count_held(local);
         dying.pay(local);
     }
     dying.note_for_burial(local);
@@ -98,9 +97,6 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
         (dying.watch, dying.more) = (own.watch.take(), own.more.take());
         (mem::take(&mut own.inbox), own.index.take())
     });
-    if flags & HAS_BUDGET != 0 {
-        dying.close_account();
-    }
     // Locks first: who finds one left is told the names of the dead.
     release_index(index, id);
     dying.release(local);
@@ -279,29 +275,31 @@ impl Dying {
     /// The lane's destructors are its code, too: they are charged to it.
     #[cold]
     fn pay(&mut self, local: &Local) {
-        let account = context::with_own(local, self.slot, |own| own.account());
-        self.receipt.memory = account.map_or(0, Account::used);
-        alloc::charge(account);
+        if let Some(account) = context::with_own(local, self.slot, |own| own.account()) {
+            self.receipt.memory = account.used();
+            alloc::charge(Some(account));
+        }
     }
 
     /// The lane's destructors have run: nothing more is charged to it.
-    #[cold]
     fn close_account(&mut self) {
-        alloc::charge(None);
-        let budget = self.more.as_mut().and_then(|more| more.budget.take());
-        self.receipt.memory_left = budget.map_or(0, Budget::close);
+        if let Some(budget) = self.more.as_mut().and_then(|more| more.budget.take()) {
+            alloc::charge(None);
+            self.receipt.memory_left = budget.close();
+        }
     }
 
     /// Step 3.
     #[inline(always)]
     fn release(&mut self, local: &Local) {
-        if self.flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_NAMES | IN_GROUPS) != 0 {
+        if self.flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_NAMES | IN_GROUPS | HAS_BUDGET) != 0 {
             self.release_held(local);
         }
     }
 
     #[cold]
     fn release_held(&mut self, local: &Local) {
+        self.close_account();
         let Dying { slot, id, flags, receipt, .. } = self;
         if *flags & HAS_TIMERS != 0 {
             receipt.destructor_panics += local.scheduler.timers.release_owner(slot.key());
