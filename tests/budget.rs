@@ -362,8 +362,7 @@ fn each_lane_has_a_budget_of_its_own_and_neighbours_notice_nothing() {
     for end in hogs.iter().filter(|end| **end != ExitReason::NoProc) {
         assert_out_of_memory(end, BUDGET, KIB);
     }
-    let metrics = runtime.handle().metrics();
-    assert_eq!((metrics.out_of_memory, metrics.abnormal), (20, 40));
+    assert_eq!(runtime.handle().metrics().out_of_memory, 20);
 }
 
 #[test]
@@ -407,7 +406,7 @@ fn a_supervisor_starts_what_ran_out_again_and_can_tell_it_apart() {
 
 #[test]
 fn a_lane_that_frees_all_is_back_where_it_was() {
-    let runtime = runtime(2);
+    let runtime = runtime(1);
     let receipt = in_lane(&runtime, async |mut main: Lane<_>| {
         let spawn = with_budget(4 * BUDGET).name("balanced");
         receipt_of!(main, spawn, async move |mut lane: Lane<u64>| {

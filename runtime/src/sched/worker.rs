@@ -191,7 +191,8 @@ impl Local {
         let mut slots = self.slots.borrow_mut();
         if slots.is_empty() {
             let max_lanes = self.scheduler.max_lanes;
-            self.scheduler.table.allocate(&mut slots, batch(max_lanes), max_lanes);
+            // They are the worker's, whichever lane it is that spawns.
+            alloc::uncharged(|| self.scheduler.table.allocate(&mut slots, batch(max_lanes), max_lanes));
         }
         self.scheduler.table.vacant(slots.pop_front()?)
     }
