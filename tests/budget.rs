@@ -406,8 +406,13 @@ fn a_supervisor_starts_what_ran_out_again_and_can_tell_it_apart() {
 
 #[test]
 fn a_lane_that_frees_all_is_back_where_it_was() {
-    let runtime = runtime(1);
-    let receipt = in_lane(&runtime, async |mut main: Lane<_>| {
+    for workers in [1, 2, 4] {
+        a_balanced_life(&runtime(workers));
+    }
+}
+
+fn a_balanced_life(runtime: &Runtime) {
+    let receipt = in_lane(runtime, async |mut main: Lane<_>| {
         let spawn = with_budget(4 * BUDGET).name("balanced");
         receipt_of!(main, spawn, async move |mut lane: Lane<u64>| {
             let before = used();

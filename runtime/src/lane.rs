@@ -29,7 +29,7 @@ pub(crate) mod word;
 use frame::{Frame, LaneType};
 use own::{COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, Own, TRAPS_EXITS};
 
-pub use budget::{Memory, NoMemory, check_memory, memory};
+pub use budget::{Charge, Memory, NoMemory, check_memory, memory, try_charge};
 pub use pooled::Pooled;
 pub use resources::{LaneWait, LockUse, Resources, resources};
 

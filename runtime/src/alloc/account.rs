@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::balance::Balance;
+use super::balance::{self, Balance};
 use crate::context;
 use crate::exit::ExitReason;
 use crate::slot::AtomicStatic;
@@ -42,6 +42,14 @@ pub(crate) struct Account {
 
 const _: () = assert!(size_of::<Account>() == 64, "an account is one cache line");
 
+/// So much more would have passed the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overrun {
+    pub(crate) requested: u64,
+    pub(crate) used: u64,
+    pub(crate) limit: u64,
+}
+
 /// Free accounts, of which each names the next.
 static FREE: Mutex<Option<&'static Account>> = Mutex::new(None);
 /// Those that came back since `FREE` was empty. Whoever frees memory puts them here, by one step.
@@ -55,6 +63,20 @@ impl Account {
         if self.balance.charge(size) > self.limit.load(Ordering::Relaxed) {
             self.pass(size);
         }
+    }
+
+    /// As [`Account::charge`], unless that would pass the limit: then nothing is charged. It is exact, counting all that
+    /// was freed elsewhere until now.
+    pub(crate) fn try_charge(&self, size: u64) -> Result<(), Overrun> {
+        let limit = self.limit();
+        let most = limit.min(balance::MOST);
+        let fits = |used: u64| used <= most && size <= most - used;
+        // What others have freed since the lane last noted it counts where it matters.
+        if fits(self.balance.noted()) || fits(self.balance.settle()) {
+            self.balance.charge(size);
+            return Ok(());
+        }
+        Err(Overrun { requested: size, used: self.balance.noted(), limit })
     }
 
     /// The limit may be passed.

@@ -19,6 +19,9 @@ use crate::shim::{AtomicU64, Ordering};
 /// More than can be freed elsewhere before it is noted with the lane's own.
 const OPEN: u64 = 1 << 62;
 
+/// More than there is memory, and than an account can add up to.
+pub(crate) const MOST: u64 = OPEN >> 1;
+
 /// The balance of an account.
 #[derive(Debug)]
 pub(crate) struct Balance {
@@ -50,6 +53,12 @@ impl Balance {
         sum
     }
 
+    /// For the lane: its sum, before what others have credited lately.
+    #[inline]
+    pub(crate) fn noted(&self) -> u64 {
+        self.here.load(Ordering::Relaxed)
+    }
+
     /// The lane itself gives so much back.
     #[inline]
     pub(crate) fn credit_here(&self, size: u64) {
@@ -68,7 +77,7 @@ impl Balance {
         // ORDER: Relaxed: a number, which orders nothing.
         let credited = OPEN.wrapping_sub(self.elsewhere.swap(OPEN, Ordering::Relaxed));
         self.credit_here(credited);
-        self.here.load(Ordering::Relaxed)
+        self.noted()
     }
 
     /// What is charged, as far as another thread can tell.

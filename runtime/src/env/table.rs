@@ -470,7 +470,7 @@ impl<T> Table<T> {
         let tenant = slot.tenant.take();
         if slot.generation < self.last_generation {
             slot.generation = slot.generation.saturating_add(1);
-            self.free.push_back(id.key());
+            alloc::uncharged(|| self.free.push_back(id.key()));
         }
         tenant
     }
@@ -496,7 +496,8 @@ impl Owners {
     }
 
     fn insert(&self, owner: Id, id: Id) {
-        self.shard(owner).lock().entry(owner).or_default().insert(id);
+        let mut shard = self.shard(owner).lock();
+        alloc::uncharged(|| shard.entry(owner).or_default().insert(id));
     }
 
     fn remove(&self, owner: Id, id: Id) {

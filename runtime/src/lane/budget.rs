@@ -7,7 +7,7 @@ use std::sync::Once;
 
 use super::frame::Frame;
 use super::own::{HAS_BUDGET, Own};
-use crate::alloc::account::Account;
+use crate::alloc::account::{Account, Overrun};
 use crate::alloc::{self, Budget};
 
 /// What is charged to a lane, in bytes.
@@ -54,6 +54,69 @@ impl fmt::Display for NoMemory {
 }
 
 impl std::error::Error for NoMemory {}
+
+impl From<Overrun> for NoMemory {
+    fn from(Overrun { requested, used, limit }: Overrun) -> NoMemory {
+        NoMemory { requested, memory: Memory { used, limit } }
+    }
+}
+
+impl NoMemory {
+    /// Ends the lane that runs here, by unwinding, with [`ExitReason::OutOfMemory`](crate::ExitReason::OutOfMemory): for code that cannot give an error. No
+    /// panic hook hears of it. It is for the code of lanes; elsewhere it unwinds as a panic with this value does, as
+    /// `std::panic::panic_any` with it does in a lane.
+    pub fn unwind(self) -> ! {
+        std::panic::resume_unwind(Box::new(self))
+    }
+}
+
+/// What was charged to a lane by hand: see [`try_charge`]. Dropped, wherever that is, it is credited.
+#[derive(Debug)]
+#[must_use = "dropped, it is credited at once"]
+pub struct Charge(Option<(&'static Account, u64)>);
+
+impl Charge {
+    /// How much is charged, in bytes; 0 where there was no budget.
+    pub fn bytes(&self) -> u64 {
+        self.0.map_or(0, |(_, bytes)| bytes)
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if let Some((account, bytes)) = self.0 {
+            account.credit(bytes);
+        }
+    }
+}
+
+/// Charges so much to the current lane, for memory that does not come from the global allocator, as mapped memory or that
+/// of a C library. Where the lane has no budget, and outside of lanes, nothing is charged to anybody.
+///
+/// ```
+/// use laneway_runtime::{lane::{self, Spawn}, mailbox::Inbox};
+/// # let runtime = laneway_runtime::Runtime::builder().build()?;
+/// # runtime.block_on(async {
+/// let lane = Spawn::new().memory(1 << 20).spawn(|_: Inbox<()>| async {
+///     let charge = lane::try_charge(1000 << 10).expect("it fits");
+///     assert!(lane::memory().unwrap().used >= charge.bytes());
+///     assert!(lane::try_charge(1000 << 10).is_err());
+///     drop(charge);
+///     assert!(lane::try_charge(1000 << 10).is_ok());
+/// })?;
+/// # assert!(lane::join(lane.mailbox.id()).await.is_ordinary());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`NoMemory`]: with it the lane would be past its budget, counting all that was freed until now. Nothing is charged.
+pub fn try_charge(bytes: u64) -> Result<Charge, NoMemory> {
+    let Some(account) = alloc::charged() else { return Ok(Charge(None)) };
+    account.try_charge(bytes)?;
+    Ok(Charge(Some((account, bytes))))
+}
 
 /// Whether so many bytes more would fit in the budget of the current lane, for code that would rather refuse than end.
 /// Nothing is set aside. It always fits where there is no budget, and outside of lanes.

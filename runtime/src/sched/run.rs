@@ -2,6 +2,7 @@
 //!
 //! Owns: what a worker does with the lane that it has picked. Knows nothing of where lanes come from.
 
+use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -136,10 +137,24 @@ impl Local {
     fn overrun(&self, account: &Account) -> Option<ExitReason> {
         let overrun = account.overrun();
         if overrun.is_some() {
-            // ORDER: Relaxed: it counts.
-            self.scheduler.out_of_memory.fetch_add(1, Ordering::Relaxed);
+            self.count_overrun();
         }
         overrun
+    }
+
+    /// Why a lane ends whose code threw this.
+    #[cold]
+    fn reason_of(&self, thrown: Box<dyn Any + Send>) -> Box<ExitReason> {
+        let reason = panic::reason(thrown);
+        if matches!(reason, ExitReason::OutOfMemory { .. }) {
+            self.count_overrun();
+        }
+        Box::new(reason)
+    }
+
+    fn count_overrun(&self) {
+        // ORDER: Relaxed: it counts.
+        self.scheduler.out_of_memory.fetch_add(1, Ordering::Relaxed);
     }
 
     #[inline(never)]
@@ -159,7 +174,7 @@ impl Local {
         let polled = match catch_unwind(AssertUnwindSafe(|| frame.poll(&mut cx))) {
             Ok(polled) => polled,
             // What was thrown is dropped here, with nothing borrowed: its destructor is the user's.
-            Err(thrown) => Poll::Ready(Some(alloc::uncharged(|| Box::new(panic::reason(thrown))))),
+            Err(thrown) => Poll::Ready(Some(alloc::uncharged(|| self.reason_of(thrown)))),
         };
         self.polls.set(false);
         match self.pulse.hold.leave() {

@@ -230,7 +230,8 @@ impl Local {
             return None;
         }
         self.note_news(NEWS);
-        Some(self.verdict.borrow_mut().get_or_insert_default().clone())
+        let mut verdict = self.verdict.borrow_mut();
+        Some(verdict.get_or_insert_with(|| alloc::uncharged(Verdict::default)).clone())
     }
 
     /// Tells those whose reply port was dropped in this turn.

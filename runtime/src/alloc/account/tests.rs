@@ -49,3 +49,28 @@ fn nobody_pays_for_what_is_for_all_also_where_it_panics() {
     assert!(inside.is_err() && charged().is_some());
     charge(None);
 }
+
+#[test]
+fn a_charge_that_does_not_fit_to_the_byte_is_refused_and_not_made() {
+    let budget = Budget::new(100, 10);
+    let account = budget.account();
+    charge(Some(account));
+    assert_eq!(account.try_charge(91), Err(Overrun { requested: 91, used: 10, limit: 100 }));
+    assert_eq!((account.try_charge(90), account.used()), (Ok(()), 100));
+    assert_eq!(account.try_charge(1), Err(Overrun { requested: 1, used: 100, limit: 100 }));
+    assert!(account.try_charge(u64::MAX).is_err());
+    let boundless = Budget::new(u64::MAX, 0);
+    assert!(boundless.account().try_charge(u64::MAX).is_err());
+    assert_eq!(account.try_charge(0), Ok(()));
+    // What another frees is room at once.
+    std::thread::scope(|threads| _ = threads.spawn(|| account.credit(40)));
+    assert_eq!(account.try_charge(41), Err(Overrun { requested: 41, used: 60, limit: 100 }));
+    assert_eq!((account.try_charge(40), account.used()), (Ok(()), 100));
+    assert_eq!(account.overrun(), None, "what is refused is no overrun");
+    // What passed the limit otherwise leaves no room.
+    account.charge(50);
+    assert_eq!(account.try_charge(0), Err(Overrun { requested: 0, used: 150, limit: 100 }));
+    account.credit(140);
+    charge(None);
+    assert_eq!(budget.close(), 0);
+}
