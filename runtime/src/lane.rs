@@ -28,6 +28,7 @@ pub(crate) mod word;
 
 use own::{HAS_DESCRIPTORS, HAS_NAMES, TRAPS_EXITS};
 
+pub use crate::admission::waiting::SpawnWhenAdmitted;
 pub use budget::{Charge, Memory, NoMemory, check_memory, memory, try_charge};
 pub use pooled::Pooled;
 pub use resources::{LaneWait, LockUse, Resources, resources};

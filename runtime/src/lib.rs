@@ -15,13 +15,16 @@
 //! 7. [`wait_graph`]: who waits for whom, and what is done about circles.
 //! 8. [`group`]: lanes under a common name.
 //! 9. [`alloc`](mod@alloc): who pays for memory.
-//! 10. [`runtime`]: starting and ending all that.
+//! 10. [`admission`] and [`memory_bound`]: who may come in under a limit for the node, and what it adds up to.
+//! 11. [`runtime`]: starting and ending all that.
 //!
 //! # Where unsafe code is
 //!
 //! In `alloc`, `region`, `slot`, `context`, `mailbox/node`, `lane/frame`, `lane/memory`, `lane/pooled`, `lane/waker`, `reply/cell`,
 //! `sched/watchdog/stack/snapshot` and `sync/guarded` alone. Each says at its head which invariants its blocks rely on.
 
+#[cfg(not(loom))]
+pub mod admission;
 #[cfg(not(loom))]
 pub mod alloc;
 #[cfg(not(loom))]
@@ -42,6 +45,8 @@ pub mod inspect;
 pub mod lane;
 #[cfg(not(loom))]
 pub mod mailbox;
+#[cfg(not(loom))]
+pub mod memory_bound;
 #[cfg(not(loom))]
 mod metrics;
 #[cfg(not(loom))]
@@ -77,6 +82,12 @@ pub mod wait_graph;
 mod wait_list;
 
 /// What the models need, and nothing that cannot be built under loom.
+#[cfg(loom)]
+#[allow(dead_code, reason = "models do not call all of it")]
+mod admission {
+    pub(crate) mod cost;
+    pub(crate) mod ledger;
+}
 #[cfg(loom)]
 #[allow(dead_code, reason = "models do not call all of it")]
 mod alloc {

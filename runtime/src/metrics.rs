@@ -63,6 +63,19 @@ pub struct Metrics {
     pub abnormal: u64,
     /// Those of them that ended because they had passed their [budget](crate::lane::Spawn::memory).
     pub out_of_memory: u64,
+    /// Bytes that are reserved for lanes that live, or left by dead ones, under the
+    /// [memory limit](crate::Builder::memory_limit); 0 without one.
+    pub memory_reserved: u64,
+    /// Those of them that dead lanes have left.
+    pub memory_left: u64,
+    /// Bytes under that limit that pools keep for lanes to come.
+    pub memory_kept: u64,
+    /// Lanes that were not spawned as there was no room under the limit.
+    pub memory_refused: u64,
+    /// Spawns that wait for room under the limit.
+    pub memory_waiting: u64,
+    /// Spawns that have ever waited for it.
+    pub memory_waited: u64,
     /// Timers standing.
     pub timers: u64,
     /// Descriptors open.

@@ -14,6 +14,9 @@ pub struct ExitReceipt {
     pub memory: u64,
     /// Those of them that its destructors did not free: what others have of it, or nobody any more.
     pub memory_left: u64,
+    /// Bytes that were reserved for it under the [memory limit](crate::Builder::memory_limit): all of them came back, but for
+    /// `memory_left` and the account that counts it.
+    pub memory_reserved: u64,
     /// Timers cancelled, whether by destructors or after them.
     pub timers: u64,
     /// Descriptors closed, whether by destructors or after them.
@@ -49,6 +52,7 @@ impl ExitReceipt {
             bytes: 0,
             memory: 0,
             memory_left: 0,
+            memory_reserved: 0,
             timers: 0,
             descriptors: 0,
             names: 0,

@@ -502,6 +502,11 @@ impl Table {
 /// One more than the largest key ever used.
 static FRESH: Mutex<u32> = Mutex::new(0);
 
+/// How many slots there are in the process.
+pub(crate) fn made() -> u32 {
+    *FRESH.lock()
+}
+
 static RETIRED_IN_PAGE: Mutex<hashbrown::HashMap<usize, u8, rustc_hash::FxBuildHasher>> =
     Mutex::new(hashbrown::HashMap::with_hasher(rustc_hash::FxBuildHasher));
 

@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::balance::{self, Balance};
+use super::balance::{self, Balance, Credited};
+use crate::admission::Admission;
 use crate::context;
 use crate::exit::ExitReason;
 use crate::slot::AtomicStatic;
@@ -36,11 +37,16 @@ pub(crate) struct Account {
     limit: AtomicU64,
     /// What was asked for when the limit was passed, 0 before that.
     asked: AtomicU64,
+    /// Where the limit is reserved, if it is: what is left of a lane that is dead comes back there.
+    admission: AtomicStatic<Admission>,
     /// The next of a free list.
     next: AtomicStatic<Account>,
 }
 
 const _: () = assert!(size_of::<Account>() == 64, "an account is one cache line");
+
+/// What an account takes that stays for what its lane has left.
+pub(crate) const HEADER: u64 = size_of::<Account>() as u64;
 
 /// So much more would have passed the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,9 +99,35 @@ impl Account {
     pub(crate) fn credit(&'static self, size: u64) {
         if CHARGED.get().is_some_and(|charged| ptr::eq(charged, self)) {
             self.balance.credit_here(size);
-        } else if self.balance.credit_elsewhere(size) {
-            self.give_back();
+        } else {
+            match self.balance.credit_elsewhere(size) {
+                Credited::Open => {}
+                Credited::Closed => self.credit_left(size),
+                Credited::Last => {
+                    self.credit_left(size + HEADER);
+                    self.give_back();
+                }
+            }
         }
+    }
+
+    /// So much less is left of a lane that is dead.
+    #[cold]
+    fn credit_left(&self, size: u64) {
+        if let Some(admission) = self.admission() {
+            admission.credit(size);
+        }
+    }
+
+    /// Where the limit is reserved, if it is.
+    pub(crate) fn admission(&self) -> Option<&'static Admission> {
+        // ORDER: Relaxed: written before the lane ran; whoever credits it comes after.
+        self.admission.load(Ordering::Relaxed)
+    }
+
+    /// The limit is reserved there. For whoever makes the lane, before it runs.
+    pub(crate) fn is_reserved_in(&self, admission: &'static Admission) {
+        self.admission.store(admission, Ordering::Relaxed);
     }
 
     /// What is charged now.
@@ -141,6 +173,7 @@ impl Account {
                 balance: Balance::new(),
                 limit: AtomicU64::new(0),
                 asked: AtomicU64::new(0),
+                admission: AtomicStatic::empty(),
                 next: AtomicStatic::empty(),
             })),
         }
@@ -162,6 +195,7 @@ impl Budget {
         account.balance.open();
         account.limit.store(limit, Ordering::Relaxed);
         account.asked.store(0, Ordering::Relaxed);
+        account.admission.clear(Ordering::Relaxed);
         account.charge(future);
         Budget { account, future }
     }

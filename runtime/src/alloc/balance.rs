@@ -22,6 +22,18 @@ const OPEN: u64 = 1 << 62;
 /// More than there is memory, and than an account can add up to.
 pub(crate) const MOST: u64 = OPEN >> 1;
 
+/// What became of an account to which others gave something back.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Credited {
+    /// It is that of a lane that lives.
+    Open,
+    /// It is closed, and more is outstanding.
+    Closed,
+    /// It is closed, and this was the last: it is the caller's.
+    Last,
+}
+
 /// The balance of an account.
 #[derive(Debug)]
 pub(crate) struct Balance {
@@ -65,11 +77,16 @@ impl Balance {
         self.here.store(self.here.load(Ordering::Relaxed).wrapping_sub(size), Ordering::Relaxed);
     }
 
-    /// Others give so much back. True where that was the last of a closed account, which is the caller's then.
+    /// Others give so much back.
     #[inline]
-    pub(crate) fn credit_elsewhere(&self, size: u64) -> bool {
+    pub(crate) fn credit_elsewhere(&self, size: u64) -> Credited {
         // ORDER: AcqRel: whoever has the account next comes after all who knew of it.
-        self.elsewhere.fetch_sub(size, Ordering::AcqRel) == size
+        match self.elsewhere.fetch_sub(size, Ordering::AcqRel) {
+            before if before == size => Credited::Last,
+            // No account adds up to more, so that of an open one more is left of `OPEN`.
+            before if before <= MOST => Credited::Closed,
+            _ => Credited::Open,
+        }
     }
 
     /// For the lane: notes what others have credited; its true sum.
@@ -106,7 +123,7 @@ mod tests {
         balance.open();
         assert_eq!(balance.charge(100), 100);
         balance.credit_here(30);
-        assert!(!balance.credit_elsewhere(50));
+        assert_eq!(balance.credit_elsewhere(50), Credited::Open);
         assert_eq!((balance.sum(), balance.settle(), balance.sum()), (20, 20, 20));
         assert_eq!(balance.charge(1), 21);
     }
@@ -116,10 +133,10 @@ mod tests {
         let balance = Balance::new();
         balance.open();
         balance.charge(100);
-        assert!(!balance.credit_elsewhere(60));
+        assert_eq!(balance.credit_elsewhere(60), Credited::Open);
         assert_eq!(balance.close(), 40);
-        assert!(!balance.credit_elsewhere(39));
-        assert!(balance.credit_elsewhere(1));
+        assert_eq!(balance.credit_elsewhere(39), Credited::Closed);
+        assert_eq!(balance.credit_elsewhere(1), Credited::Last);
         balance.open();
         assert_eq!(balance.sum(), 0);
         assert_eq!(balance.close(), 0);

@@ -9,6 +9,7 @@ use super::frame::Frame;
 use super::own::{HAS_BUDGET, Own};
 use crate::alloc::account::{Account, Overrun};
 use crate::alloc::{self, Budget};
+use crate::sched::Scheduler;
 
 /// What is charged to a lane, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,19 +155,29 @@ impl Wish {
         !matches!(self, Wish::AsParent) || alloc::charged().is_some() || default.is_some()
     }
 
-    /// Gives a lane its budget, if it has one: it is spawned by no lane, where a default holds, or by the one that runs.
-    #[cold]
-    pub(crate) fn apply(self, own: &mut Own, by_none: bool, default: Option<u64>) {
-        let limit = match self {
+    /// What budget a lane gets that is spawned by no lane, where a default holds, or by the one that runs. Under a memory
+    /// limit the default holds also for one that has none.
+    pub(crate) fn limit(self, scheduler: &Scheduler, by_none: bool) -> Option<u64> {
+        let default = scheduler.lane_memory.filter(|_| by_none || scheduler.admission.is_some());
+        match self {
             Wish::Unlimited => None,
             Wish::Limit(limit) => Some(limit),
-            Wish::AsParent => alloc::charged().map(Account::limit).or(default.filter(|_| by_none)),
-        };
-        if let Some(limit) = limit {
+            Wish::AsParent => alloc::charged().map(Account::limit).or(default),
+        }
+    }
+
+    /// Gives a lane its budget, if it has one.
+    #[cold]
+    pub(crate) fn apply(self, scheduler: &Scheduler, own: &mut Own, by_none: bool) {
+        if let Some(limit) = self.limit(scheduler, by_none) {
             warn_of_no_accounting();
             let future = own.frame.as_ref().map_or(0, Frame::size) as u64;
             own.flags |= HAS_BUDGET;
-            own.more().budget = Some(Budget::new(limit, future));
+            let budget = Budget::new(limit, future);
+            if let Some(admission) = scheduler.admission() {
+                budget.account().is_reserved_in(admission);
+            }
+            own.more().budget = Some(budget);
         }
     }
 }

@@ -27,6 +27,7 @@ use super::own::{
     AtEnd, COUNTS_AWAITS, HAS_BUDGET, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, IN_GROUPS, More, Own, watcher_of,
 };
 use super::watch;
+use crate::admission::Reserved;
 use crate::alloc;
 use crate::context;
 use crate::exit::ExitReason;
@@ -69,7 +70,15 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     let is_killed = reason == ExitReason::Killed;
     // Its place while destructors run, who may ask for it.
     let outer = local.ending.replace(Some(reason));
-    let mut dying = Dying { slot, id, flags, watch: None, more: None, receipt: ExitReceipt::new(ExitReason::Normal) };
+    let mut dying = Dying {
+        slot,
+        id,
+        flags,
+        watch: None,
+        more: None,
+        receipt: ExitReceipt::new(ExitReason::Normal),
+        reserved: None,
+    };
     (dying.receipt.locks, dying.receipt.wait_entries) = in_index;
     if flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_BUDGET) != 0 {
         dying.count_held(local);
@@ -119,6 +128,7 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     dying.report();
     let is_last = slot.word.next_generation() == 0;
     local.give_back(slot, is_last);
+    dying.end_reservation(local);
     if slot.word.transition_to_dead() {
         signals.extend(watch::take_late(id));
     }
@@ -144,7 +154,8 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
     // The code that is stuck goes on to be charged, where it is.
     let budget = more.as_mut().and_then(|more| more.budget.take());
     let watch = watch.take();
-    let mut dying = Dying { slot, id, flags, watch, more, receipt: ExitReceipt::new(ExitReason::Killed) };
+    let mut dying =
+        Dying { slot, id, flags, watch, more, receipt: ExitReceipt::new(ExitReason::Killed), reserved: None };
     match dying.more.as_mut().and_then(|more| more.at_end.take()) {
         Some(held) => dying.receive(held),
         None => {
@@ -155,6 +166,8 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
         }
     }
     dying.receipt.memory_left = budget.as_ref().map_or(0, |budget| budget.account().used());
+    let reserved = budget.as_ref().and_then(|budget| Reserved::of(slot, budget));
+    dying.receipt.memory_reserved = reserved.as_ref().map_or(0, Reserved::bytes);
     make_room(local, &dying.receipt);
     dying.receipt.destructor_panics += guarded(|| drop((frame, extra)));
     // What is offered to the dead would wait for the poll, and all who are behind in the line with it.
@@ -206,8 +219,11 @@ fn part(local: &Local, slot: SlotRef, bytes: u64, panics: u64) {
 /// What is left of a lane that was buried and whose poll has returned.
 fn release_leftovers(local: &Local, slot: SlotRef, left: Leftovers) {
     release_index(left.index, left.id);
-    drop(left.budget);
+    let reserved = left.budget.map(|budget| (Reserved::of(slot, &budget), budget.close()));
     give_back(local, slot);
+    if let Some((Some(reserved), left)) = reserved {
+        reserved.but_for(left).end(&local.scheduler);
+    }
 }
 
 /// Leaves the green locks that a lane held, and its places in their lines.
@@ -240,6 +256,8 @@ struct Dying {
     watch: Option<Node>,
     more: Option<Pooled<More>>,
     receipt: ExitReceipt,
+    /// What is reserved for it.
+    reserved: Option<Reserved>,
 }
 
 impl Dying {
@@ -285,7 +303,21 @@ impl Dying {
     fn close_account(&mut self) {
         if let Some(budget) = self.more.as_mut().and_then(|more| more.budget.take()) {
             alloc::charge(None);
-            self.receipt.memory_left = budget.close();
+            let reserved = Reserved::of(self.slot, &budget);
+            let left = budget.close();
+            self.receipt.memory_left = left;
+            self.reserved = reserved.map(|reserved| reserved.but_for(left));
+            self.receipt.memory_reserved = self.reserved.as_ref().map_or(0, Reserved::bytes);
+        }
+    }
+
+    /// The slot is free: what was reserved is for others.
+    #[inline(always)]
+    fn end_reservation(&mut self, local: &Local) {
+        if self.flags & HAS_BUDGET != 0
+            && let Some(reserved) = self.reserved.take()
+        {
+            reserved.end(&local.scheduler);
         }
     }
 

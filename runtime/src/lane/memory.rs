@@ -12,6 +12,7 @@
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
@@ -20,12 +21,15 @@ use crate::context;
 use crate::slot;
 
 const LINE: usize = 64;
-/// The largest block that is pooled, in lines.
-const POOLED_MAX: usize = 16;
+/// The largest block that is pooled, in lines; what lanes cost is counted by it.
+const POOLED_MAX: usize = crate::admission::cost::POOLED_MAX;
 /// Lines of a future that are fetched ahead of a poll: most are no longer.
 const PREFETCHED_MAX: usize = 6;
 /// Blocks that move between a worker and the common pool at a time, and that are made at a time.
 const BATCH: u32 = 64;
+
+/// The most blocks of a class that a worker keeps free, and that are made at a time.
+pub(crate) const CACHED_MAX: u32 = 4 * BATCH;
 
 /// Free blocks of one class, each of which holds the address of the next.
 struct Chain {
@@ -137,8 +141,18 @@ fn give(class: usize, chain: Chain) {
     alloc::uncharged(|| common[class].push(chain));
 }
 
+/// Blocks of each class that there are in the process.
+static MADE: [AtomicU32; POOLED_MAX] = [const { AtomicU32::new(0) }; POOLED_MAX];
+
+/// How many blocks of a class there are in the process.
+pub(crate) fn made(class: usize) -> u32 {
+    // ORDER: Relaxed, here and below: it counts.
+    MADE[class].load(Ordering::Relaxed)
+}
+
 /// A batch of fresh blocks.
 fn make(class: usize) -> Chain {
+    MADE[class].fetch_add(BATCH, Ordering::Relaxed);
     let lines = class + 1;
     let memory = slot::allocate(lines_layout(lines * BATCH as usize));
     let mut chain = Chain::EMPTY;

@@ -11,6 +11,9 @@ use std::sync::atomic::Ordering;
 use super::frame::{Frame, LaneType};
 use super::own::{COUNTS_AWAITS, HAS_NAMES, Own, TRAPS_EXITS};
 use super::{budget, death, watch, word};
+use crate::admission::cost::Cost;
+use crate::admission::waiting::SpawnWhenAdmitted;
+use crate::admission::{self, Admitted, NoRoom};
 use crate::alloc;
 use crate::context;
 use crate::exit::IntoExit;
@@ -41,6 +44,8 @@ pub enum SpawnError {
         /// The limit, set by [`Builder::max_lanes`](crate::Builder::max_lanes).
         limit: u32,
     },
+    /// It does not fit in what is left of the [memory limit](crate::Builder::memory_limit).
+    NoMemory(NoRoom),
     /// The name is another lane's.
     NameTaken(NameTaken),
     /// The mailbox's bound is 0 or above [`MAX_BOUND`].
@@ -58,6 +63,7 @@ impl fmt::Display for SpawnError {
             SpawnError::ShuttingDown => f.write_str("the runtime is shutting down"),
             SpawnError::Abandoned => f.write_str("the lane that spawns was killed while it was stuck"),
             SpawnError::TooManyLanes { limit } => write!(f, "the runtime has its {limit} lanes"),
+            SpawnError::NoMemory(no_room) => no_room.fmt(f),
             SpawnError::NameTaken(taken) => taken.fmt(f),
             SpawnError::BadBound { bound } => {
                 write!(
@@ -193,6 +199,47 @@ impl Spawn {
         self.spawn_at(Location::caller(), make)
     }
 
+    /// As [`Spawn::spawn`], and where it does not fit in what is left of the [memory limit](crate::Builder::memory_limit) now, it
+    /// waits until it does: first come, first served, so that no smaller lane that comes later gets in before. Without a
+    /// limit it waits for nothing. What the lane inherits is looked up when this is first polled.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use laneway_runtime::lane::{self, Spawn};
+    /// use laneway_runtime::{Runtime, mailbox::Inbox, time::timeout};
+    ///
+    /// let runtime = Runtime::builder().workers(1).memory_limit(1 << 20).lane_memory(400 << 10).build()?;
+    /// runtime.block_on(async {
+    ///     let spawn = Spawn::new().mailbox(8);
+    ///     let first = spawn.clone().spawn(|mut inbox: Inbox<()>| async move { while inbox.recv().await.is_some() {} })?;
+    ///     let _second = spawn.clone().spawn(|mut inbox: Inbox<()>| async move { while inbox.recv().await.is_some() {} })?;
+    ///     let third = spawn.spawn_when_admitted(|_: Inbox<()>| async {});
+    ///     let mut third = std::pin::pin!(third);
+    ///     assert!(timeout(Duration::from_millis(1), third.as_mut()).await.is_err(), "there is no room");
+    ///     lane::kill(first.mailbox.id());
+    ///     third.await?;
+    ///     Ok::<(), Box<dyn std::error::Error>>(())
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SpawnError`]; at once, with [`SpawnError::NoMemory`], where it could never be admitted.
+    ///
+    /// # Cancellation
+    /// Dropped before it is ready, it gives up its place in line, and nothing is spawned. [`timeout`](crate::time::timeout) bounds
+    /// the wait.
+    #[track_caller]
+    pub fn spawn_when_admitted<M, F, Make>(self, make: Make) -> SpawnWhenAdmitted<M, F, Make>
+    where
+        M: Send + 'static,
+        F: Future<Output: IntoExit> + Send + 'static,
+        Make: FnOnce(Inbox<M>) -> F,
+    {
+        SpawnWhenAdmitted::new(self, make, Location::caller())
+    }
+
     /// As [`Spawn::spawn`], in the name of another place in the source.
     ///
     /// # Errors
@@ -220,9 +267,43 @@ impl Spawn {
         M: Send + 'static,
         F: Future<Output: IntoExit> + Send + 'static,
     {
-        if let Some(bound) = self.bound.filter(|bound| !(1..=MAX_BOUND).contains(bound)) {
-            return Err(SpawnError::BadBound { bound });
+        self.check_bound()?;
+        let admitted = match scheduler.admission() {
+            None => None,
+            Some(admission) => Some(admission.try_admit(self.cost::<M, F>(scheduler)).map_err(SpawnError::NoMemory)?),
+        };
+        self.spawn_admitted(scheduler, at, make, admitted)
+    }
+
+    pub(crate) fn check_bound(&self) -> Result<(), SpawnError> {
+        match self.bound.filter(|bound| !(1..=MAX_BOUND).contains(bound)) {
+            Some(bound) => Err(SpawnError::BadBound { bound }),
+            None => Ok(()),
         }
+    }
+
+    /// What the lane would cost; `None` where that has no bound.
+    pub(crate) fn cost<M, F>(&self, scheduler: &Scheduler) -> Option<Cost>
+    where
+        M: Send + 'static,
+        F: Future<Output: IntoExit> + Send + 'static,
+    {
+        let budget = self.memory.limit(scheduler, context::current_id().is_none());
+        admission::cost_of(LaneType::of::<F, M>().shape, budget, self.bound.unwrap_or(word::UNBOUNDED))
+    }
+
+    /// Spawns a lane for which is reserved what it may come to take, where there is a limit.
+    pub(crate) fn spawn_admitted<M, F>(
+        self,
+        scheduler: &Arc<Scheduler>,
+        at: &'static Location<'static>,
+        make: impl FnOnce(Inbox<M>) -> F,
+        admitted: Option<Admitted>,
+    ) -> Result<NewLane<M>, SpawnError>
+    where
+        M: Send + 'static,
+        F: Future<Output: IntoExit> + Send + 'static,
+    {
         let bound = self.bound.unwrap_or(word::UNBOUNDED);
         if scheduler.closing.load(Ordering::Acquire) {
             return Err(SpawnError::ShuttingDown);
@@ -250,7 +331,7 @@ impl Spawn {
             own.flags |= TRAPS_EXITS;
         }
         if self.memory.may_limit(scheduler.lane_memory) {
-            self.memory.apply(&mut own, parent.is_none(), scheduler.lane_memory);
+            self.memory.apply(scheduler, &mut own, parent.is_none());
         }
         if let Some(name) = &self.name {
             alloc::uncharged(|| scheduler.names.register(name, id)).map_err(SpawnError::NameTaken)?;
@@ -266,6 +347,9 @@ impl Spawn {
         }
         let tied = self.linked || self.monitored.is_some();
         let monitor = parent.filter(|_| tied).and_then(|parent| self.tie(parent, id, &mut own));
+        if let Some(admitted) = admitted {
+            admitted.belongs_to_lane();
+        }
         counted.queue(unborn.born(own));
         Ok(NewLane { mailbox: MailboxId::new(known), monitor })
     }

@@ -12,9 +12,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::{Handle, Runtime};
+use crate::admission::{self, DEFAULT_LANE_MEMORY};
 use crate::env::{Driver, Env, OsEnv, Unparker, VirtualEnv};
 use crate::fault::FaultPlan;
 use crate::group::table::Groups;
+use crate::memory_bound::MemoryPlan;
 use crate::metrics::Counters;
 use crate::name::Names;
 use crate::panic;
@@ -46,6 +48,7 @@ pub struct Builder {
     watchdog: Option<Duration>,
     stuck_stacks: bool,
     lane_memory: Option<u64>,
+    memory_limit: Option<u64>,
 }
 
 /// How long a poll may take before the watchdog acts, unless told otherwise.
@@ -65,6 +68,7 @@ impl Builder {
             watchdog: Some(WATCHDOG_LIMIT),
             stuck_stacks: false,
             lane_memory: None,
+            memory_limit: None,
         }
     }
 
@@ -99,6 +103,35 @@ impl Builder {
     /// none by default. What they spawn inherits it.
     pub fn lane_memory(mut self, bytes: u64) -> Builder {
         self.lane_memory = Some(bytes);
+        self
+    }
+
+    /// The most memory that lanes may come to take together, in bytes: what each may need (its budget, its mailbox full twice,
+    /// and a kibibyte or two of its own) is reserved when it is spawned, and free again when it is dead and what it
+    /// has left behind is freed. A spawn for which too little is left gives
+    /// [`SpawnError::NoMemory`](crate::lane::SpawnError::NoMemory), or waits by
+    /// [`Spawn::spawn_when_admitted`](crate::lane::Spawn::spawn_when_admitted). No limit by default.
+    ///
+    /// Each lane then has a budget: where nobody says one, that of [`Builder::lane_memory`], or
+    /// [`DEFAULT_LANE_MEMORY`](crate::admission::DEFAULT_LANE_MEMORY). One without a budget, or with a mailbox without a bound, is
+    /// never admitted. Pools of message nodes, slots and the memory of futures give nothing back to the system: the most
+    /// that was reserved of them and used stays reserved, for whoever comes next.
+    ///
+    /// [`Handle::memory_bound`] says what the runtime as a whole may take.
+    ///
+    /// ```
+    /// use laneway_runtime::lane::{Spawn, SpawnError};
+    /// use laneway_runtime::{Runtime, mailbox::Inbox};
+    ///
+    /// let runtime = Runtime::builder().memory_limit(1 << 20).build()?;
+    /// let _entered = runtime.handle().enter();
+    /// let refused = Spawn::new().memory(2 << 20).spawn(|_: Inbox<()>| async {});
+    /// let Err(SpawnError::NoMemory(error)) = refused else { panic!("it is more than the limit") };
+    /// assert!(error.requested > error.limit && error.is_final());
+    /// # Ok::<(), laneway_runtime::BuildError>(())
+    /// ```
+    pub fn memory_limit(mut self, bytes: u64) -> Builder {
+        self.memory_limit = Some(bytes);
         self
     }
 
@@ -167,6 +200,19 @@ impl Builder {
         self
     }
 
+    /// How many lanes of the default budget and mailbox fit under the [memory limit](Builder::memory_limit); `None` without one.
+    /// The plan answers for other lanes as well.
+    ///
+    /// ```
+    /// let builder = laneway_runtime::Runtime::builder().memory_limit(64 << 20).lane_memory(100 << 10);
+    /// let plan = builder.plan().expect("there is a limit");
+    /// assert!(plan.mailbox(8).lanes() > plan.lanes());
+    /// ```
+    pub fn plan(&self) -> Option<MemoryPlan> {
+        let plan = MemoryPlan::new(self.memory_limit?);
+        Some(plan.budget(self.lane_memory.unwrap_or(DEFAULT_LANE_MEMORY)))
+    }
+
     /// Starts the workers.
     ///
     /// # Errors
@@ -221,7 +267,8 @@ impl Builder {
             faults: self.faults,
             stuck_stacks: self.stuck_stacks,
             deadlocks: self.deadlocks,
-            lane_memory: self.lane_memory,
+            lane_memory: self.lane_memory.or(self.memory_limit.map(|_| DEFAULT_LANE_MEMORY)),
+            admission: self.memory_limit.map(admission::Owner::new),
             out_of_memory: AtomicU64::new(0),
             env,
         });

@@ -44,7 +44,7 @@ impl<C: Pooled> Pool<C> {
         Pool(Mutex::new(Batches { free: Vec::new(), all: Vec::new() }))
     }
 
-    fn take(&self) -> &'static C {
+    pub(crate) fn take(&self) -> &'static C {
         let mut batches = self.0.lock();
         if let Some(free) = batches.free.pop() {
             return free;
@@ -124,7 +124,8 @@ impl<C: Pooled> Drop for Lasting<C> {
     }
 }
 
-fn give_back<C: Pooled>(core: &'static C) {
+/// Its owner has no use for it any more.
+pub(crate) fn give_back<C: Pooled>(core: &'static C) {
     core.renew();
     C::pool().give_back(core);
 }

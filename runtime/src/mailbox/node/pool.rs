@@ -15,6 +15,9 @@ use crate::lane::word::{EMPTY, FIRST_NODE, LAST_NODE};
 /// How many nodes move between a worker and the common pool at a time.
 const BATCH: u32 = 128;
 
+/// The most nodes that a worker keeps free, and that are made at a time.
+pub(crate) const CACHED_MAX: u32 = 2 * BATCH;
+
 /// A worker's own free nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
@@ -106,6 +109,11 @@ struct Pool {
 }
 
 static POOL: Mutex<Pool> = Mutex::new(Pool { batches: Vec::new(), fresh: FIRST_NODE });
+
+/// How many nodes there are in the process.
+pub(crate) fn made() -> u32 {
+    POOL.lock().fresh - FIRST_NODE
+}
 
 impl Pool {
     fn push(&mut self, head: u32, count: u32) {
