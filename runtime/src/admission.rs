@@ -35,8 +35,7 @@ pub(crate) mod waiting;
 use cost::{BLOCKS, Cost, LANES, NODES};
 use ledger::{Ledger, Way};
 
-use crate::alloc::Budget;
-use crate::alloc::account::HEADER;
+use crate::alloc::account::{Account, HEADER};
 use crate::lane::index::Index;
 use crate::lane::memory;
 use crate::lane::own::More;
@@ -253,12 +252,12 @@ pub(crate) struct Reserved {
 }
 
 impl Reserved {
-    /// Of the tenant of a slot with this budget, while it has both; `None` where there is no limit.
-    pub(crate) fn of(slot: SlotRef, budget: &Budget) -> Option<Reserved> {
-        let admission = budget.account().admission()?;
+    /// Of the tenant of a slot with this account, while it has both; `None` where there is no limit.
+    pub(crate) fn of(slot: SlotRef, account: &Account) -> Option<Reserved> {
+        let admission = account.admission()?;
         // ORDER: Relaxed: written before the lane ran.
         let bound = slot.bound.load(Ordering::Relaxed);
-        let cost = cost_of(slot.kind()?.shape, Some(budget.account().limit()), bound)?;
+        let cost = cost_of(slot.kind()?.shape, Some(account.limit()), bound)?;
         Some(Reserved { admission, cost, left: 0 })
     }
 

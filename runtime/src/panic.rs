@@ -4,6 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 
+use crate::alloc;
 use crate::context;
 use crate::exit::ExitReason;
 use crate::lane::NoMemory;
@@ -18,7 +19,8 @@ pub(crate) fn report_panics_of_lanes() {
             if let Some(place) = info.location() {
                 worker::note_panic(place);
             }
-            before(info);
+            // What it keeps, as what it has read to print a stack, is no lane's.
+            alloc::uncharged(|| before(info));
         }));
     });
 }

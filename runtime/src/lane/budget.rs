@@ -6,9 +6,11 @@ use std::fmt;
 use std::sync::Once;
 
 use super::frame::Frame;
-use super::own::{HAS_BUDGET, Own};
+use super::own::{DOOMED, Own};
 use crate::alloc::account::{Account, Overrun};
 use crate::alloc::{self, Budget};
+use crate::exit::ExitReason;
+use crate::id::Id;
 use crate::sched::Scheduler;
 
 /// What is charged to a lane, in bytes.
@@ -63,7 +65,7 @@ impl From<Overrun> for NoMemory {
 }
 
 impl NoMemory {
-    /// Ends the lane that runs here, by unwinding, with [`ExitReason::OutOfMemory`](crate::ExitReason::OutOfMemory): for code that cannot give an error. No
+    /// Ends the lane that runs here, by unwinding, with [`ExitReason::OutOfMemory`]: for code that cannot give an error. No
     /// panic hook hears of it. It is for the code of lanes; elsewhere it unwinds as a panic with this value does, as
     /// `std::panic::panic_any` with it does in a lane.
     pub fn unwind(self) -> ! {
@@ -140,44 +142,54 @@ pub fn check_memory(bytes: u64) -> Result<(), NoMemory> {
     if fits { Ok(()) } else { Err(NoMemory { requested: bytes, memory }) }
 }
 
-/// What a spawn says of the budget.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Wish {
-    AsParent,
-    Limit(u64),
-    Unlimited,
-}
+/// What a spawn says of the budget: the limit, or one of two numbers that are beyond all memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wish(u64);
 
 impl Wish {
+    pub(crate) const AS_PARENT: Wish = Wish(u64::MAX - 1);
+    pub(crate) const UNLIMITED: Wish = Wish(u64::MAX - 2);
+
+    pub(crate) const fn limit(bytes: u64) -> Wish {
+        Wish(if bytes < Wish::UNLIMITED.0 { bytes } else { u64::MAX })
+    }
+
     /// Whether a lane that is spawned here may have a budget.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn may_limit(self, default: Option<u64>) -> bool {
-        !matches!(self, Wish::AsParent) || alloc::charged().is_some() || default.is_some()
+        self != Wish::AS_PARENT || alloc::charged().is_some() || default.is_some()
     }
 
     /// What budget a lane gets that is spawned by no lane, where a default holds, or by the one that runs. Under a memory
     /// limit the default holds also for one that has none.
-    pub(crate) fn limit(self, scheduler: &Scheduler, by_none: bool) -> Option<u64> {
-        let default = scheduler.lane_memory.filter(|_| by_none || scheduler.admission.is_some());
+    #[inline]
+    pub(crate) fn of(self, scheduler: &Scheduler, by_none: bool) -> Option<u64> {
         match self {
-            Wish::Unlimited => None,
-            Wish::Limit(limit) => Some(limit),
-            Wish::AsParent => alloc::charged().map(Account::limit).or(default),
+            Wish::UNLIMITED => None,
+            Wish::AS_PARENT => {
+                let default = scheduler.lane_memory.filter(|_| by_none || scheduler.admission.is_some());
+                alloc::charged().map(Account::limit).or(default)
+            }
+            Wish(limit) => Some(limit),
         }
     }
 
-    /// Gives a lane its budget, if it has one.
-    #[cold]
-    pub(crate) fn apply(self, scheduler: &Scheduler, own: &mut Own, by_none: bool) {
-        if let Some(limit) = self.limit(scheduler, by_none) {
-            warn_of_no_accounting();
-            let future = own.frame.as_ref().map_or(0, Frame::size) as u64;
-            own.flags |= HAS_BUDGET;
-            let budget = Budget::new(limit, future);
-            if let Some(admission) = scheduler.admission() {
-                budget.account().is_reserved_in(admission);
-            }
-            own.more().budget = Some(budget);
+    /// Gives a lane its budget, if it has one. From here on the lane must be born.
+    #[inline(never)]
+    pub(crate) fn apply(self, scheduler: &Scheduler, id: Id, own: &mut Own, by_none: bool) {
+        let Some(limit) = self.of(scheduler, by_none) else { return };
+        warn_of_no_accounting();
+        let future = own.frame.as_ref().map_or(0, Frame::size) as u64;
+        let budget = Budget::in_slot(id.key(), limit, future);
+        if let Some(admission) = scheduler.admission() {
+            budget.0.account().is_reserved_in(admission);
+        }
+        own.is_limited_by(budget);
+        if future > limit {
+            // It never runs.
+            scheduler.note_overrun();
+            own.flags |= DOOMED;
+            own.more().doomed = Some(ExitReason::OutOfMemory { budget: limit, requested: future });
         }
     }
 }

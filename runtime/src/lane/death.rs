@@ -28,7 +28,8 @@ use super::own::{
 };
 use super::watch;
 use crate::admission::Reserved;
-use crate::alloc;
+use crate::alloc::account::Account;
+use crate::alloc::{self, Budget};
 use crate::context;
 use crate::exit::ExitReason;
 use crate::fault::Ended;
@@ -65,6 +66,10 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
         own.watch.prefetch();
         let extra = own.more.as_mut().and_then(|more| more.extra.take());
         let in_index = own.index.as_ref().map_or((0, 0), |index| index.count(By::Lane(id)));
+        // The lane's destructors are its code, too: they are charged to it.
+        if own.has(HAS_BUDGET) {
+            alloc::charge(own.account(slot));
+        }
         (own.frame.take(), extra, own.flags, in_index)
     });
     let is_killed = reason == ExitReason::Killed;
@@ -82,7 +87,7 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     (dying.receipt.locks, dying.receipt.wait_entries) = in_index;
     if flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_BUDGET) != 0 {
         dying.count_held(local);
-        dying.pay(local);
+        dying.receipt.memory = alloc::charged().map_or(0, Account::note_end);
     }
     dying.note_for_burial(local);
     make_room(local, &dying.receipt);
@@ -99,6 +104,9 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     if local.pulse.hold.leave_destructors() == Left::TakenAway {
         local.ending.replace(outer);
         return part(local, slot, dying.receipt.bytes, dying.receipt.destructor_panics);
+    }
+    if flags & HAS_BUDGET != 0 {
+        dying.close_account();
     }
 
     // 3, 4.
@@ -145,6 +153,7 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
 /// the poll has returned.
 pub(crate) fn bury(local: &Local, remains: Remains) {
     let Remains { id, slot, taken, own, mail } = remains;
+    let account = own.account(slot);
     let Own { frame, mut inbox, mut watch, mut more, mut index, flags, .. } = own;
     if let Some(plan) = local.scheduler.faults.as_ref().filter(|_| taken == hold::Taken::InPoll) {
         plan.dying(id);
@@ -152,7 +161,7 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
     let outer = local.ending.replace(Some(ExitReason::Killed));
     let extra = more.as_mut().and_then(|more| more.extra.take());
     // The code that is stuck goes on to be charged, where it is.
-    let budget = more.as_mut().and_then(|more| more.budget.take());
+    let budget = account.map(Budget::of);
     let watch = watch.take();
     let mut dying =
         Dying { slot, id, flags, watch, more, receipt: ExitReceipt::new(ExitReason::Killed), reserved: None };
@@ -162,12 +171,14 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
             let in_index = index.as_ref().map_or((0, 0), |index| index.count(By::Lane(id)));
             (dying.receipt.locks, dying.receipt.wait_entries) = in_index;
             dying.count_held(local);
-            dying.receipt.memory = budget.as_ref().map_or(0, |budget| budget.account().used());
         }
     }
-    dying.receipt.memory_left = budget.as_ref().map_or(0, |budget| budget.account().used());
-    let reserved = budget.as_ref().and_then(|budget| Reserved::of(slot, budget));
-    dying.receipt.memory_reserved = reserved.as_ref().map_or(0, Reserved::bytes);
+    if let Some(account) = account {
+        let receipt = &mut dying.receipt;
+        receipt.memory_left = account.used();
+        receipt.memory = if taken == hold::Taken::InPoll { receipt.memory_left } else { account.at_end() };
+        receipt.memory_reserved = Reserved::of(slot, account).map_or(0, |reserved| reserved.bytes());
+    }
     make_room(local, &dying.receipt);
     dying.receipt.destructor_panics += guarded(|| drop((frame, extra)));
     // What is offered to the dead would wait for the poll, and all who are behind in the line with it.
@@ -219,7 +230,7 @@ fn part(local: &Local, slot: SlotRef, bytes: u64, panics: u64) {
 /// What is left of a lane that was buried and whose poll has returned.
 fn release_leftovers(local: &Local, slot: SlotRef, left: Leftovers) {
     release_index(left.index, left.id);
-    let reserved = left.budget.map(|budget| (Reserved::of(slot, &budget), budget.close()));
+    let reserved = left.budget.map(|budget| (Reserved::of(slot, budget.account()), budget.close()));
     give_back(local, slot);
     if let Some((Some(reserved), left)) = reserved {
         reserved.but_for(left).end(&local.scheduler);
@@ -275,39 +286,31 @@ impl Dying {
     /// Leaves what was counted with the lane: should it be buried while its destructors run, there would be less to count.
     #[inline(always)]
     fn note_for_burial(&self, local: &Local) {
-        let ExitReceipt { timers, descriptors, locks, wait_entries, memory, .. } = self.receipt;
-        if timers | descriptors | locks | wait_entries | memory != 0 {
-            let held = AtEnd { timers, descriptors, locks, wait_entries, memory };
+        let ExitReceipt { timers, descriptors, locks, wait_entries, .. } = self.receipt;
+        if timers | descriptors | locks | wait_entries != 0 {
+            let held = AtEnd { timers, descriptors, locks, wait_entries };
             context::with_own(local, self.slot, |own| own.more().at_end = Some(held));
         }
     }
 
     /// Takes over what was counted before the destructors.
-    fn receive(&mut self, AtEnd { timers, descriptors, locks, wait_entries, memory }: AtEnd) {
+    fn receive(&mut self, AtEnd { timers, descriptors, locks, wait_entries }: AtEnd) {
         let receipt = &mut self.receipt;
         (receipt.timers, receipt.descriptors) = (timers, descriptors);
         (receipt.locks, receipt.wait_entries) = (locks, wait_entries);
-        receipt.memory = memory;
-    }
-
-    /// The lane's destructors are its code, too: they are charged to it.
-    #[cold]
-    fn pay(&mut self, local: &Local) {
-        if let Some(account) = context::with_own(local, self.slot, |own| own.account()) {
-            self.receipt.memory = account.used();
-            alloc::charge(Some(account));
-        }
     }
 
     /// The lane's destructors have run: nothing more is charged to it.
+    #[inline]
     fn close_account(&mut self) {
-        if let Some(budget) = self.more.as_mut().and_then(|more| more.budget.take()) {
-            alloc::charge(None);
-            let reserved = Reserved::of(self.slot, &budget);
-            let left = budget.close();
+        if let Some(account) = alloc::charge_nobody() {
+            let reserved = Reserved::of(self.slot, account);
+            let left = Budget::of(account).close();
             self.receipt.memory_left = left;
-            self.reserved = reserved.map(|reserved| reserved.but_for(left));
-            self.receipt.memory_reserved = self.reserved.as_ref().map_or(0, Reserved::bytes);
+            if let Some(reserved) = reserved {
+                self.receipt.memory_reserved = reserved.bytes();
+                self.reserved = Some(reserved.but_for(left));
+            }
         }
     }
 
@@ -324,14 +327,13 @@ impl Dying {
     /// Step 3.
     #[inline(always)]
     fn release(&mut self, local: &Local) {
-        if self.flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_NAMES | IN_GROUPS | HAS_BUDGET) != 0 {
+        if self.flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_NAMES | IN_GROUPS) != 0 {
             self.release_held(local);
         }
     }
 
     #[cold]
     fn release_held(&mut self, local: &Local) {
-        self.close_account();
         let Dying { slot, id, flags, receipt, .. } = self;
         if *flags & HAS_TIMERS != 0 {
             receipt.destructor_panics += local.scheduler.timers.release_owner(slot.key());
