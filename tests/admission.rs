@@ -412,7 +412,107 @@ fn a_child_for_which_there_is_no_room_is_a_start_that_failed() {
         assert!(said.contains("NoMemory") || said.contains("bytes"), "{said}");
         full.kill();
         join(full.id()).await;
-        let tree = Supervisor::builder("tree").child(child()).start().await.expect("there is room");
-        drop(tree);
+        Supervisor::builder("tree").child(child()).start().await.expect("there is room");
     });
+}
+
+/// Xorshift64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+/// Takes what it is told, leaves some of it with others, and ends when it is told.
+async fn puppet(mut lane: Lane<Told>, leave: mpsc::Sender<Vec<u8>>) {
+    let mut hoard = Vec::new();
+    while let Some(told) = lane.recv().await {
+        match told {
+            Told::Take(bytes) if laneway::check_memory(bytes + 4096).is_ok() => hoard.push(vec![1; bytes as usize]),
+            Told::Leave => hoard.pop().into_iter().for_each(|block| _ = leave.send(block)),
+            Told::Take(_) => {}
+            Told::Panic => panic!("as it is told"),
+            Told::Spoil => hoard.push(vec![1; laneway::memory().expect("a budget").limit as usize]),
+            Told::End => return,
+        }
+    }
+}
+
+enum Told {
+    Take(u64),
+    Leave,
+    Panic,
+    Spoil,
+    End,
+}
+
+#[test]
+fn whatever_lanes_do_the_limit_holds_and_all_of_it_comes_back() {
+    const LIMIT: u64 = 4 << 20;
+    for seed in 1..=12 {
+        let workers = 1 + seed as usize % 2;
+        let runtime = Runtime::builder().workers(workers).memory_limit(LIMIT).build().expect("a runtime");
+        let mut random = Random(seed * 0x9E37_79B9);
+        let (leave, left) = mpsc::channel();
+        runtime.block_on(async {
+            let (mut lanes, mut waiting, mut held) = (Vec::new(), Vec::new(), Vec::new());
+            for step in 0..400 {
+                let spawn = Spawn::new().mailbox(1 + random.below(8) as u32).memory((4 + random.below(400)) * KIB);
+                let leave = leave.clone();
+                match random.below(12) {
+                    0..3 => lanes.extend(spawn.spawn(|lane| puppet(lane, leave)).ok()),
+                    3 => waiting.push(Box::pin(spawn.spawn_when_admitted(|lane| puppet(lane, leave)))),
+                    4 if !waiting.is_empty() => {
+                        drop(waiting.swap_remove(random.below(waiting.len() as u64) as usize));
+                    }
+                    5 if !lanes.is_empty() => {
+                        let lane: Address<Told> = lanes.swap_remove(random.below(lanes.len() as u64) as usize);
+                        lane.kill();
+                    }
+                    6 => held.extend(left.try_recv().ok()),
+                    7 => drop(held.pop()),
+                    _ if !lanes.is_empty() => {
+                        let told = match random.below(20) {
+                            0 => Told::Panic,
+                            1 => Told::Spoil,
+                            2 => Told::End,
+                            3..8 => Told::Leave,
+                            _ => Told::Take(random.below(100) * KIB),
+                        };
+                        // It may be full, or gone.
+                        let _ = lanes[random.below(lanes.len() as u64) as usize].try_send(told);
+                    }
+                    _ => yield_now().await,
+                }
+                let mut number = 0;
+                while number < waiting.len() {
+                    match timeout(Duration::ZERO, waiting[number].as_mut()).await {
+                        Ok(admitted) => {
+                            lanes.extend(admitted.ok());
+                            drop(waiting.swap_remove(number));
+                        }
+                        Err(_) => number += 1,
+                    }
+                }
+                let bound = runtime.memory_bound().get("lanes").and_then(|term| term.bytes).expect("a limit");
+                let used = runtime.memory_used().get("lanes").and_then(|term| term.bytes).expect("a number");
+                assert!(used <= bound, "seed {seed}, step {step}: {used} of {bound}");
+            }
+            drop(waiting);
+            for lane in lanes {
+                lane.kill();
+                join(lane.id()).await;
+            }
+        });
+        drop((leave, left));
+        let report = runtime.shutdown(Duration::from_secs(5));
+        let metrics = report.metrics;
+        assert_eq!((metrics.memory_reserved, metrics.memory_left), (0, 0), "seed {seed}: {metrics:?}");
+        assert_eq!((metrics.memory_waiting, metrics.alive), (0, 0), "seed {seed}");
+    }
 }

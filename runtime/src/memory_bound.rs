@@ -13,6 +13,8 @@ pub(crate) mod plan;
 pub use plan::{MemoryPlan, ParseBytesError, display_bytes, parse_bytes};
 
 use crate::admission::cost::{self, BLOCKS, LANES, NODE, NODES, POOLED_MAX, SHELVES};
+use crate::alloc;
+use crate::alloc::account::Account;
 use crate::lane::memory;
 use crate::mailbox::node;
 use crate::sched::Scheduler;
@@ -146,7 +148,14 @@ impl MemoryTable {
         let kept = |shelf| ledger.map_or(0, |ledger| ledger.shelf(shelf).1);
         let beyond = |made: u32, shelf| u64::from(made.saturating_sub(kept(shelf)));
         let reserved = ledger.map(|ledger| ledger.reserved());
-        table.row(LANES_ROW, reserved, "reserved for lanes, left by dead ones, or kept in pools for the next");
+        // A lane whose slot's account still counts what one before has left is not seen; what is left is.
+        let charged = scheduler.table.slots().filter_map(alloc::of_slot).map(Account::used).sum();
+        let charged = display_bytes(charged);
+        table.row(
+            LANES_ROW,
+            reserved,
+            format!("reserved, left by the dead or kept in pools; {charged} are charged to budgets"),
+        );
         table.row(FREE_NODES, beyond(node::made(), NODES) * NODE, "made, and reserved for nobody");
         let blocks = (0..POOLED_MAX).map(|class| {
             let shelf = BLOCKS + class;

@@ -105,9 +105,13 @@ impl Balance {
         self.noted()
     }
 
-    /// What is charged, as far as another thread can tell.
+    /// What is charged, or outstanding where it is closed, as far as another thread can tell.
     pub(crate) fn sum(&self) -> u64 {
-        let credited = OPEN.wrapping_sub(self.elsewhere.load(Ordering::Relaxed));
+        let elsewhere = self.elsewhere.load(Ordering::Relaxed);
+        if elsewhere <= MOST {
+            return elsewhere;
+        }
+        let credited = OPEN.wrapping_sub(elsewhere);
         // What others free between the two looks may make it less than nothing.
         let sum = self.here.load(Ordering::Relaxed).wrapping_sub(credited);
         if sum > OPEN { 0 } else { sum }
