@@ -3,7 +3,7 @@
 
 use clap::Parser;
 use laneway::Runtime;
-use laneway::runtime::memory_bound::{MemoryPlan, parse_bytes};
+use laneway::memory_bound::{MemoryPlan, parse_bytes};
 
 /// How many lanes of a budget fit under a memory limit, and what a runtime with that limit may come to take.
 #[derive(Parser)]

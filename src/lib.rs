@@ -57,7 +57,7 @@ pub use actors::{
 pub use net::fs;
 #[cfg(unix)]
 pub use net::{process, signal};
-pub use runtime::alloc;
+pub use runtime::{admission, alloc, memory_bound};
 pub use {actors, net, runtime, supervisor};
 
 pub mod testing;

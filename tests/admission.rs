@@ -5,9 +5,9 @@ use std::hint::black_box;
 use std::sync::{Arc, Mutex as StdMutex, mpsc};
 use std::time::Duration;
 
+use laneway::admission::NoRoom;
 use laneway::alloc::Accounting;
 use laneway::prelude::*;
-use laneway::runtime::admission::NoRoom;
 use laneway::testing::{KillSweep, Victim};
 use laneway::{ExitReceipt, Handle, SpawnError, StartError, join, timeout, yield_now};
 
@@ -92,7 +92,7 @@ fn under_a_limit_all_lanes_have_a_budget_and_a_mailbox_with_a_bound() {
         let (tell, told) = mpsc::channel();
         let lane = laneway::spawn(async move |_: Lane<()>| _ = tell.send(laneway::memory().map(|memory| memory.limit)));
         join(lane.expect("it fits").id()).await;
-        assert_eq!(told.try_recv(), Ok(Some(runtime::admission::DEFAULT_LANE_MEMORY)));
+        assert_eq!(told.try_recv(), Ok(Some(laneway::admission::DEFAULT_LANE_MEMORY)));
         for none in [sized(KIB).unlimited_memory(), sized(KIB).unbounded(), sized(u64::MAX)] {
             assert_eq!(no_room(none.clone().spawn(waits)).requested, u64::MAX);
             assert_eq!(no_room(none.spawn_when_admitted(waits).await).requested, u64::MAX);

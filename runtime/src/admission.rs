@@ -228,8 +228,8 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
-    /// It is a lane's.
-    pub(crate) fn belongs_to_lane(self) {
+    /// The lane is spawned: it is the lane's.
+    pub(crate) fn belong_to_lane(self) {
         mem::forget(self);
     }
 }

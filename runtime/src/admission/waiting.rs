@@ -53,7 +53,6 @@ where
     }
 
     /// As it was made, in the name of another place in the source.
-    #[must_use]
     pub fn at(mut self, at: &'static Location<'static>) -> SpawnWhenAdmitted<M, F, Make> {
         self.at = at;
         self
@@ -125,7 +124,11 @@ where
             }
         };
         hands_out_of::<_, F>(&make);
-        Poll::Ready(spawn.spawn_admitted(&scheduler, this.at, make, admitted))
+        let lane = spawn.spawn_now(&scheduler, this.at, make)?;
+        if let Some(admitted) = admitted {
+            admitted.belong_to_lane();
+        }
+        Poll::Ready(Ok(lane))
     }
 }
 

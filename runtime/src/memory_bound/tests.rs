@@ -27,8 +27,8 @@ fn a_table_is_shown_with_its_columns_aligned_and_its_sum() {
     table.row("a", 1 << 20, "one");
     table.row("longer", 512, "another");
     table.row("c", None, "nobody knows");
-    let shown = "a          1024 KiB  one\nlonger        512 B  another\nc                 ?  nobody knows\n\
-                 sum      1024.5 KiB  and 1 rows beside it";
+    let shown = "a         1024 KiB  one\nlonger       512 B  another\nc                ?  nobody knows\n\
+                 sum     1024.5 KiB  and 1 rows beside it";
     assert_eq!(table.to_string(), shown);
     assert_eq!(table.total(), (1 << 20) + 512);
 }
