@@ -183,7 +183,8 @@ impl Spawn {
     /// where that has none; and what [`Builder::lane_memory`](crate::Builder::lane_memory) says where no lane spawns.
     ///
     /// Charged are the lane's future and, where the program has the allocator [`Accounting`](crate::alloc::Accounting), what the lane's code
-    /// allocates; that page says what this can stop and what not. With [`u64::MAX`] it is counted and ends nothing.
+    /// allocates; that page says what this can stop and what not, and what is not charged, of which the mailbox is the
+    /// most: see [`Spawn::mailbox_bytes`]. With [`u64::MAX`] it is counted and ends nothing.
     ///
     /// ```
     /// use laneway_runtime::{lane::{self, Spawn}, mailbox::Inbox};
