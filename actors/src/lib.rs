@@ -40,9 +40,9 @@ pub use role::Role;
 pub use spawn::{Spawn, spawn, start};
 
 pub use runtime::lane::{
-    DemonitorError, JoinError, LaneWait, LockUse, Memory, NameError, NoMemory, NotInLane, Resources, SpawnError,
-    check_memory, current, demonitor, exit, is_abandoned, is_alive, join, kill, link, memory, monitor, parent, stop,
-    trap_exits, try_join, unlink,
+    Charge, DemonitorError, JoinError, LaneWait, LockUse, Memory, NameError, NoMemory, NotInLane, Resources,
+    SpawnError, check_memory, current, demonitor, exit, is_abandoned, is_alive, join, kill, link, memory, monitor,
+    parent, stop, trap_exits, try_charge, try_join, unlink,
 };
 pub use runtime::mailbox::{NotAMailbox, Received, Undelivered};
 pub use runtime::sync;

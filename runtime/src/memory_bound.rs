@@ -130,7 +130,7 @@ impl MemoryTable {
         table.row(
             TABLES,
             None,
-            "no bound: timers, descriptors, names, groups, monitors, asks and locks of lanes are charged to nobody",
+            "no bound: names, links, monitors, groups; timers, waits and asks are bounded by the futures that wait",
         );
         table.row(
             PROGRAM,

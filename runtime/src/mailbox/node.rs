@@ -74,6 +74,12 @@ impl<T: Send + 'static> KindOf<T> {
     }
 }
 
+/// The memory that a message of this type takes while it is queued, without what it owns.
+pub(crate) fn bytes_of<T: Send + 'static>() -> u64 {
+    let beside = if KindOf::<T>::INLINE { 0 } else { memory::taken_by(Layout::new::<T>()) };
+    (size_of::<Unit>() + beside) as u64
+}
+
 /// # Safety
 /// `payload` holds a `T`, in itself or pooled as [`KindOf::INLINE`] says, which is not used again.
 unsafe fn drop_payload<T: Send + 'static>(payload: *mut u8) {
