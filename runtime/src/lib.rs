@@ -14,12 +14,14 @@
 //! 6. [`env`](mod@env): the world, as clock, entropy, threads and sockets; [`time`]: timers on it.
 //! 7. [`wait_graph`]: who waits for whom, and what is done about circles.
 //! 8. [`group`]: lanes under a common name.
-//! 9. [`runtime`]: starting and ending all that.
+//! 9. `vat`: memory in chunks, under the limit of the runtime; [`arena`]: what lanes put in them.
+//! 10. [`runtime`]: starting and ending all that.
 //!
 //! # Where unsafe code is
 //!
 //! In `region`, `slot`, `context`, `mailbox/node`, `lane/frame`, `lane/memory`, `lane/pooled`, `lane/waker`, `reply/cell`,
-//! `sched/watchdog/stack/snapshot` and `sync/guarded` alone. Each says at its head which invariants its blocks rely on.
+//! `sched/watchdog/stack/snapshot`, `sync/guarded`, `vat`, `vat/mapping`, `arena/scratch`, `arena/heap` and `arena/string`
+//! alone. Each says at its head which invariants its blocks rely on.
 
 #[cfg(not(loom))]
 mod blocking;
@@ -70,6 +72,8 @@ pub mod sync;
 #[cfg(not(loom))]
 pub mod time;
 #[cfg(not(loom))]
+mod vat;
+#[cfg(not(loom))]
 pub mod wait_graph;
 mod wait_list;
 
@@ -93,6 +97,12 @@ mod sched {
     pub(crate) mod idle;
     pub(crate) mod parker;
     pub(crate) mod pulse;
+}
+#[cfg(loom)]
+#[allow(dead_code, reason = "models do not call all of it")]
+mod vat {
+    pub(crate) mod class;
+    pub(crate) mod stock;
 }
 #[cfg(loom)]
 #[allow(dead_code, reason = "models do not call all of it")]

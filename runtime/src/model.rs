@@ -32,6 +32,7 @@ mod pulse;
 mod reply;
 mod room;
 mod slot;
+mod vat;
 mod wait_graph;
 mod wait_list;
 mod word;

@@ -2,10 +2,25 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use crate::context;
 use crate::exit::ExitReason;
+use crate::sched::worker;
+
+/// Notes where a lane panicked, then lets the process's own hook say it.
+pub(crate) fn report_panics_of_lanes() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if let Some(place) = info.location() {
+                worker::note_panic(place);
+            }
+            before(info);
+        }));
+    });
+}
 
 /// Runs user code that the runtime itself calls, as a waker or a destructor; false where it panicked.
 pub(crate) fn contain(call: impl FnOnce()) -> bool {

@@ -6,8 +6,8 @@ use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
 use std::panic::Location;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Once};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
@@ -26,6 +26,7 @@ use crate::lane::watch;
 use crate::mailbox::wait;
 use crate::metrics::{Counters, Metrics};
 use crate::name::Names;
+use crate::panic;
 use crate::sched::abandoned::Abandoned;
 use crate::sched::barrier;
 use crate::sched::crew::StandBy;
@@ -38,6 +39,7 @@ use crate::sched::{Scheduler, worker};
 use crate::slot::{self, SlotRef, Table};
 use crate::sync;
 use crate::time::timers::Timers;
+use crate::vat::Vat;
 use crate::wait_graph::{DeadlockPolicy, WaitGraph};
 
 /// The code runs in no runtime: neither in a lane nor inside [`Runtime::block_on`] or [`Handle::enter`].
@@ -106,6 +108,7 @@ pub struct Builder {
     deadlocks: DeadlockPolicy,
     watchdog: Option<Duration>,
     stuck_stacks: bool,
+    memory_limit: Option<u64>,
 }
 
 /// How long a poll may take before the watchdog acts, unless told otherwise.
@@ -124,6 +127,7 @@ impl Builder {
             deadlocks: DeadlockPolicy::Report,
             watchdog: Some(WATCHDOG_LIMIT),
             stuck_stacks: false,
+            memory_limit: None,
         }
     }
 
@@ -203,6 +207,12 @@ impl Builder {
         self
     }
 
+    /// The most bytes that the [arenas](crate::arena) of all lanes may have together; as many as there are by default.
+    pub fn memory_limit(mut self, bytes: u64) -> Builder {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
     /// Lets faults strike; see [`fault`](crate::fault).
     pub fn faults(mut self, plan: Arc<dyn FaultPlan>) -> Builder {
         self.faults = Some(plan);
@@ -229,7 +239,7 @@ impl Builder {
         }
         let drivers = NonZeroUsize::new(self.drivers).filter(|count| count.get() <= workers);
         let drivers = drivers.ok_or(BuildError::BadDrivers(self.drivers))?;
-        report_panics_of_lanes();
+        panic::report_panics_of_lanes();
         let env = self.env.unwrap_or_else(|| Arc::new(OsEnv::new()));
         let namespace = slot::fresh_namespace().ok_or(BuildError::OutOfNamespaces)?;
         let (descriptors, drivers) = Driver::start(&*env, namespace, drivers)?;
@@ -269,6 +279,7 @@ impl Builder {
             faults: self.faults,
             stuck_stacks: self.stuck_stacks,
             deadlocks: self.deadlocks,
+            vat: Vat::new(self.memory_limit, places),
             env,
         });
         table.set_scheduler(Some(scheduler.clone()));
@@ -285,20 +296,6 @@ impl Builder {
         }
         Ok(runtime)
     }
-}
-
-/// Notes where a lane panicked, then lets the process's own hook say it.
-fn report_panics_of_lanes() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if let Some(place) = info.location() {
-                worker::note_panic(place);
-            }
-            before(info);
-        }));
-    });
 }
 
 /// Workers that run lanes. Dropped, it ends them all at once, as [`Runtime::shutdown`] with no time.
