@@ -69,6 +69,18 @@ impl Spawn {
         Spawn(self.0.trap_exits())
     }
 
+    /// A hard budget of memory, in bytes, past which the lane ends at its next await, with
+    /// [`ExitReason::OutOfMemory`](runtime::ExitReason::OutOfMemory); as large as the spawner's by default. See
+    /// [`runtime::lane::Spawn::memory`], and [`runtime::alloc::Accounting`] for what it can stop.
+    pub fn memory(self, bytes: u64) -> Spawn {
+        Spawn(self.0.memory(bytes))
+    }
+
+    /// No budget of memory, whatever the spawner's is.
+    pub fn unlimited_memory(self) -> Spawn {
+        Spawn(self.0.unlimited_memory())
+    }
+
     /// Spawns a lane that runs a function.
     ///
     /// # Errors

@@ -184,6 +184,13 @@ pub(crate) fn take_away<R>(
     })
 }
 
+/// Whether the runtime itself is at work on this thread, in a call of the lane that runs here.
+#[inline]
+pub(crate) fn is_in_call() -> bool {
+    // SAFETY: invariant 1: not null means alive, and nothing of it is kept beyond this call.
+    unsafe { HOLD.get().as_ref() }.is_some_and(Hold::is_marked)
+}
+
 /// Whether the code that runs here is that of a lane that was killed while it was stuck, and ended without it.
 pub(crate) fn is_abandoned() -> bool {
     with_local(|local| local.is_some_and(Local::is_abandoned))

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
+pub(crate) mod budget;
 pub(crate) mod death;
 pub(crate) mod few;
 pub(crate) mod frame;
@@ -28,9 +29,11 @@ pub(crate) mod word;
 use frame::{Frame, LaneType};
 use own::{COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, Own, TRAPS_EXITS};
 
+pub use budget::{Charge, Memory, NoMemory, check_memory, memory, try_charge};
 pub use pooled::Pooled;
 pub use resources::{LaneWait, LockUse, Resources, resources};
 
+use crate::alloc;
 use crate::context;
 use crate::exit::{ExitReason, IntoExit};
 use crate::fault::Spawned;
@@ -107,6 +110,7 @@ pub struct Spawn {
     linked: bool,
     monitored: Option<bool>,
     trap_exits: bool,
+    memory: budget::Wish,
 }
 
 /// A new lane, as its spawner knows it.
@@ -128,7 +132,8 @@ impl Default for Spawn {
 impl Spawn {
     /// A lane with no name, a mailbox of [`DEFAULT_BOUND`] messages, no link and no monitor.
     pub const fn new() -> Spawn {
-        Spawn { name: None, bound: Some(DEFAULT_BOUND), linked: false, monitored: None, trap_exits: false }
+        let (bound, memory) = (Some(DEFAULT_BOUND), budget::Wish::AsParent);
+        Spawn { name: None, bound, linked: false, monitored: None, trap_exits: false, memory }
     }
 
     /// Registers the lane under a name before it runs.
@@ -170,6 +175,37 @@ impl Spawn {
     /// Turns exit signals into messages from the first moment.
     pub fn trap_exits(mut self) -> Spawn {
         self.trap_exits = true;
+        self
+    }
+
+    /// A hard budget of memory, in bytes: a lane that has passed it ends when its poll returns, with
+    /// [`ExitReason::OutOfMemory`]. By default it is as large as that of the lane that spawns, each lane having its own; none
+    /// where that has none; and what [`Builder::lane_memory`](crate::Builder::lane_memory) says where no lane spawns.
+    ///
+    /// Charged are the lane's future and, where the program has the allocator [`Accounting`](crate::alloc::Accounting), what the lane's code
+    /// allocates; that page says what this can stop and what not. With [`u64::MAX`] it is counted and ends nothing.
+    ///
+    /// ```
+    /// use laneway_runtime::{lane::{self, Spawn}, mailbox::Inbox};
+    /// # let runtime = laneway_runtime::Runtime::builder().build()?;
+    /// # runtime.block_on(async {
+    /// let lane = Spawn::new().memory(1 << 20).spawn(|_: Inbox<()>| async {
+    ///     assert_eq!(lane::memory().unwrap().limit, 1 << 20);
+    ///     assert!(lane::check_memory(2 << 20).is_err());
+    /// })?;
+    /// # assert!(lane::join(lane.mailbox.id()).await.is_ordinary());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn memory(mut self, bytes: u64) -> Spawn {
+        self.memory = budget::Wish::Limit(bytes);
+        self
+    }
+
+    /// No budget of memory, whatever the spawner's is.
+    pub fn unlimited_memory(mut self) -> Spawn {
+        self.memory = budget::Wish::Unlimited;
         self
     }
 
@@ -242,10 +278,13 @@ impl Spawn {
         if self.trap_exits {
             own.flags |= TRAPS_EXITS;
         }
+        if self.memory.may_limit(scheduler.lane_memory) {
+            self.memory.apply(&mut own, parent.is_none(), scheduler.lane_memory);
+        }
         if let Some(name) = &self.name {
-            scheduler.names.register(name, id).map_err(SpawnError::NameTaken)?;
+            alloc::uncharged(|| scheduler.names.register(name, id)).map_err(SpawnError::NameTaken)?;
             own.flags |= HAS_NAMES;
-            own.more().names.push(name.clone());
+            alloc::uncharged(|| own.more().names.push(name.clone()));
         }
         if let Some(plan) = &scheduler.faults {
             let lane = Spawned { id, name: self.name.as_deref(), spawned_at: at, message: type_name::<M>() };

@@ -14,15 +14,18 @@
 //! 6. [`env`](mod@env): the world, as clock, entropy, threads and sockets; [`time`]: timers on it.
 //! 7. [`wait_graph`]: who waits for whom, and what is done about circles.
 //! 8. [`group`]: lanes under a common name.
-//! 9. `vat`: memory in chunks, under the limit of the runtime; [`arena`]: what lanes put in them.
+//! 9. [`alloc`](mod@alloc): who pays for memory; `vat`: memory in chunks, under the limit of the runtime; [`arena`]: what
+//!    lanes put in them.
 //! 10. [`runtime`]: starting and ending all that.
 //!
 //! # Where unsafe code is
 //!
-//! In `region`, `slot`, `context`, `mailbox/node`, `lane/frame`, `lane/memory`, `lane/pooled`, `lane/waker`, `reply/cell`,
-//! `sched/watchdog/stack/snapshot`, `sync/guarded`, `vat`, `vat/mapping`, `arena/scratch`, `arena/heap` and `arena/string`
-//! alone. Each says at its head which invariants its blocks rely on.
+//! In `alloc`, `region`, `slot`, `context`, `mailbox/node`, `lane/frame`, `lane/memory`, `lane/pooled`, `lane/waker`,
+//! `reply/cell`, `sched/watchdog/stack/snapshot`, `sync/guarded`, `vat`, `vat/mapping`, `arena/scratch`, `arena/heap` and
+//! `arena/string` alone. Each says at its head which invariants its blocks rely on.
 
+#[cfg(not(loom))]
+pub mod alloc;
 #[cfg(not(loom))]
 mod blocking;
 #[cfg(not(loom))]
@@ -78,6 +81,11 @@ pub mod wait_graph;
 mod wait_list;
 
 /// What the models need, and nothing that cannot be built under loom.
+#[cfg(loom)]
+#[allow(dead_code, reason = "models do not call all of it")]
+mod alloc {
+    pub(crate) mod balance;
+}
 #[cfg(loom)]
 #[allow(dead_code, reason = "models do not call all of it")]
 mod lane {

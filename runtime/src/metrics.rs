@@ -61,6 +61,8 @@ pub struct Metrics {
     pub deadlocks: u64,
     /// Lanes that ended otherwise than normally or by shutdown.
     pub abnormal: u64,
+    /// Those of them that ended because they had passed their [budget](crate::lane::Spawn::memory).
+    pub out_of_memory: u64,
     /// Timers standing.
     pub timers: u64,
     /// Descriptors open.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Once};
 
 use crate::context;
 use crate::exit::ExitReason;
+use crate::lane::NoMemory;
 use crate::sched::worker;
 
 /// Notes where a lane panicked, then lets the process's own hook say it.
@@ -42,6 +43,9 @@ fn discard(payload: Box<dyn Any + Send>) {
 
 /// What a panic threw, in words, with the place that the hook noted.
 pub(crate) fn reason(payload: Box<dyn Any + Send>) -> ExitReason {
+    if let Some(NoMemory { requested, memory, .. }) = payload.downcast_ref() {
+        return ExitReason::OutOfMemory { budget: memory.limit, requested: *requested };
+    }
     let message: Arc<str> = if let Some(text) = payload.downcast_ref::<&'static str>() {
         (*text).into()
     } else if let Some(text) = payload.downcast_ref::<String>() {

@@ -10,6 +10,10 @@ pub struct ExitReceipt {
     pub reason: ExitReason,
     /// Bytes of the lane's future.
     pub bytes: u64,
+    /// Bytes charged to the lane when it ended, its future included; 0 for one without a [budget](crate::lane::Spawn::memory).
+    pub memory: u64,
+    /// Those of them that its destructors did not free: what others have of it, or nobody any more.
+    pub memory_left: u64,
     /// Timers cancelled, whether by destructors or after them.
     pub timers: u64,
     /// Descriptors closed, whether by destructors or after them.
@@ -43,6 +47,8 @@ impl ExitReceipt {
         ExitReceipt {
             reason,
             bytes: 0,
+            memory: 0,
+            memory_left: 0,
             timers: 0,
             descriptors: 0,
             names: 0,

@@ -7,7 +7,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
@@ -109,6 +109,7 @@ pub struct Builder {
     watchdog: Option<Duration>,
     stuck_stacks: bool,
     memory_limit: Option<u64>,
+    lane_memory: Option<u64>,
 }
 
 /// How long a poll may take before the watchdog acts, unless told otherwise.
@@ -128,6 +129,7 @@ impl Builder {
             watchdog: Some(WATCHDOG_LIMIT),
             stuck_stacks: false,
             memory_limit: None,
+            lane_memory: None,
         }
     }
 
@@ -155,6 +157,13 @@ impl Builder {
     /// The most lanes that may live at a time; 67 108 864 by default.
     pub fn max_lanes(mut self, count: u32) -> Builder {
         self.max_lanes = count;
+        self
+    }
+
+    /// The budget of lanes whose spawner is no lane, in bytes, as [`Spawn::memory`](crate::lane::Spawn::memory) would set it;
+    /// none by default. What they spawn inherits it.
+    pub fn lane_memory(mut self, bytes: u64) -> Builder {
+        self.lane_memory = Some(bytes);
         self
     }
 
@@ -280,6 +289,8 @@ impl Builder {
             stuck_stacks: self.stuck_stacks,
             deadlocks: self.deadlocks,
             vat: Vat::new(self.memory_limit, places),
+            lane_memory: self.lane_memory,
+            out_of_memory: AtomicU64::new(0),
             env,
         });
         table.set_scheduler(Some(scheduler.clone()));
@@ -363,6 +374,7 @@ impl Handle {
             names: self.0.names.count() as u64,
             abandoned_lanes: self.0.abandoned.count() as u64,
             abandoned_total: self.0.abandoned.total(),
+            out_of_memory: self.0.out_of_memory.load(Ordering::Relaxed),
             workers_at_work: self.0.stand_by.size() as u64,
             ..self.0.groups.count(self.0.metrics.snapshot())
         }

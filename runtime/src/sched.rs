@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use parking_lot::Mutex;
@@ -27,6 +27,7 @@ pub(crate) mod turn;
 pub(crate) mod watchdog;
 pub(crate) mod worker;
 
+use crate::alloc;
 use crate::context;
 use crate::env::{Descriptors, Driver, Env, Unparker};
 use crate::fault::FaultPlan;
@@ -77,6 +78,10 @@ pub(crate) struct Scheduler {
     pub(crate) deadlocks: DeadlockPolicy,
     /// Where arenas have their memory from, which may outlive the runtime.
     pub(crate) vat: Arc<Vat>,
+    /// The budget of lanes that no lane spawns.
+    pub(crate) lane_memory: Option<u64>,
+    /// Lanes that have passed their budget.
+    pub(crate) out_of_memory: AtomicU64,
 }
 
 impl std::fmt::Debug for Scheduler {
@@ -184,7 +189,7 @@ impl Scheduler {
 
     /// Queues a lane for whichever worker comes first.
     pub(crate) fn inject(&self, slot: SlotRef) {
-        self.queues.inject(slot);
+        alloc::uncharged(|| self.queues.inject(slot));
         if let Some(worker) = self.idle.wake_one() {
             self.unpark(worker);
         }

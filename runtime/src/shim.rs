@@ -13,6 +13,8 @@ pub(crate) use self::locks::{Condvar, Mutex, Unparker};
 #[cfg(loom)]
 pub(crate) use self::slots::{AtomicSlot, SlotRef, is_same};
 #[cfg(not(loom))]
+pub(crate) use crate::alloc::uncharged;
+#[cfg(not(loom))]
 pub(crate) use crate::lane::waker::{is_a_lanes, wake_lane};
 #[cfg(not(loom))]
 pub(crate) use parking_lot::{Condvar, Mutex};
@@ -35,6 +37,12 @@ pub(crate) fn spin() {
 pub(crate) fn order_for_models() {
     #[cfg(loom)]
     loom::sync::atomic::fence(Ordering::SeqCst);
+}
+
+/// As `alloc::uncharged`: no model allocates for anybody.
+#[cfg(loom)]
+pub(crate) fn uncharged<R>(f: impl FnOnce() -> R) -> R {
+    f()
 }
 
 /// As `panic::contain`: no model's waker panics.

@@ -30,6 +30,7 @@ use super::reactor::{Registrar, Token};
 use super::readiness::{Busy, Ready};
 use super::socket::Source;
 use super::thing::{Bound, Entry, Thing};
+use crate::alloc;
 use crate::{Id, Namespace, StaleId};
 
 /// The descriptors of one runtime.
@@ -107,7 +108,7 @@ impl Descriptors {
     ) -> io::Result<Descriptor> {
         let registrar = self.registrar(driver)?;
         let mut source = source.into();
-        let entry = self.table.write().insert_with(|id| Arc::new(Entry::new(id)));
+        let entry = alloc::uncharged(|| self.table.write().insert_with(|id| Arc::new(Entry::new(id))));
         let entry = entry.ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, "all keys are in use"))?;
         self.opened.fetch_add(1, Ordering::Relaxed);
 
@@ -130,7 +131,8 @@ impl Descriptors {
     /// A further entry for the thing of `entry`.
     pub(crate) fn dup_entry(&self, entry: &Entry, owner: Option<Id>) -> io::Result<Arc<Entry>> {
         entry.count_another()?;
-        let dup = self.table.write().insert_with(|id| Arc::new(Entry::of(id, Arc::clone(&entry.thing))));
+        let dup =
+            alloc::uncharged(|| self.table.write().insert_with(|id| Arc::new(Entry::of(id, Arc::clone(&entry.thing)))));
         let Some(dup) = dup else {
             // What was counted may have become the last that holds the thing.
             self.leave(&entry.thing, None);
@@ -468,7 +470,7 @@ impl<T> Table<T> {
         let tenant = slot.tenant.take();
         if slot.generation < self.last_generation {
             slot.generation = slot.generation.saturating_add(1);
-            self.free.push_back(id.key());
+            alloc::uncharged(|| self.free.push_back(id.key()));
         }
         tenant
     }
@@ -494,7 +496,8 @@ impl Owners {
     }
 
     fn insert(&self, owner: Id, id: Id) {
-        self.shard(owner).lock().entry(owner).or_default().insert(id);
+        let mut shard = self.shard(owner).lock();
+        alloc::uncharged(|| shard.entry(owner).or_default().insert(id));
     }
 
     fn remove(&self, owner: Id, id: Id) {

@@ -23,8 +23,11 @@ use std::sync::Arc;
 use super::Pooled;
 use super::frame::Frame;
 use super::index::Index;
-use super::own::{AtEnd, COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, IN_GROUPS, More, Own, watcher_of};
+use super::own::{
+    AtEnd, COUNTS_AWAITS, HAS_BUDGET, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, IN_GROUPS, More, Own, watcher_of,
+};
 use super::watch;
+use crate::alloc;
 use crate::context;
 use crate::exit::ExitReason;
 use crate::fault::Ended;
@@ -35,7 +38,7 @@ use crate::mailbox::wait;
 use crate::panic::contain;
 use crate::receipt::ExitReceipt;
 use crate::reply::NoAnswer;
-use crate::sched::abandoned::Remains;
+use crate::sched::abandoned::{Leftovers, Remains};
 use crate::sched::hold::{self, Left};
 use crate::sched::worker::Local;
 use crate::signal::{self, MonitorRef, Signal};
@@ -68,7 +71,10 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     let outer = local.ending.replace(Some(reason));
     let mut dying = Dying { slot, id, flags, watch: None, more: None, receipt: ExitReceipt::new(ExitReason::Normal) };
     (dying.receipt.locks, dying.receipt.wait_entries) = in_index;
-    dying.count_held(local);
+    if flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_BUDGET) != 0 {
+        dying.count_held(local);
+        dying.pay(local);
+    }
     dying.note_for_burial(local);
     make_room(local, &dying.receipt);
 
@@ -135,6 +141,8 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
     }
     let outer = local.ending.replace(Some(ExitReason::Killed));
     let extra = more.as_mut().and_then(|more| more.extra.take());
+    // The code that is stuck goes on to be charged, where it is.
+    let budget = more.as_mut().and_then(|more| more.budget.take());
     let watch = watch.take();
     let mut dying = Dying { slot, id, flags, watch, more, receipt: ExitReceipt::new(ExitReason::Killed) };
     match dying.more.as_mut().and_then(|more| more.at_end.take()) {
@@ -143,8 +151,10 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
             let in_index = index.as_ref().map_or((0, 0), |index| index.count(By::Lane(id)));
             (dying.receipt.locks, dying.receipt.wait_entries) = in_index;
             dying.count_held(local);
+            dying.receipt.memory = budget.as_ref().map_or(0, |budget| budget.account().used());
         }
     }
+    dying.receipt.memory_left = budget.as_ref().map_or(0, |budget| budget.account().used());
     make_room(local, &dying.receipt);
     dying.receipt.destructor_panics += guarded(|| drop((frame, extra)));
     // What is offered to the dead would wait for the poll, and all who are behind in the line with it.
@@ -165,9 +175,8 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
         signals.extend(watch::take_late(id));
     }
     dying.tell_all(local, signals);
-    if let Some((index, id)) = local.scheduler.abandoned.is_buried(slot, index) {
-        release_index(index, id);
-        give_back(local, slot);
+    if let Some(left) = local.scheduler.abandoned.is_buried(slot, index, budget) {
+        release_leftovers(local, slot, left);
     }
 }
 
@@ -184,14 +193,21 @@ pub(crate) fn depart(local: &Local, slot: SlotRef, frame: Frame) {
 /// The worker has nothing more of the lane that was taken away.
 #[cold]
 fn part(local: &Local, slot: SlotRef, bytes: u64, panics: u64) {
+    alloc::charge(None);
     local.pulse.clear_lane();
     local.running.set(None);
     local.counters.note_departure(bytes, panics);
     local.pass_verdict(|| NoAnswer::Ended(ExitReason::Killed));
-    if let Some((index, id)) = local.scheduler.abandoned.has_returned(slot) {
-        release_index(index, id);
-        give_back(local, slot);
+    if let Some(left) = local.scheduler.abandoned.has_returned(slot) {
+        release_leftovers(local, slot, left);
     }
+}
+
+/// What is left of a lane that was buried and whose poll has returned.
+fn release_leftovers(local: &Local, slot: SlotRef, left: Leftovers) {
+    release_index(left.index, left.id);
+    drop(left.budget);
+    give_back(local, slot);
 }
 
 /// Leaves the green locks that a lane held, and its places in their lines.
@@ -241,30 +257,49 @@ impl Dying {
     /// Leaves what was counted with the lane: should it be buried while its destructors run, there would be less to count.
     #[inline(always)]
     fn note_for_burial(&self, local: &Local) {
-        let ExitReceipt { timers, descriptors, locks, wait_entries, .. } = self.receipt;
-        if timers | descriptors | locks | wait_entries != 0 {
-            let held = AtEnd { timers, descriptors, locks, wait_entries };
+        let ExitReceipt { timers, descriptors, locks, wait_entries, memory, .. } = self.receipt;
+        if timers | descriptors | locks | wait_entries | memory != 0 {
+            let held = AtEnd { timers, descriptors, locks, wait_entries, memory };
             context::with_own(local, self.slot, |own| own.more().at_end = Some(held));
         }
     }
 
     /// Takes over what was counted before the destructors.
-    fn receive(&mut self, AtEnd { timers, descriptors, locks, wait_entries }: AtEnd) {
+    fn receive(&mut self, AtEnd { timers, descriptors, locks, wait_entries, memory }: AtEnd) {
         let receipt = &mut self.receipt;
         (receipt.timers, receipt.descriptors) = (timers, descriptors);
         (receipt.locks, receipt.wait_entries) = (locks, wait_entries);
+        receipt.memory = memory;
+    }
+
+    /// The lane's destructors are its code, too: they are charged to it.
+    #[cold]
+    fn pay(&mut self, local: &Local) {
+        if let Some(account) = context::with_own(local, self.slot, |own| own.account()) {
+            self.receipt.memory = account.used();
+            alloc::charge(Some(account));
+        }
+    }
+
+    /// The lane's destructors have run: nothing more is charged to it.
+    fn close_account(&mut self) {
+        if let Some(budget) = self.more.as_mut().and_then(|more| more.budget.take()) {
+            alloc::charge(None);
+            self.receipt.memory_left = budget.close();
+        }
     }
 
     /// Step 3.
     #[inline(always)]
     fn release(&mut self, local: &Local) {
-        if self.flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_NAMES | IN_GROUPS) != 0 {
+        if self.flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_NAMES | IN_GROUPS | HAS_BUDGET) != 0 {
             self.release_held(local);
         }
     }
 
     #[cold]
     fn release_held(&mut self, local: &Local) {
+        self.close_account();
         let Dying { slot, id, flags, receipt, .. } = self;
         if *flags & HAS_TIMERS != 0 {
             receipt.destructor_panics += local.scheduler.timers.release_owner(slot.key());

@@ -15,6 +15,7 @@ use std::ptr::NonNull;
 
 use parking_lot::Mutex;
 
+use crate::alloc;
 use crate::context;
 use crate::slot;
 
@@ -126,9 +127,14 @@ fn refill(chain: &mut Chain, class: usize) -> NonNull<u8> {
 #[cold]
 fn spill(chain: &mut Chain, class: usize) {
     for _ in 0..2 {
-        let off = chain.split(BATCH);
-        COMMON.lock()[class].push(off);
+        give(class, chain.split(BATCH));
     }
+}
+
+/// Gives a chain to the common pool, whose memory is no lane's.
+fn give(class: usize, chain: Chain) {
+    let mut common = COMMON.lock();
+    alloc::uncharged(|| common[class].push(chain));
 }
 
 /// A batch of fresh blocks.
@@ -181,7 +187,7 @@ fn allocate_outside(class: usize) -> NonNull<u8> {
     let mut chain = Chain::EMPTY;
     let block = refill(&mut chain, class);
     if chain.length != 0 {
-        COMMON.lock()[class].push(chain);
+        give(class, chain);
     }
     block
 }
@@ -226,7 +232,7 @@ pub(crate) unsafe fn release(memory: NonNull<u8>, layout: Layout) {
 fn release_outside(class: usize, memory: NonNull<u8>) {
     let mut chain = Chain::EMPTY;
     chain.push(memory);
-    COMMON.lock()[class].push(chain);
+    give(class, chain);
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ use super::frame::Frame;
 use super::index::Index;
 use super::resources::LaneWait;
 use super::watching::Watching;
+use crate::alloc::Budget;
+use crate::alloc::account::Account;
 use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::mailbox::node::{List, Node, Place};
@@ -75,6 +77,9 @@ pub(crate) const HAS_WAITED: u32 = 2048;
 /// The tables of groups may know the lane.
 pub(crate) const IN_GROUPS: u32 = 4096;
 
+/// `More::budget` is there.
+pub(crate) const HAS_BUDGET: u32 = 8192;
+
 /// What a lane has when it is linked, watched, named or tested.
 #[derive(Debug, Default)]
 pub(crate) struct More {
@@ -101,6 +106,8 @@ pub(crate) struct More {
     pub(crate) awaits_left: u64,
     /// What the lane held when its destructors began to run, which give a part of it back.
     pub(crate) at_end: Option<AtEnd>,
+    /// Who pays for what the lane's code allocates.
+    pub(crate) budget: Option<Budget>,
     /// What the layer above keeps with the lane. User code may be in it: it is dropped with nothing borrowed.
     pub(crate) extra: Option<Extra>,
 }
@@ -112,6 +119,7 @@ pub(crate) struct AtEnd {
     pub(crate) descriptors: u64,
     pub(crate) locks: u64,
     pub(crate) wait_entries: u64,
+    pub(crate) memory: u64,
 }
 
 /// What the layer above keeps with a lane: a value of one type, which only it knows.
@@ -176,6 +184,11 @@ impl Own {
     pub(crate) fn watchers(&self) -> impl Iterator<Item = Id> {
         let others = self.more.iter().flat_map(|more| more.watchers.keys());
         self.watch.get().and_then(watcher_of).into_iter().chain(others.copied()).map(|(watcher, _)| watcher)
+    }
+
+    /// Who pays for what the lane's code allocates.
+    pub(crate) fn account(&self) -> Option<&'static Account> {
+        self.more.as_ref()?.budget.as_ref().map(Budget::account)
     }
 
     /// Puts the future back after a poll.

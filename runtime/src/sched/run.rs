@@ -2,19 +2,23 @@
 //!
 //! Owns: what a worker does with the lane that it has picked. Knows nothing of where lanes come from.
 
+use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use super::crew::REPORT_EVERY;
 use super::hold::Left;
 use super::worker::{Local, NEWS, PARKED};
+use crate::alloc;
+use crate::alloc::account::Account;
 use crate::context;
 use crate::exit::ExitReason;
 use crate::lane::death;
 use crate::lane::frame::{Frame, Polled};
 use crate::lane::index;
-use crate::lane::own::{COUNTS_AWAITS, DOOMED, Own, RECEIVES_BY_WAKER, WAITS, WANTS_MAIL};
+use crate::lane::own::{COUNTS_AWAITS, DOOMED, HAS_BUDGET, Own, RECEIVES_BY_WAKER, WAITS, WANTS_MAIL};
 use crate::lane::waker::waker;
 use crate::lane::word::{OnIdle, OnRun};
 use crate::mailbox;
@@ -88,7 +92,7 @@ impl Local {
             None if on.kill() => return self.end(slot, ExitReason::Killed),
             None => {}
         }
-        if own.has(DOOMED | RECEIVES_BY_WAKER)
+        if own.has(DOOMED | RECEIVES_BY_WAKER | HAS_BUDGET)
             && let Some(reason) = self.before_poll(slot, came)
         {
             return self.end(slot, reason);
@@ -101,7 +105,7 @@ impl Local {
         }
     }
 
-    /// Wakes whoever waits for the mail that came by a waker of his own; the reason for which the lane must end instead of
+    /// Wakes whoever waits for the mail that came by a waker of his own, and has the lane pay from here on; the reason for which the lane must end instead of
     /// being polled.
     #[cold]
     fn before_poll(&self, slot: SlotRef, came: bool) -> Option<ExitReason> {
@@ -117,7 +121,40 @@ impl Local {
         if let Some(receiver) = receiver {
             contain(|| receiver.wake());
         }
-        doomed
+        if doomed.is_some() {
+            return doomed;
+        }
+        let account = context::with_own(self, slot, |own| own.account())?;
+        // Its future alone may be too long.
+        let overrun = self.overrun(account);
+        if overrun.is_none() {
+            alloc::charge(Some(account));
+        }
+        overrun
+    }
+
+    /// Why the lane must end, if it has passed its budget.
+    fn overrun(&self, account: &Account) -> Option<ExitReason> {
+        let overrun = account.overrun();
+        if overrun.is_some() {
+            self.count_overrun();
+        }
+        overrun
+    }
+
+    /// Why a lane ends whose code threw this.
+    #[cold]
+    fn reason_of(&self, thrown: Box<dyn Any + Send>) -> Box<ExitReason> {
+        let reason = panic::reason(thrown);
+        if matches!(reason, ExitReason::OutOfMemory { .. }) {
+            self.count_overrun();
+        }
+        Box::new(reason)
+    }
+
+    fn count_overrun(&self) {
+        // ORDER: Relaxed: it counts.
+        self.scheduler.out_of_memory.fetch_add(1, Ordering::Relaxed);
     }
 
     #[inline(never)]
@@ -137,7 +174,7 @@ impl Local {
         let polled = match catch_unwind(AssertUnwindSafe(|| frame.poll(&mut cx))) {
             Ok(polled) => polled,
             // What was thrown is dropped here, with nothing borrowed: its destructor is the user's.
-            Err(thrown) => Poll::Ready(Some(Box::new(panic::reason(thrown)))),
+            Err(thrown) => Poll::Ready(Some(alloc::uncharged(|| self.reason_of(thrown)))),
         };
         self.polls.set(false);
         match self.pulse.hold.leave() {
@@ -154,7 +191,7 @@ impl Local {
                 return self.end(slot, reason);
             }
         }
-        if own.flags & (DOOMED | COUNTS_AWAITS | WAITS) != 0
+        if own.flags & (DOOMED | COUNTS_AWAITS | WAITS | HAS_BUDGET) != 0
             && let Some(reason) = self.due(slot, own)
         {
             return self.end(slot, reason);
@@ -179,16 +216,23 @@ impl Local {
         self.end(slot, ExitReason::Killed)
     }
 
-    /// Why the lane whose poll is over must end: a signal took effect, or it has reached its last await. Notes what was
+    /// Why the lane whose poll is over must end: it has passed its budget, a signal took effect, or it has reached its last
+    /// await. Notes what was
     /// offered to it and not polled.
     #[cold]
     fn due(&self, slot: SlotRef, own: &mut Own) -> Option<ExitReason> {
+        alloc::charge(None);
         if own.has(WAITS) {
             let unpolled = index::unpolled_offers(slot, own, self.turn.number());
             if !unpolled.is_empty() {
                 self.unpolled.borrow_mut().extend(unpolled);
                 self.note_news(NEWS);
             }
+        }
+        if own.has(HAS_BUDGET)
+            && let Some(reason) = own.account().and_then(|account| self.overrun(account))
+        {
+            return Some(reason);
         }
         if own.has(DOOMED) {
             return own.more().doomed.take();

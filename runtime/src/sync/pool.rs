@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
+use crate::alloc;
 use crate::slot::AtomicStatic;
 use crate::wait_list::By;
 
@@ -48,15 +49,19 @@ impl<C: Pooled> Pool<C> {
         if let Some(free) = batches.free.pop() {
             return free;
         }
-        let batch: &'static [C] = Box::leak((0..BATCH).map(|_| C::default()).collect());
-        let (first, others) = batch.split_first().expect("a batch is not empty");
-        batches.all.push(batch);
-        batches.free.extend(others);
-        first
+        // They stay, whichever lane it was that needed the first.
+        alloc::uncharged(|| {
+            let batch: &'static [C] = Box::leak((0..BATCH).map(|_| C::default()).collect());
+            let (first, others) = batch.split_first().expect("a batch is not empty");
+            batches.all.push(batch);
+            batches.free.extend(others);
+            first
+        })
     }
 
     fn give_back(&self, core: &'static C) {
-        self.0.lock().free.push(core);
+        let mut batches = self.0.lock();
+        alloc::uncharged(|| batches.free.push(core));
     }
 
     /// How much of all there is a lane has, and in how many lines it waits.
