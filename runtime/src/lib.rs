@@ -27,6 +27,8 @@
 #[cfg(not(loom))]
 pub mod alloc;
 #[cfg(not(loom))]
+pub mod arena;
+#[cfg(not(loom))]
 mod blocking;
 #[cfg(not(loom))]
 mod context;
@@ -81,6 +83,10 @@ pub mod wait_graph;
 mod wait_list;
 
 /// What the models need, and nothing that cannot be built under loom.
+#[cfg(loom)]
+mod arena {
+    pub(crate) mod elsewhere;
+}
 #[cfg(loom)]
 #[allow(dead_code, reason = "models do not call all of it")]
 mod alloc {

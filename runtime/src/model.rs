@@ -22,6 +22,7 @@ use crate::lane::word::{EMPTY, FIRST_NODE, LaneWord, Pushed, Refused, Weight};
 mod balance;
 mod broadcast;
 mod crew;
+mod elsewhere;
 mod giving;
 mod hold;
 mod idle;

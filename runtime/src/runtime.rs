@@ -3,7 +3,6 @@
 //! Owns: [`Builder`], [`Runtime`], and the order in which a runtime ends.
 
 use std::fmt;
-use std::io;
 use std::num::NonZeroUsize;
 use std::panic::Location;
 use std::sync::Arc;
@@ -42,57 +41,9 @@ use crate::time::timers::Timers;
 use crate::vat::Vat;
 use crate::wait_graph::{DeadlockPolicy, WaitGraph};
 
-/// The code runs in no runtime: neither in a lane nor inside [`Runtime::block_on`] or [`Handle::enter`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotInRuntime;
+mod error;
 
-impl fmt::Display for NotInRuntime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("there is no runtime here: call this in a lane, in block_on, or after Handle::enter")
-    }
-}
-
-impl std::error::Error for NotInRuntime {}
-
-/// Why a runtime was not built.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// The number of workers is not from 1 to 48.
-    BadWorkers(usize),
-    /// The number of drivers is not from 1 to the number of workers.
-    BadDrivers(usize),
-    /// The process has used up its namespaces, as by building tens of thousands of runtimes.
-    OutOfNamespaces,
-    /// The OS refused a thread or a poller.
-    Os(io::Error),
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BuildError::BadWorkers(count) => write!(f, "a runtime has 1 to {MAX_WORKERS} workers, not {count}"),
-            BuildError::BadDrivers(count) => write!(f, "a runtime has 1 driver to one a worker, not {count}"),
-            BuildError::OutOfNamespaces => f.write_str("the process is out of namespaces for ids"),
-            BuildError::Os(error) => write!(f, "the system refused what a runtime needs: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for BuildError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            BuildError::Os(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<io::Error> for BuildError {
-    fn from(error: io::Error) -> BuildError {
-        BuildError::Os(error)
-    }
-}
+pub use error::{BuildError, NotInRuntime};
 
 /// How to build a [`Runtime`].
 #[derive(Debug)]
@@ -376,7 +327,7 @@ impl Handle {
             abandoned_total: self.0.abandoned.total(),
             out_of_memory: self.0.out_of_memory.load(Ordering::Relaxed),
             workers_at_work: self.0.stand_by.size() as u64,
-            ..self.0.groups.count(self.0.metrics.snapshot())
+            ..self.0.vat.count(self.0.groups.count(self.0.metrics.snapshot()))
         }
     }
 

@@ -23,8 +23,10 @@
 //! 2. A chunk is one owner's alone from `take` to `give`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::context;
+use crate::metrics::Metrics;
 
 pub(crate) mod class;
 pub(crate) mod mapping;
@@ -43,6 +45,28 @@ const KEPT_MAX: u64 = 16 << 20;
 pub(crate) struct Vat {
     stock: stock::Stock<Start>,
     mapping: Mapping,
+    pub(crate) quarantine: Quarantine,
+}
+
+/// Arenas that are left of lanes which are dead, and the bytes of their chunks.
+#[derive(Debug, Default)]
+pub(crate) struct Quarantine {
+    arenas: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Quarantine {
+    /// What there was of a lane is now so much.
+    pub(crate) fn change(&self, (arenas, bytes): (u64, u64), (new_arenas, new_bytes): (u64, u64)) {
+        // ORDER: Relaxed: counts, which order nothing. What is added wraps where it is less, and the sum is right.
+        self.arenas.fetch_add(new_arenas.wrapping_sub(arenas), Ordering::Relaxed);
+        self.bytes.fetch_add(new_bytes.wrapping_sub(bytes), Ordering::Relaxed);
+    }
+
+    /// Arenas and bytes.
+    pub(crate) fn count(&self) -> (u64, u64) {
+        (self.arenas.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
 }
 
 /// Memory in somebody's hands: to be given back to the vat that it is of.
@@ -73,12 +97,27 @@ impl Vat {
     pub(crate) fn new(limit: Option<u64>, workers: usize) -> Arc<Vat> {
         let limit = limit.unwrap_or(u64::MAX);
         let stock = stock::Stock::new(limit, KEPT_MAX.min(limit / 8), workers);
-        Arc::new(Vat { stock, mapping: Mapping::default() })
+        Arc::new(Vat { stock, mapping: Mapping::default(), quarantine: Quarantine::default() })
     }
 
     /// What may be in hands together.
     pub(crate) fn limit(&self) -> u64 {
         self.stock.limit()
+    }
+
+    /// Adds what is known here.
+    pub(crate) fn count(&self, metrics: Metrics) -> Metrics {
+        let level = self.level();
+        let (arenas_quarantined, arena_bytes_quarantined) = self.quarantine.count();
+        Metrics {
+            arena_bytes: level.used,
+            arena_bytes_cached: level.resident.saturating_sub(level.used),
+            arena_bytes_returned: level.cooled,
+            arena_refusals: level.refused,
+            arenas_quarantined,
+            arena_bytes_quarantined,
+            ..metrics
+        }
     }
 
     /// What is in hands, and what is kept.

@@ -2,7 +2,8 @@
 //!
 //! 1. The mailbox closes: from here on nothing is queued, and the id is stale for senders.
 //! 2. The future is dropped, and what the layer above kept with the lane; their destructors may do what they like.
-//! 3. What the lane held is released: timers, descriptors, names, groups, green locks and its places in their lines.
+//! 3. What the lane held is released: timers, descriptors, names, groups, green locks and its places in their lines. Its
+//!    arenas went with the future; what others have of them is in quarantine from here on.
 //! 4. What was queued is dropped, and with it what it may have brought (`giving.rs`); waiting senders get their message
 //!    back.
 //! 5. The slot goes back, under its next generation or never, and the lane counts as dead.
@@ -24,7 +25,8 @@ use super::Pooled;
 use super::frame::Frame;
 use super::index::Index;
 use super::own::{
-    AtEnd, COUNTS_AWAITS, HAS_BUDGET, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, IN_GROUPS, More, Own, watcher_of,
+    AtEnd, COUNTS_AWAITS, HAS_ARENAS, HAS_BUDGET, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, IN_GROUPS, More, Own,
+    watcher_of,
 };
 use super::watch;
 use crate::alloc;
@@ -292,13 +294,17 @@ impl Dying {
     /// Step 3.
     #[inline(always)]
     fn release(&mut self, local: &Local) {
-        if self.flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_NAMES | IN_GROUPS | HAS_BUDGET) != 0 {
+        if self.flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_NAMES | IN_GROUPS | HAS_BUDGET | HAS_ARENAS) != 0 {
             self.release_held(local);
         }
     }
 
     #[cold]
     fn release_held(&mut self, local: &Local) {
+        // Before the account: what the lane alone has of arenas is not left behind.
+        if let Some(memory) = self.more.as_mut().and_then(|more| more.memory.take()) {
+            memory.close();
+        }
         self.close_account();
         let Dying { slot, id, flags, receipt, .. } = self;
         if *flags & HAS_TIMERS != 0 {

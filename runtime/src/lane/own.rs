@@ -17,6 +17,7 @@ use super::resources::LaneWait;
 use super::watching::Watching;
 use crate::alloc::Budget;
 use crate::alloc::account::Account;
+use crate::arena::tenancy::LaneMemory;
 use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::mailbox::node::{List, Node, Place};
@@ -76,6 +77,8 @@ pub(crate) const HAS_WAITED: u32 = 2048;
 
 /// The tables of groups may know the lane.
 pub(crate) const IN_GROUPS: u32 = 4096;
+/// `More::memory` says what the lane has of arenas.
+pub(crate) const HAS_ARENAS: u32 = 16_384;
 
 /// `More::budget` is there.
 pub(crate) const HAS_BUDGET: u32 = 8192;
@@ -108,6 +111,8 @@ pub(crate) struct More {
     pub(crate) at_end: Option<AtEnd>,
     /// Who pays for what the lane's code allocates.
     pub(crate) budget: Option<Budget>,
+    /// What the lane has of arenas.
+    pub(crate) memory: Option<LaneMemory>,
     /// What the layer above keeps with the lane. User code may be in it: it is dropped with nothing borrowed.
     pub(crate) extra: Option<Extra>,
 }
