@@ -150,7 +150,6 @@ impl Scratch {
     /// # Panics
     /// Where there is no more memory, and outside of the scratch's lane: see [`arena`](super).
     #[inline]
-    #[expect(clippy::mut_from_ref, reason = "each value is one that nobody had before")]
     pub fn alloc<T>(&self, value: T) -> &mut T {
         match self.try_alloc(value) {
             Ok(place) => place,
@@ -178,7 +177,6 @@ impl Scratch {
     /// # Panics
     /// As [`Scratch::alloc`].
     #[inline]
-    #[expect(clippy::mut_from_ref, reason = "each copy is one that nobody had before")]
     pub fn alloc_slice<T: Copy>(&self, slice: &[T]) -> &mut [T] {
         match self.try_alloc_slice(slice) {
             Ok(copy) => copy,
@@ -205,7 +203,6 @@ impl Scratch {
     /// # Panics
     /// As [`Scratch::alloc`].
     #[inline]
-    #[expect(clippy::mut_from_ref, reason = "each copy is one that nobody had before")]
     pub fn alloc_str(&self, text: &str) -> &mut str {
         match self.try_alloc_str(text) {
             Ok(copy) => copy,

@@ -40,7 +40,8 @@ fn run_with(runtime: &Runtime, pages: Option<u64>, future: impl Future<Output = 
         };
         let mut end = pin!(lane::join(spawn.spawn(|_: Inbox<()>| future).unwrap().mailbox.id()));
         // It goes on once somebody waits for its end.
-        poll_fn(|cx| Poll::Ready(assert!(end.as_mut().poll(cx).is_pending()))).await;
+        let waits = poll_fn(|cx| Poll::Ready(end.as_mut().poll(cx).is_pending())).await;
+        assert!(waits);
         open.send(()).unwrap();
         end.await
     })
@@ -281,17 +282,23 @@ fn a_lane_that_needs_more_than_its_budget_ends_alone() {
     });
     overrun(10, || {
         let mut map = heap().unwrap().map();
-        (0_u64..).for_each(|number| _ = map.insert(number, number));
+        for number in 0_u64.. {
+            map.insert(number, number);
+        }
     });
     overrun(10, || {
         let scratch = Scratch::new();
         let mut text = scratch.string();
-        (0_u64..).for_each(|number| text.append(format_args!("{number}")));
+        for number in 0_u64.. {
+            text.append(format_args!("{number}"));
+        }
     });
     overrun(10, || {
         let heap = heap().unwrap();
         let mut all = std::vec::Vec::new();
-        (0_u64..).for_each(|number| all.push(heap.boxed(number)));
+        for number in 0_u64.. {
+            all.push(heap.boxed(number));
+        }
     });
 }
 
@@ -501,27 +508,28 @@ fn what_others_free_of_a_heap_its_lane_has_again() {
     let runtime = runtime();
     let (give, take) = mpsc::channel::<Vec<u8, Heap>>();
     let (done, freed) = mpsc::channel();
-    let other = std::thread::spawn(move || {
-        for bytes in take {
-            assert!(bytes.iter().all(|byte| *byte == 3));
-            drop(bytes);
-            done.send(()).unwrap();
-        }
-    });
-    let ended = run_with(&runtime, None, async move {
-        let heap = heap().unwrap();
-        let mut most = 0;
-        for round in 0..400 {
-            let mut bytes = heap.vec();
-            bytes.resize(if round % 2 == 0 { 3000 } else { 40_000 }, 3);
-            give.send(bytes).unwrap();
-            freed.recv_timeout(PATIENCE).unwrap();
-            most = most.max(heap.held().unwrap());
-        }
-        assert!(most <= 128 << 10, "{most}");
+    let ended = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for bytes in take {
+                assert!(bytes.iter().all(|byte| *byte == 3));
+                drop(bytes);
+                done.send(()).unwrap();
+            }
+        });
+        run_with(&runtime, None, async move {
+            let heap = heap().unwrap();
+            let mut most = 0;
+            for round in 0..400 {
+                let mut bytes = heap.vec();
+                bytes.resize(if round % 2 == 0 { 3000 } else { 40_000 }, 3);
+                give.send(bytes).unwrap();
+                freed.recv_timeout(PATIENCE).unwrap();
+                most = most.max(heap.held().unwrap());
+            }
+            assert!(most <= 128 << 10, "{most}");
+        })
     });
     assert_eq!(ended, ExitReason::Normal);
-    other.join().unwrap();
     assert_eq!(runtime.handle().metrics().arena_bytes, 0);
 }
 

@@ -35,6 +35,11 @@ const WARM_CLASSES: usize = 7;
 const CACHED_CLASSES: usize = 5;
 const CACHED: u64 = 64 << 10;
 
+/// How many chunks of a class a worker keeps.
+const fn cached(class: usize) -> usize {
+    (CACHED / size_of(class)) as usize
+}
+
 /// Where chunks come from.
 pub(crate) trait Source<C> {
     /// Addresses for one or more chunks of a class, without pages; `None` where there are no more.
@@ -109,7 +114,9 @@ impl<C: Copy> Stock<C> {
             used: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             common: Mutex::new(common),
-            caches: (0..workers).map(|_| Cache(Mutex::new([const { Vec::new() }; CACHED_CLASSES]))).collect(),
+            caches: (0..workers)
+                .map(|_| Cache(Mutex::new(std::array::from_fn(|class| Vec::with_capacity(cached(class))))))
+                .collect(),
         }
     }
 
@@ -212,7 +219,7 @@ impl<C: Copy> Stock<C> {
             && let Some(cache) = worker.and_then(|worker| self.caches.get(worker))
         {
             let own = &mut cache.0.lock()[class];
-            if ((own.len() as u64 + 1) << class) * size_of(0) <= CACHED {
+            if own.len() < cached(class) {
                 own.push(chunk);
                 return true;
             }
