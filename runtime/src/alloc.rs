@@ -28,8 +28,12 @@ use std::ptr::{self, NonNull};
 pub(crate) mod account;
 pub(crate) mod balance;
 
+use crate::region::Zeroed;
 use account::{Account, payer};
-pub(crate) use account::{Budget, charge, charged, is_installed, uncharged};
+pub(crate) use account::{Budget, charge, charge_nobody, charged, is_installed, of_slot, uncharged};
+
+// SAFETY: atomics, each of which may be zero: numbers, and a pointer to nothing.
+unsafe impl Zeroed for Account {}
 
 /// What stands before each block.
 type Payer = Option<&'static Account>;

@@ -132,7 +132,7 @@ impl Default for Spawn {
 impl Spawn {
     /// A lane with no name, a mailbox of [`DEFAULT_BOUND`] messages, no link and no monitor.
     pub const fn new() -> Spawn {
-        let (bound, memory) = (Some(DEFAULT_BOUND), budget::Wish::AsParent);
+        let (bound, memory) = (Some(DEFAULT_BOUND), budget::Wish::AS_PARENT);
         Spawn { name: None, bound, linked: false, monitored: None, trap_exits: false, memory }
     }
 
@@ -199,13 +199,13 @@ impl Spawn {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn memory(mut self, bytes: u64) -> Spawn {
-        self.memory = budget::Wish::Limit(bytes);
+        self.memory = budget::Wish::limit(bytes);
         self
     }
 
     /// No budget of memory, whatever the spawner's is.
     pub fn unlimited_memory(mut self) -> Spawn {
-        self.memory = budget::Wish::Unlimited;
+        self.memory = budget::Wish::UNLIMITED;
         self
     }
 
@@ -278,9 +278,6 @@ impl Spawn {
         if self.trap_exits {
             own.flags |= TRAPS_EXITS;
         }
-        if self.memory.may_limit(scheduler.lane_memory) {
-            self.memory.apply(&mut own, parent.is_none(), scheduler.lane_memory);
-        }
         if let Some(name) = &self.name {
             alloc::uncharged(|| scheduler.names.register(name, id)).map_err(SpawnError::NameTaken)?;
             own.flags |= HAS_NAMES;
@@ -292,6 +289,9 @@ impl Spawn {
                 own.flags |= COUNTS_AWAITS;
                 own.more().awaits_left = awaits.max(1);
             }
+        }
+        if self.memory.may_limit(scheduler.lane_memory) {
+            self.memory.apply(scheduler, id, &mut own, parent.is_none());
         }
         let tied = self.linked || self.monitored.is_some();
         let monitor = parent.filter(|_| tied).and_then(|parent| self.tie(parent, id, &mut own));

@@ -74,6 +74,14 @@ impl<T: Zeroed> Region<T> {
         unsafe { &*item }
     }
 
+    /// Whether the item is one of the region's.
+    #[inline]
+    pub(crate) fn has(&self, item: &'static T) -> bool {
+        // ORDER: Relaxed: as in `index_of`; another item lies beyond the length, whatever it is just now.
+        let bytes = ptr::from_ref(item).addr().wrapping_sub(self.base.load(Ordering::Relaxed).addr());
+        bytes / size_of::<T>() < self.length.load(Ordering::Relaxed) as usize
+    }
+
     /// The number of one of the region's items.
     #[inline]
     pub(crate) fn index_of(&self, item: &'static T) -> u32 {

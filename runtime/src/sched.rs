@@ -199,6 +199,13 @@ impl Scheduler {
         self.parkers[worker].unpark(&self.unparkers);
     }
 
+    /// A lane has passed its budget.
+    #[cold]
+    pub(crate) fn note_overrun(&self) {
+        // ORDER: Relaxed: it counts.
+        self.out_of_memory.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Whether the workers must go.
     pub(crate) fn is_stopped(&self) -> bool {
         // ORDER: Acquire: a worker that goes sees what was decided before.

@@ -6,9 +6,14 @@
 //! An account stays for ever, as headers of blocks name it. It is used again once its lane is dead and all that was charged to it
 //! is freed; before that nobody else can be taken for it, so a header needs no generation.
 //!
+//! Each slot has an account of its own, which its tenants have one after the other: it is found by the slot's number, and
+//! nobody looks for it or gives it back. A tenant that comes while something of one before is not freed yet has another,
+//! from a list for all.
+//!
 //! # Invariants
 //! 1. `CHARGED` names an account only on the thread that runs code of its lane, and no more when its [`Budget`] is dropped.
-//! 2. An account is in a free list exactly while it is nobody's (`balance.rs`, invariant 3).
+//! 2. An account that is no slot's is in a free list exactly while it is nobody's (`balance.rs`, invariant 3). One that is a
+//!    slot's is in none, and whoever may make a lane of the slot may take it while it is nobody's.
 //! 3. [`Account::charge`] and [`Account::credit`] allocate nothing, free nothing and take no lock.
 
 use std::cell::Cell;
@@ -21,14 +26,15 @@ use parking_lot::Mutex;
 use super::balance::{self, Balance};
 use crate::context;
 use crate::exit::ExitReason;
-use crate::slot::AtomicStatic;
+use crate::region::Region;
+use crate::slot::{AtomicStatic, SlotRef};
 
 thread_local! {
     /// Who pays for what the code that runs here allocates.
     static CHARGED: Cell<Option<&'static Account>> = const { Cell::new(None) };
 }
 
-/// What one lane has of memory.
+/// What one lane has of memory. All-zero bytes are an account that is nobody's (`alloc.rs` relies on it).
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Account {
@@ -36,6 +42,10 @@ pub(crate) struct Account {
     limit: AtomicU64,
     /// What was asked for when the limit was passed, 0 before that.
     asked: AtomicU64,
+    /// Charged from the beginning to the end, for the lane's future.
+    future: AtomicU64,
+    /// What was charged when the lane's destructors began to run.
+    at_end: AtomicU64,
     /// The next of a free list.
     next: AtomicStatic<Account>,
 }
@@ -49,6 +59,9 @@ pub(crate) struct Overrun {
     pub(crate) used: u64,
     pub(crate) limit: u64,
 }
+
+/// The accounts of slots, by their numbers. No memory is used for those whose tenants have no budgets.
+static OF_SLOTS: Region<Account> = Region::new();
 
 /// Free accounts, of which each names the next.
 static FREE: Mutex<Option<&'static Account>> = Mutex::new(None);
@@ -108,14 +121,40 @@ impl Account {
         self.limit.load(Ordering::Relaxed)
     }
 
+    /// Whether the lane has passed its limit and must end.
+    #[inline]
+    pub(crate) fn is_overrun(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) != 0
+    }
+
     /// Why the lane must end, if it has passed its limit.
     pub(crate) fn overrun(&self) -> Option<ExitReason> {
         let requested = self.asked.load(Ordering::Relaxed);
         (requested != 0).then(|| ExitReason::OutOfMemory { budget: self.limit(), requested })
     }
 
-    #[cold]
+    /// The lane's destructors are about to run: what is charged now.
+    #[inline]
+    pub(crate) fn note_end(&self) -> u64 {
+        let used = self.used();
+        self.at_end.store(used, Ordering::Relaxed);
+        used
+    }
+
+    /// What [`Account::note_end`] has noted.
+    pub(crate) fn at_end(&self) -> u64 {
+        self.at_end.load(Ordering::Relaxed)
+    }
+
+    /// It is nobody's.
     fn give_back(&'static self) {
+        if !OF_SLOTS.has(self) {
+            self.put_in_list();
+        }
+    }
+
+    #[cold]
+    fn put_in_list(&'static self) {
         let mut first = RETURNED.load(Ordering::Relaxed);
         loop {
             // ORDER: Relaxed: published by the exchange.
@@ -127,7 +166,8 @@ impl Account {
         }
     }
 
-    /// An account that is nobody's.
+    /// An account that is nobody's and no slot's.
+    #[cold]
     fn obtain() -> &'static Account {
         let mut free = FREE.lock();
         // Whoever takes all of them cannot mistake one that came back for one that never left.
@@ -137,53 +177,83 @@ impl Account {
                 *free = account.next.load(Ordering::Relaxed);
                 account
             }
-            None => Box::leak(Box::new(Account {
-                balance: Balance::new(),
-                limit: AtomicU64::new(0),
-                asked: AtomicU64::new(0),
-                next: AtomicStatic::empty(),
-            })),
+            None => uncharged(|| {
+                Box::leak(Box::new(Account {
+                    balance: Balance::new(),
+                    limit: AtomicU64::new(0),
+                    asked: AtomicU64::new(0),
+                    future: AtomicU64::new(0),
+                    at_end: AtomicU64::new(0),
+                    next: AtomicStatic::empty(),
+                }))
+            }),
         }
     }
 }
 
-/// The account of a lane that lives.
+/// The account of a lane that lives: dropped, it is closed.
 #[derive(Debug)]
-pub(crate) struct Budget {
-    account: &'static Account,
-    /// Charged from the beginning to the end, for the future.
-    future: u64,
-}
+pub(crate) struct Budget(&'static Account);
 
 impl Budget {
     /// An account of a lane whose future is so long.
     pub(crate) fn new(limit: u64, future: u64) -> Budget {
-        let account = uncharged(Account::obtain);
-        account.balance.open();
+        Budget::open(Account::obtain(), limit, future)
+    }
+
+    /// As [`Budget::new`], for a lane in the slot of this number, which the caller is about to fill; and whether it is the
+    /// slot's own.
+    #[inline]
+    pub(crate) fn in_slot(key: u32, limit: u64, future: u64) -> (Budget, bool) {
+        match OF_SLOTS.reach(key) {
+            Some(account) if account.balance.is_nobodys() => (Budget::open(account, limit, future), true),
+            _ => (Budget::new(limit, future), false),
+        }
+    }
+
+    #[inline]
+    fn open(account: &'static Account, limit: u64, future: u64) -> Budget {
+        account.balance.open(future);
         account.limit.store(limit, Ordering::Relaxed);
-        account.asked.store(0, Ordering::Relaxed);
-        account.charge(future);
-        Budget { account, future }
+        account.asked.store(if future > limit { future } else { 0 }, Ordering::Relaxed);
+        account.future.store(future, Ordering::Relaxed);
+        Budget(account)
+    }
+
+    /// That of a lane that was given it by [`Budget::keep`], and has it no more.
+    pub(crate) fn of(account: &'static Account) -> Budget {
+        Budget(account)
     }
 
     /// The account.
     pub(crate) fn account(&self) -> &'static Account {
-        self.account
+        self.0
+    }
+
+    /// It stays open.
+    #[inline]
+    pub(crate) fn keep(self) -> &'static Account {
+        let account = self.0;
+        std::mem::forget(self);
+        account
     }
 
     /// The lane is dead: what it has left behind.
+    #[inline]
     pub(crate) fn close(self) -> u64 {
         let left = self.settle();
         std::mem::forget(self);
         left
     }
 
+    #[inline]
     fn settle(&self) -> u64 {
-        debug_assert!(!charged().is_some_and(|charged| ptr::eq(charged, self.account)), "it pays here");
-        self.account.balance.credit_here(self.future);
-        let left = self.account.balance.close();
+        let account = self.0;
+        debug_assert!(!charged().is_some_and(|charged| ptr::eq(charged, account)), "it pays here");
+        account.balance.credit_here(account.future.load(Ordering::Relaxed));
+        let left = account.balance.close();
         if left == 0 {
-            self.account.give_back();
+            account.give_back();
         }
         left
     }
@@ -193,6 +263,12 @@ impl Drop for Budget {
     fn drop(&mut self) {
         self.settle();
     }
+}
+
+/// The account of a slot whose tenant has it, as [`Budget::in_slot`] said.
+#[inline]
+pub(crate) fn of_slot(slot: SlotRef) -> Option<&'static Account> {
+    OF_SLOTS.at(slot.key())
 }
 
 /// Who pays for a block that is handed out now. What the runtime allocates within a call of the lane is for tables that
@@ -207,6 +283,12 @@ pub(super) fn payer() -> Option<&'static Account> {
 #[inline]
 pub(crate) fn charged() -> Option<&'static Account> {
     CHARGED.get()
+}
+
+/// Nobody pays from now on: who did before.
+#[inline]
+pub(crate) fn charge_nobody() -> Option<&'static Account> {
+    CHARGED.take()
 }
 
 /// From now on this account pays for what this thread allocates, or nobody.
@@ -235,9 +317,9 @@ pub(crate) fn is_installed() -> bool {
     *INSTALLED.get_or_init(|| {
         let budget = Budget::new(u64::MAX, 0);
         let used = uncharged(|| {
-            charge(Some(budget.account));
+            charge(Some(budget.account()));
             let block = std::hint::black_box(Box::new(0_u64));
-            let used = budget.account.used();
+            let used = budget.account().used();
             drop(block);
             charge(None);
             used

@@ -37,10 +37,18 @@ impl Balance {
         Balance { here: AtomicU64::new(0), elsewhere: AtomicU64::new(0) }
     }
 
-    /// Begins anew. For the owner of an account that is nobody's.
-    pub(crate) fn open(&self) {
+    /// Whether it is nobody's, so that the one who may have it next has it.
+    #[inline]
+    pub(crate) fn is_nobodys(&self) -> bool {
+        // ORDER: Acquire pairs with the Release of whoever brought it to zero: all who knew of it come before.
+        self.elsewhere.load(Ordering::Acquire) == 0
+    }
+
+    /// Begins anew, with so much charged. For the owner of an account that is nobody's.
+    #[inline]
+    pub(crate) fn open(&self, charged: u64) {
         // ORDER: Relaxed, here and in all that touches `here`: invariant 1.
-        self.here.store(0, Ordering::Relaxed);
+        self.here.store(charged, Ordering::Relaxed);
         // ORDER: Relaxed: who credits comes after the charge, which its thread was handed.
         self.elsewhere.store(OPEN, Ordering::Relaxed);
     }
@@ -89,8 +97,16 @@ impl Balance {
     }
 
     /// The lane is dead: what is outstanding. Where that is nothing, the account is the caller's.
+    #[inline]
     pub(crate) fn close(&self) -> u64 {
-        let owed = self.here.load(Ordering::Relaxed).wrapping_sub(OPEN);
+        let owed = self.noted().wrapping_sub(OPEN);
+        // ORDER: Acquire: as the step below. Where all that was charged is credited, there is nobody left who could come in
+        // between, and no step is needed.
+        if self.elsewhere.load(Ordering::Acquire).wrapping_add(owed) == 0 {
+            // ORDER: Release: whoever has the account next comes after us.
+            self.elsewhere.store(0, Ordering::Release);
+            return 0;
+        }
         // ORDER: AcqRel, as in `credit_elsewhere`.
         self.elsewhere.fetch_add(owed, Ordering::AcqRel).wrapping_add(owed)
     }
@@ -103,7 +119,7 @@ mod tests {
     #[test]
     fn what_is_freed_here_and_elsewhere_is_credited_once() {
         let balance = Balance::new();
-        balance.open();
+        balance.open(0);
         assert_eq!(balance.charge(100), 100);
         balance.credit_here(30);
         assert!(!balance.credit_elsewhere(50));
@@ -114,13 +130,13 @@ mod tests {
     #[test]
     fn the_last_credit_after_the_end_has_the_account() {
         let balance = Balance::new();
-        balance.open();
+        balance.open(0);
         balance.charge(100);
         assert!(!balance.credit_elsewhere(60));
         assert_eq!(balance.close(), 40);
         assert!(!balance.credit_elsewhere(39));
         assert!(balance.credit_elsewhere(1));
-        balance.open();
+        balance.open(0);
         assert_eq!(balance.sum(), 0);
         assert_eq!(balance.close(), 0);
     }

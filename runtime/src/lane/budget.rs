@@ -6,9 +6,12 @@ use std::fmt;
 use std::sync::Once;
 
 use super::frame::Frame;
-use super::own::{HAS_BUDGET, Own};
+use super::own::{DOOMED, Own};
 use crate::alloc::account::{Account, Overrun};
 use crate::alloc::{self, Budget};
+use crate::exit::ExitReason;
+use crate::id::Id;
+use crate::sched::Scheduler;
 
 /// What is charged to a lane, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +70,7 @@ impl NoMemory {
         NoMemory { requested, memory: Memory { used, limit } }
     }
 
-    /// Ends the lane that runs here, by unwinding, with [`ExitReason::OutOfMemory`](crate::ExitReason::OutOfMemory): for code that cannot give an error. No
+    /// Ends the lane that runs here, by unwinding, with [`ExitReason::OutOfMemory`]: for code that cannot give an error. No
     /// panic hook hears of it. It is for the code of lanes; elsewhere it unwinds as a panic with this value does, as
     /// `std::panic::panic_any` with it does in a lane.
     pub fn unwind(self) -> ! {
@@ -149,34 +152,43 @@ pub fn check_memory(bytes: u64) -> Result<(), NoMemory> {
     if fits { Ok(()) } else { Err(NoMemory { requested: bytes, memory }) }
 }
 
-/// What a spawn says of the budget.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Wish {
-    AsParent,
-    Limit(u64),
-    Unlimited,
-}
+/// What a spawn says of the budget: the limit, or one of two numbers that are beyond all memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wish(u64);
 
 impl Wish {
+    pub(crate) const AS_PARENT: Wish = Wish(u64::MAX - 1);
+    pub(crate) const UNLIMITED: Wish = Wish(u64::MAX - 2);
+
+    pub(crate) const fn limit(bytes: u64) -> Wish {
+        Wish(if bytes < Wish::UNLIMITED.0 { bytes } else { u64::MAX })
+    }
+
     /// Whether a lane that is spawned here may have a budget.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn may_limit(self, default: Option<u64>) -> bool {
-        !matches!(self, Wish::AsParent) || alloc::charged().is_some() || default.is_some()
+        self != Wish::AS_PARENT || alloc::charged().is_some() || default.is_some()
     }
 
     /// Gives a lane its budget, if it has one: it is spawned by no lane, where a default holds, or by the one that runs.
-    #[cold]
-    pub(crate) fn apply(self, own: &mut Own, by_none: bool, default: Option<u64>) {
+    /// From here on the lane must be born.
+    #[inline(never)]
+    pub(crate) fn apply(self, scheduler: &Scheduler, id: Id, own: &mut Own, by_none: bool) {
         let limit = match self {
-            Wish::Unlimited => None,
-            Wish::Limit(limit) => Some(limit),
-            Wish::AsParent => alloc::charged().map(Account::limit).or(default.filter(|_| by_none)),
+            Wish::UNLIMITED => None,
+            Wish::AS_PARENT => alloc::charged().map(Account::limit).or(scheduler.lane_memory.filter(|_| by_none)),
+            Wish(limit) => Some(limit),
         };
-        if let Some(limit) = limit {
-            warn_of_no_accounting();
-            let future = own.frame.as_ref().map_or(0, Frame::size) as u64;
-            own.flags |= HAS_BUDGET;
-            own.more().budget = Some(Budget::new(limit, future));
+        let Some(limit) = limit else { return };
+        warn_of_no_accounting();
+        let future = own.frame.as_ref().map_or(0, Frame::size) as u64;
+        let budget = Budget::in_slot(id.key(), limit, future);
+        own.is_limited_by(budget);
+        if future > limit {
+            // It never runs.
+            scheduler.note_overrun();
+            own.flags |= DOOMED;
+            own.more().doomed = Some(ExitReason::OutOfMemory { budget: limit, requested: future });
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! 1. The mailbox closes: from here on nothing is queued, and the id is stale for senders.
 //! 2. The future is dropped, and what the layer above kept with the lane; their destructors may do what they like.
-//! 3. What the lane held is released: timers, descriptors, names, groups, green locks and its places in their lines. Its
-//!    arenas went with the future; what others have of them is in quarantine from here on.
+//!    Its arenas go with it; what others have of them is in quarantine from then on.
+//! 3. What the lane held is released: timers, descriptors, names, groups, green locks and its places in their lines.
 //! 4. What was queued is dropped, and with it what it may have brought (`giving.rs`); waiting senders get their message
 //!    back.
 //! 5. The slot goes back, under its next generation or never, and the lane counts as dead.
@@ -29,7 +29,8 @@ use super::own::{
     watcher_of,
 };
 use super::watch;
-use crate::alloc;
+use crate::alloc::account::Account;
+use crate::alloc::{self, Budget};
 use crate::context;
 use crate::exit::ExitReason;
 use crate::fault::Ended;
@@ -66,6 +67,10 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
         own.watch.prefetch();
         let extra = own.more.as_mut().and_then(|more| more.extra.take());
         let in_index = own.index.as_ref().map_or((0, 0), |index| index.count(By::Lane(id)));
+        // The lane's destructors are its code, too: they are charged to it.
+        if own.has(HAS_BUDGET) {
+            alloc::charge(own.account(slot));
+        }
         (own.frame.take(), extra, own.flags, in_index)
     });
     let is_killed = reason == ExitReason::Killed;
@@ -75,7 +80,7 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     (dying.receipt.locks, dying.receipt.wait_entries) = in_index;
     if flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_BUDGET) != 0 {
         dying.count_held(local);
-        dying.pay(local);
+        dying.receipt.memory = alloc::charged().map_or(0, Account::note_end);
     }
     dying.note_for_burial(local);
     make_room(local, &dying.receipt);
@@ -92,6 +97,9 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     if local.pulse.hold.leave_destructors() == Left::TakenAway {
         local.ending.replace(outer);
         return part(local, slot, dying.receipt.bytes, dying.receipt.destructor_panics);
+    }
+    if flags & (HAS_BUDGET | HAS_ARENAS) != 0 {
+        dying.close_memory(local);
     }
 
     // 3, 4.
@@ -137,6 +145,7 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
 /// the poll has returned.
 pub(crate) fn bury(local: &Local, remains: Remains) {
     let Remains { id, slot, taken, own, mail } = remains;
+    let account = own.account(slot);
     let Own { frame, mut inbox, mut watch, mut more, mut index, flags, .. } = own;
     if let Some(plan) = local.scheduler.faults.as_ref().filter(|_| taken == hold::Taken::InPoll) {
         plan.dying(id);
@@ -144,7 +153,7 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
     let outer = local.ending.replace(Some(ExitReason::Killed));
     let extra = more.as_mut().and_then(|more| more.extra.take());
     // The code that is stuck goes on to be charged, where it is.
-    let budget = more.as_mut().and_then(|more| more.budget.take());
+    let budget = account.map(Budget::of);
     let watch = watch.take();
     let mut dying = Dying { slot, id, flags, watch, more, receipt: ExitReceipt::new(ExitReason::Killed) };
     match dying.more.as_mut().and_then(|more| more.at_end.take()) {
@@ -153,12 +162,18 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
             let in_index = index.as_ref().map_or((0, 0), |index| index.count(By::Lane(id)));
             (dying.receipt.locks, dying.receipt.wait_entries) = in_index;
             dying.count_held(local);
-            dying.receipt.memory = budget.as_ref().map_or(0, |budget| budget.account().used());
         }
     }
-    dying.receipt.memory_left = budget.as_ref().map_or(0, |budget| budget.account().used());
+    if let Some(account) = account {
+        let receipt = &mut dying.receipt;
+        receipt.memory_left = account.used();
+        receipt.memory = if taken == hold::Taken::InPoll { receipt.memory_left } else { account.at_end() };
+    }
     make_room(local, &dying.receipt);
     dying.receipt.destructor_panics += guarded(|| drop((frame, extra)));
+    if let Some(memory) = dying.more.as_mut().and_then(|more| more.memory.take()) {
+        memory.close();
+    }
     // What is offered to the dead would wait for the poll, and all who are behind in the line with it.
     if let Some(index) = &mut index {
         index.leave_lines(By::Lane(id));
@@ -259,53 +274,49 @@ impl Dying {
     /// Leaves what was counted with the lane: should it be buried while its destructors run, there would be less to count.
     #[inline(always)]
     fn note_for_burial(&self, local: &Local) {
-        let ExitReceipt { timers, descriptors, locks, wait_entries, memory, .. } = self.receipt;
-        if timers | descriptors | locks | wait_entries | memory != 0 {
-            let held = AtEnd { timers, descriptors, locks, wait_entries, memory };
+        let ExitReceipt { timers, descriptors, locks, wait_entries, .. } = self.receipt;
+        if timers | descriptors | locks | wait_entries != 0 {
+            let held = AtEnd { timers, descriptors, locks, wait_entries };
             context::with_own(local, self.slot, |own| own.more().at_end = Some(held));
         }
     }
 
     /// Takes over what was counted before the destructors.
-    fn receive(&mut self, AtEnd { timers, descriptors, locks, wait_entries, memory }: AtEnd) {
+    fn receive(&mut self, AtEnd { timers, descriptors, locks, wait_entries }: AtEnd) {
         let receipt = &mut self.receipt;
         (receipt.timers, receipt.descriptors) = (timers, descriptors);
         (receipt.locks, receipt.wait_entries) = (locks, wait_entries);
-        receipt.memory = memory;
     }
 
-    /// The lane's destructors are its code, too: they are charged to it.
-    #[cold]
-    fn pay(&mut self, local: &Local) {
-        if let Some(account) = context::with_own(local, self.slot, |own| own.account()) {
-            self.receipt.memory = account.used();
-            alloc::charge(Some(account));
+    /// The lane's destructors have run: what it alone has of arenas goes, and nothing more is charged to it.
+    #[inline]
+    fn close_memory(&mut self, local: &Local) {
+        if self.flags & HAS_ARENAS != 0 {
+            self.close_arenas(local);
+        }
+        if let Some(account) = alloc::charge_nobody() {
+            self.receipt.memory_left = Budget::of(account).close();
         }
     }
 
-    /// The lane's destructors have run: nothing more is charged to it.
-    fn close_account(&mut self) {
-        if let Some(budget) = self.more.as_mut().and_then(|more| more.budget.take()) {
-            alloc::charge(None);
-            self.receipt.memory_left = budget.close();
+    #[cold]
+    fn close_arenas(&self, local: &Local) {
+        let memory = context::with_own(local, self.slot, |own| own.more.as_mut().and_then(|more| more.memory.take()));
+        if let Some(memory) = memory {
+            memory.close();
         }
     }
 
     /// Step 3.
     #[inline(always)]
     fn release(&mut self, local: &Local) {
-        if self.flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_NAMES | IN_GROUPS | HAS_BUDGET | HAS_ARENAS) != 0 {
+        if self.flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_NAMES | IN_GROUPS) != 0 {
             self.release_held(local);
         }
     }
 
     #[cold]
     fn release_held(&mut self, local: &Local) {
-        // Before the account: what the lane alone has of arenas is not left behind.
-        if let Some(memory) = self.more.as_mut().and_then(|more| more.memory.take()) {
-            memory.close();
-        }
-        self.close_account();
         let Dying { slot, id, flags, receipt, .. } = self;
         if *flags & HAS_TIMERS != 0 {
             receipt.destructor_panics += local.scheduler.timers.release_owner(slot.key());

@@ -171,6 +171,7 @@ pub fn resources() -> Result<Resources, NotInLane> {
     let own = context::with_current(|local, slot, own| {
         let id = slot.tenant()?;
         let mut found = Resources::of_owner(id, own);
+        found.memory = own.account(slot).map(Memory::of);
         found.pending = note::pending(slot, own);
         Some((local.scheduler.clone(), slot, found))
     });
@@ -192,7 +193,6 @@ impl Resources {
             found.waits.extend(waits.map(lock_use));
         }
         found.watchers.extend(own.watchers());
-        found.memory = own.account().map(Memory::of);
         if let Some(more) = &own.more {
             found.names.extend(more.names.iter().cloned());
             found.links.extend(more.links.keys());

@@ -21,7 +21,7 @@ impl Account {
     /// As `Budget::new`.
     fn open() -> Arc<Account> {
         let balance = Balance::new();
-        balance.open();
+        balance.open(0);
         let written = std::array::from_fn(|_| AtomicU64::new(0));
         Arc::new(Account { balance, written, owners: AtomicUsize::new(0) })
     }
@@ -41,7 +41,7 @@ impl Account {
     fn is_ours(&self) {
         assert_eq!(self.owners.fetch_add(1, Relaxed), 0, "the account is had by two");
         assert!(self.written.iter().all(|written| written.load(Relaxed) == 1), "somebody still knows of it");
-        self.balance.open();
+        self.balance.open(0);
         assert_eq!(self.balance.sum(), 0);
     }
 }

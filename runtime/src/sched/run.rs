@@ -5,7 +5,6 @@
 use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use super::crew::REPORT_EVERY;
@@ -92,10 +91,13 @@ impl Local {
             None if on.kill() => return self.end(slot, ExitReason::Killed),
             None => {}
         }
-        if own.has(DOOMED | RECEIVES_BY_WAKER | HAS_BUDGET)
-            && let Some(reason) = self.before_poll(slot, came)
-        {
-            return self.end(slot, reason);
+        if own.has(DOOMED | RECEIVES_BY_WAKER | HAS_BUDGET) {
+            alloc::charge(own.account(slot));
+            if own.has(DOOMED | RECEIVES_BY_WAKER)
+                && let Some(reason) = self.before_poll(slot, came)
+            {
+                return self.end(slot, reason);
+            }
         }
         // SAFETY: as above. Another, as `before_poll` has had one in between.
         let own = unsafe { slot.own() };
@@ -105,7 +107,7 @@ impl Local {
         }
     }
 
-    /// Wakes whoever waits for the mail that came by a waker of his own, and has the lane pay from here on; the reason for which the lane must end instead of
+    /// Wakes whoever waits for the mail that came by a waker of his own; the reason for which the lane must end instead of
     /// being polled.
     #[cold]
     fn before_poll(&self, slot: SlotRef, came: bool) -> Option<ExitReason> {
@@ -121,25 +123,7 @@ impl Local {
         if let Some(receiver) = receiver {
             contain(|| receiver.wake());
         }
-        if doomed.is_some() {
-            return doomed;
-        }
-        let account = context::with_own(self, slot, |own| own.account())?;
-        // Its future alone may be too long.
-        let overrun = self.overrun(account);
-        if overrun.is_none() {
-            alloc::charge(Some(account));
-        }
-        overrun
-    }
-
-    /// Why the lane must end, if it has passed its budget.
-    fn overrun(&self, account: &Account) -> Option<ExitReason> {
-        let overrun = account.overrun();
-        if overrun.is_some() {
-            self.count_overrun();
-        }
-        overrun
+        doomed
     }
 
     /// Why a lane ends whose code threw this.
@@ -147,14 +131,9 @@ impl Local {
     fn reason_of(&self, thrown: Box<dyn Any + Send>) -> Box<ExitReason> {
         let reason = panic::reason(thrown);
         if matches!(reason, ExitReason::OutOfMemory { .. }) {
-            self.count_overrun();
+            self.scheduler.note_overrun();
         }
         Box::new(reason)
-    }
-
-    fn count_overrun(&self) {
-        // ORDER: Relaxed: it counts.
-        self.scheduler.out_of_memory.fetch_add(1, Ordering::Relaxed);
     }
 
     #[inline(never)]
@@ -191,10 +170,12 @@ impl Local {
                 return self.end(slot, reason);
             }
         }
-        if own.flags & (DOOMED | COUNTS_AWAITS | WAITS | HAS_BUDGET) != 0
-            && let Some(reason) = self.due(slot, own)
-        {
-            return self.end(slot, reason);
+        if own.flags & (DOOMED | COUNTS_AWAITS | WAITS | HAS_BUDGET) != 0 {
+            let is_overrun = alloc::charge_nobody().is_some_and(Account::is_overrun);
+            let is_due = is_overrun || own.has(DOOMED | COUNTS_AWAITS | WAITS);
+            if is_due && let Some(reason) = self.due(slot, own) {
+                return self.end(slot, reason);
+            }
         }
         if slot.word.is_killed() {
             return self.end(slot, ExitReason::Killed);
@@ -221,7 +202,6 @@ impl Local {
     /// offered to it and not polled.
     #[cold]
     fn due(&self, slot: SlotRef, own: &mut Own) -> Option<ExitReason> {
-        alloc::charge(None);
         if own.has(WAITS) {
             let unpolled = index::unpolled_offers(slot, own, self.turn.number());
             if !unpolled.is_empty() {
@@ -229,9 +209,8 @@ impl Local {
                 self.note_news(NEWS);
             }
         }
-        if own.has(HAS_BUDGET)
-            && let Some(reason) = own.account().and_then(|account| self.overrun(account))
-        {
+        if let Some(reason) = own.account(slot).and_then(Account::overrun) {
+            self.scheduler.note_overrun();
             return Some(reason);
         }
         if own.has(DOOMED) {

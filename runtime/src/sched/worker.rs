@@ -146,10 +146,14 @@ impl Local {
 
     /// Queues a lane behind all others of this worker.
     pub(crate) fn push_back(&self, slot: SlotRef) {
-        if alloc::charged().is_none() {
-            self.queue.push(slot);
-        } else {
-            self.push_uncharged(slot);
+        match alloc::charged() {
+            None => self.queue.push(slot),
+            // The queue may grow, and is not the lane's that wakes. It does not unwind.
+            payer => {
+                alloc::charge(None);
+                self.queue.push(slot);
+                alloc::charge(payer);
+            }
         }
         // A hint will do for a worker that comes to the lane by itself. This one may be stuck: then it sees here that it
         // was robbed, or whoever robs it finds the lane (`pulse.rs`).
@@ -158,12 +162,6 @@ impl Local {
         } else if let Some(worker) = self.scheduler.idle.wake_one_hint() {
             self.scheduler.unpark(worker);
         }
-    }
-
-    /// The queue may grow, and is not the lane's that wakes.
-    #[cold]
-    fn push_uncharged(&self, slot: SlotRef) {
-        alloc::uncharged(|| self.queue.push(slot));
     }
 
     /// This worker is stuck in the poll that wakes others: they are for those who are not.
@@ -190,11 +188,16 @@ impl Local {
     pub(crate) fn vacant(&self) -> Option<Vacant> {
         let mut slots = self.slots.borrow_mut();
         if slots.is_empty() {
-            let max_lanes = self.scheduler.max_lanes;
-            // They are the worker's, whichever lane it is that spawns.
-            alloc::uncharged(|| self.scheduler.table.allocate(&mut slots, batch(max_lanes), max_lanes));
+            self.get_slots(&mut slots);
         }
         self.scheduler.table.vacant(slots.pop_front()?)
+    }
+
+    /// They are the worker's, whichever lane it is that spawns.
+    #[cold]
+    fn get_slots(&self, slots: &mut VecDeque<u32>) {
+        let max_lanes = self.scheduler.max_lanes;
+        alloc::uncharged(|| self.scheduler.table.allocate(slots, batch(max_lanes), max_lanes));
     }
 
     /// Takes back the slot of a lane that is about to be dead, or forgets it where it was the last of its tenants.
