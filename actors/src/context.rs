@@ -207,6 +207,23 @@ impl<M: Send + 'static> Context<M> {
     /// }
     /// ```
     ///
+    /// nor can it be sent:
+    ///
+    /// ```compile_fail,E0521
+    /// use laneway_actors::{Actor, Address, Context, Outcome};
+    ///
+    /// struct Sender(Address<&'static str>);
+    ///
+    /// impl Actor for Sender {
+    ///     type Msg = String;
+    ///
+    ///     async fn handle(&mut self, text: String, cx: &mut Context<String>) -> Outcome {
+    ///         self.0.try_send(cx.scratch().alloc_str(&text)).ok();
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    ///
     /// While something of it is in use, so is the context: what changes that, as [`Context::monitor`], comes before or after.
     #[inline]
     pub fn scratch(&self) -> &Scratch {

@@ -1,25 +1,84 @@
 //! `alloc`: messages that each need some short-lived memory, from the lane's scratch or from the global allocator.
+//!
+//! A message makes lists of nodes of three lengths, walks them, and lets go of all.
 
 use std::time::Instant;
 
-use actors::{Lane, arena, spawn};
+use actors::arena::Scratch;
+use actors::{Lane, spawn};
 
 use crate::check::expect_eq;
 use crate::run::{Keys, Measured, Usage, Work, on_lane};
 
-/// The longest piece, in words.
-const LONGEST: u64 = 16;
-
 pub(super) fn prepare(keys: &mut Keys) -> Result<Work, Usage> {
     let n = keys.count("n", 200_000)?;
-    let pieces = keys.number("pieces", 64_u64)?;
+    let pieces = keys.count("pieces", 64)?;
     let in_scratch = keys.number("scratch", 1_u32)? != 0;
     Ok(on_lane(move |lane| measure(lane, n, pieces, in_scratch)))
 }
 
-/// How long a piece is, in words: 16 to 128 bytes.
-fn length(piece: u64) -> usize {
-    (2 + piece * 7 % (LONGEST - 1)) as usize
+/// A node in the scratch, of `N` words and a link.
+struct Lent<'a, const N: usize> {
+    words: [u64; N],
+    next: Option<&'a Lent<'a, N>>,
+}
+
+fn lent<'a, const N: usize>(scratch: &'a Scratch, number: u64, next: Option<&'a Lent<'a, N>>) -> &'a Lent<'a, N> {
+    scratch.alloc(Lent { words: [number; N], next })
+}
+
+fn sum_lent<const N: usize>(mut list: Option<&Lent<'_, N>>) -> u64 {
+    let mut sum = 0;
+    while let Some(node) = list {
+        sum += node.words[N - 1];
+        list = node.next;
+    }
+    sum
+}
+
+/// The same in a box.
+struct Boxed<const N: usize> {
+    words: [u64; N],
+    next: Option<Box<Boxed<N>>>,
+}
+
+fn boxed<const N: usize>(number: u64, next: Option<Box<Boxed<N>>>) -> Box<Boxed<N>> {
+    Box::new(Boxed { words: [number; N], next })
+}
+
+/// And frees it.
+fn sum_boxed<const N: usize>(mut list: Option<Box<Boxed<N>>>) -> u64 {
+    let mut sum = 0;
+    while let Some(node) = list {
+        sum += node.words[N - 1];
+        list = node.next;
+    }
+    sum
+}
+
+/// Makes so many nodes in each way: the sum of what was written in them.
+fn with_scratch(scratch: &Scratch, number: u64, pieces: u64) -> u64 {
+    let (mut short, mut middle, mut long) = (None, None, None);
+    for piece in 0..pieces {
+        match piece % 3 {
+            0 => short = Some(lent::<1>(scratch, number, short)),
+            1 => middle = Some(lent::<5>(scratch, number, middle)),
+            _ => long = Some(lent::<13>(scratch, number, long)),
+        }
+    }
+    sum_lent(short) + sum_lent(middle) + sum_lent(long)
+}
+
+fn with_boxes(number: u64, pieces: u64) -> u64 {
+    let (mut short, mut middle, mut long) = (None, None, None);
+    for piece in 0..pieces {
+        match piece % 3 {
+            0 => short = Some(boxed::<1>(number, short)),
+            1 => middle = Some(boxed::<5>(number, middle)),
+            _ => long = Some(boxed::<13>(number, long)),
+        }
+    }
+    sum_boxed(short) + sum_boxed(middle) + sum_boxed(long)
 }
 
 async fn measure(mut main: Lane<u64>, n: u64, pieces: u64, in_scratch: bool) -> Measured {
@@ -30,17 +89,11 @@ async fn measure(mut main: Lane<u64>, n: u64, pieces: u64, in_scratch: bool) -> 
         let mut sum = 0;
         for _ in 0..n {
             let number = lane.recv().await.expect("a message");
-            let words = [number; LONGEST as usize];
             if in_scratch {
-                let mut list = arena::Vec::with_capacity_in(pieces as usize, &scratch);
-                list.extend((0..pieces).map(|piece| &*scratch.alloc_slice(&words[..length(piece)])));
-                sum += list.iter().map(|piece| piece[piece.len() - 1]).sum::<u64>();
-                drop(list);
+                sum += with_scratch(&scratch, number, pieces);
                 scratch.reset();
             } else {
-                let mut list = Vec::with_capacity(pieces as usize);
-                list.extend((0..pieces).map(|piece| Box::<[u64]>::from(&words[..length(piece)])));
-                sum += list.iter().map(|piece| piece[piece.len() - 1]).sum::<u64>();
+                sum += with_boxes(number, pieces);
             }
         }
         done.send(sum).await.expect("the main program");

@@ -4,8 +4,9 @@
 //! and `tenancy.rs`.
 //!
 //! Upwards, so that what was allocated last grows where it is, as text does that is being written. Nothing is freed before
-//! the reset. One that keeps a single chunk of up to [`KEPT`] bytes is reset by two stores; what is more goes back to the
-//! vat, so that one long message costs memory while it is handled and no longer.
+//! the reset. Up to [`KEPT`] bytes stay with the scratch, which the next message goes through again; where that is all there is, a
+//! reset is three stores. What is more goes back to the vat, so that one long message costs memory while it is handled
+//! and no longer.
 //!
 //! # Invariants
 //! 1. `core` is null or a box's, set once, and freed when the scratch is dropped.
@@ -13,7 +14,8 @@
 //!    thread at a time, one ordered after the other; and by whoever has the scratch by `&mut`. No code of others runs
 //!    within but the process's allocator, so it is not touched twice at a time. That is why a scratch may be `Send` and
 //!    `Sync`, as its pointer makes it.
-//! 3. `left` bytes from `at` on are part of a chunk in `chunks` and were not handed out since the last reset.
+//! 3. `left` bytes from `at` on are part of the chunk `current` and were not handed out since the last reset; nor was
+//!    anything of the chunks after it.
 //! 4. What is handed out borrows the scratch, or is used by an allocator's user while the allocator, a reference to the
 //!    scratch, lives. A reset and the drop need the scratch whole. So no chunk leaves `chunks`, and nothing is handed out
 //!    twice, while somebody has something of it.
@@ -58,6 +60,7 @@ const KEPT: u64 = 64 << 10;
 ///         let text = scratch.format(format_args!("{words:?}"));
 ///         laneway_runtime::yield_now().await;
 ///         assert_eq!(text, r#"["be", "not", "or", "to"]"#);
+///         drop(words);
 ///         scratch.reset();
 ///     })?;
 ///     Ok::<_, lane::SpawnError>(lane::join(lane.mailbox.id()).await)
@@ -120,6 +123,8 @@ struct Inner {
     at: NonNull<u8>,
     left: usize,
     chunks: std::vec::Vec<Held>,
+    /// Which of them is in use.
+    current: usize,
     /// What all of them have.
     bytes: u64,
     /// The next request is refused where there is no memory.
@@ -297,6 +302,7 @@ impl Scratch {
             at: NonNull::dangling(),
             left: 0,
             chunks: std::vec::Vec::new(),
+            current: 0,
             bytes: 0,
             is_lenient: false,
             refused: None,
@@ -395,12 +401,14 @@ impl Inner {
         true
     }
 
-    fn begin_chunk(&mut self, chunk: usize) {
-        if let Some(held) = self.chunks.get(chunk) {
-            self.at = held.chunk.start().pointer();
-            self.left = held.chunk.length();
-            mapping::poison_at(self.at, self.left);
-        }
+    /// Goes on in a chunk, if there is that one.
+    fn begin_chunk(&mut self, chunk: usize) -> bool {
+        let Some(held) = self.chunks.get(chunk) else { return false };
+        self.current = chunk;
+        self.at = held.chunk.start().pointer();
+        self.left = held.chunk.length();
+        mapping::poison_at(self.at, self.left);
+        true
     }
 
     /// Whether the request that failed is one that may; the next one may not.
@@ -418,6 +426,12 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn bump_further(&self, inner: &mut Inner, layout: Layout) -> Result<NonNull<u8>, ArenaError> {
+        // What the last message had may do.
+        while inner.begin_chunk(inner.current + 1) {
+            if let Some(place) = inner.bump(layout) {
+                return Ok(place);
+            }
+        }
         let least = layout.size().checked_add(layout.align()).ok_or(ArenaError::TooLong)?;
         // A chunk is aligned to a page; what is aligned further is moved up within.
         let least = if layout.align() as u64 <= crate::vat::class::PAGE { layout.size() } else { least };
@@ -430,31 +444,24 @@ impl Core {
 
     #[inline]
     fn reset(&mut self) {
-        if self.inner.get_mut().bytes > KEPT || self.inner.get_mut().chunks.len() > 1 {
+        let inner = self.inner.get_mut();
+        if inner.bytes > KEPT {
             self.give_back();
         }
         // Invariant 4: we have the scratch whole.
         self.inner.get_mut().begin_chunk(0);
     }
 
-    /// Gives back all chunks but one, the longest that may be kept.
+    /// Gives back chunks until no more is left than may be kept, the last first: they are the longest.
     #[cold]
     fn give_back(&mut self) {
         let inner = self.inner.get_mut();
-        let chunks = std::mem::take(&mut inner.chunks);
-        (inner.at, inner.left, inner.bytes) = (NonNull::dangling(), 0, 0);
-        let mut kept: Option<Held> = None;
-        for held in chunks {
-            let is_better =
-                held.chunk.bytes() <= KEPT && kept.as_ref().is_none_or(|kept| kept.chunk.bytes() < held.chunk.bytes());
-            let other = if is_better { kept.replace(held) } else { Some(held) };
-            if let Some(other) = other {
-                self.tenancy.give(other);
-            }
-        }
-        if let Some(kept) = kept {
-            inner.bytes = kept.chunk.bytes();
-            inner.chunks.push(kept);
+        (inner.at, inner.left) = (NonNull::dangling(), 0);
+        while inner.bytes > KEPT
+            && let Some(held) = inner.chunks.pop()
+        {
+            inner.bytes -= held.chunk.bytes();
+            self.tenancy.give(held);
         }
     }
 }
