@@ -438,8 +438,10 @@ fn destructors_of_a_lane_that_unwinds_have_what_they_ask_for() {
         });
         let id = lane.unwrap().mailbox.id();
         ready.recv_timeout(PATIENCE).unwrap();
-        lane::kill(id);
-        assert_eq!(lane::join(id).await, ExitReason::Killed);
+        let mut end = pin!(lane::join(id));
+        let waits = poll_fn(|cx| Poll::Ready(end.as_mut().poll(cx).is_pending())).await;
+        assert!(waits && lane::kill(id));
+        assert_eq!(end.await, ExitReason::Killed);
     });
     let metrics = runtime.shutdown(PATIENCE).metrics;
     assert_eq!((metrics.destructor_panics, metrics.arena_bytes, metrics.arenas_quarantined), (1, 0, 0));
