@@ -42,7 +42,7 @@ const KEPT: u64 = 64 << 10;
 
 /// Memory for a while: what is allocated in it cannot outlive it, nor its next reset, and a reset has all of it back in O(1).
 ///
-/// It is the lane's that uses it first. Actors have one that is reset after each message, by [`Context::scratch`] of the
+/// It is the lane's that uses it first. Actors have one that is reset after each message, by `Context::scratch` of the
 /// crate above; a function lane makes one for itself and resets it where it likes.
 ///
 /// ```
@@ -101,14 +101,13 @@ const KEPT: u64 = 64 << 10;
 /// Spawn::new().spawn(|_: Inbox<()>| async move { drop(numbers) }).unwrap();
 /// ```
 ///
-/// A value whose destructor must run has to be in a [`Box`](super::Box), which runs it:
+/// A value whose destructor must run has to be in a [`Box`], which runs it:
 ///
 /// ```compile_fail,E0080
 /// use laneway_runtime::arena::Scratch;
 /// Scratch::new().alloc(vec![1]);
 /// ```
 ///
-/// [`Context::scratch`]: https://docs.rs/laneway
 pub struct Scratch {
     core: AtomicPtr<Core>,
 }

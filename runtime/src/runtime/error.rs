@@ -5,7 +5,8 @@ use std::io;
 
 use crate::sched::idle::MAX_WORKERS;
 
-/// The code runs in no runtime: neither in a lane nor inside [`Runtime::block_on`] or [`Handle::enter`].
+/// The code runs in no runtime: neither in a lane nor inside [`Runtime::block_on`](super::Runtime::block_on) or
+/// [`Handle::enter`](super::Handle::enter).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotInRuntime;
 
