@@ -10,8 +10,10 @@ use laneway::alloc::Accounting;
 use laneway::prelude::*;
 use laneway::runtime::lane::monitor_with_receipt;
 use laneway::sync::{LockError, Mutex};
+use laneway::testing::{Victim, kill_sweep};
 use laneway::{
-    ExitReceipt, Memory, SpawnError, StartError, check_memory, join, memory, spawn_blocking, timeout, yield_now,
+    ExitReceipt, Memory, SpawnError, StartError, check_memory, join, memory, spawn_blocking, timeout, try_charge,
+    yield_now,
 };
 
 #[global_allocator]
@@ -506,4 +508,126 @@ fn a_spawn_that_fails_leaves_no_account_behind() {
         }
         assert_eq!(memory(), None);
     });
+}
+
+/// A lane's future has fibers of its own: what `join` polls at once is one lane.
+#[test]
+fn a_fiber_past_the_budget_ends_the_lane_with_all_its_fibers() {
+    let runtime = runtime(1);
+    let (tell, told) = mpsc::sync_channel(1);
+    let receipt = in_lane(&runtime, async move |mut main: Lane<_>| {
+        receipt_of!(main, with_budget(BUDGET), async move |_: Lane<()>| {
+            let waits = async {
+                // Its destructor is heard, though it waits for ever.
+                let _hoards = Hoards(tell);
+                std::future::pending::<()>().await;
+            };
+            let takes = async {
+                let mut hoard = Vec::new();
+                loop {
+                    hoard.push(block(KIB));
+                    sleep(Duration::from_micros(1)).await;
+                }
+            };
+            futures_util::future::join(waits, takes).await;
+        })
+    });
+    assert_out_of_memory(&receipt.reason, BUDGET, KIB);
+    assert_eq!((receipt.memory_left, receipt.timers), (0, 1));
+    assert!(told.recv().expect("the other fiber is dropped").is_some());
+}
+
+#[test]
+fn a_map_that_grows_past_the_budget_under_a_lock_ends_the_lane_and_the_lock_tells() {
+    let runtime = runtime(2);
+    let (receipt, left) = in_lane(&runtime, async |mut main: Lane<_>| {
+        let map = Arc::new(Mutex::new(std::collections::BTreeMap::new()));
+        let grows = map.clone();
+        let receipt = receipt_of!(main, with_budget(BUDGET), async move |_: Lane<()>| {
+            let mut guard = grows.lock().await.expect("nobody else");
+            for number in 0_u64.. {
+                guard.insert(number, number.to_string());
+                if number % 16 == 0 {
+                    yield_now().await;
+                }
+            }
+        });
+        let left = match map.lock().await {
+            Err(LockError::OwnerDied(died)) => died.recover().len(),
+            other => panic!("{other:?}"),
+        };
+        (receipt, left)
+    });
+    assert!(matches!(receipt.reason, ExitReason::OutOfMemory { budget: BUDGET, .. }), "{receipt:?}");
+    assert_eq!(receipt.locks, 1);
+    // The map lives on with the lock, and is the dead lane's until somebody drops it.
+    assert!(left > 500 && receipt.memory_left > BUDGET / 2, "{left} entries, {receipt:?}");
+}
+
+#[test]
+fn what_is_charged_by_hand_fits_to_the_byte_and_may_end_the_lane_at_once() {
+    let runtime = runtime(1);
+    let reached = Arc::new(AtomicU64::new(0));
+    let counts = reached.clone();
+    let receipt = in_lane(&runtime, async move |mut main: Lane<_>| {
+        assert_eq!(try_charge(u64::MAX).expect("no budget").bytes(), 0);
+        receipt_of!(main, with_budget(BUDGET), async move |_: Lane<()>| {
+            let free = BUDGET - used();
+            let all = try_charge(free).expect("it fits");
+            let refused = try_charge(1).expect_err("one too many");
+            assert_eq!((refused.requested, refused.memory.used, refused.memory.limit), (1, BUDGET, BUDGET));
+            drop(all);
+            // Another drops it: it is room again, for this lane.
+            let most = try_charge(free - 8 * KIB).expect("it fits");
+            spawn_blocking(move || drop(most)).await;
+            let half = try_charge(free / 2).expect("it fits");
+            counts.store(half.bytes(), SeqCst);
+            // Without an await: nothing after it runs.
+            if let Err(refused) = try_charge(BUDGET) {
+                refused.unwind();
+            }
+            counts.store(0, SeqCst);
+        })
+    });
+    assert_eq!(receipt.reason, ExitReason::OutOfMemory { budget: BUDGET, requested: BUDGET });
+    assert!(reached.load(SeqCst) > BUDGET / 4, "the lane ended before, or went on");
+    assert_eq!(runtime.handle().metrics().out_of_memory, 1);
+}
+
+#[test]
+fn a_panic_past_the_budget_is_a_panic() {
+    let runtime = runtime(1);
+    let receipt = in_lane(&runtime, async |mut main: Lane<_>| {
+        receipt_of!(main, with_budget(BUDGET), async move |_: Lane<()>| {
+            let _hoard = block(2 * BUDGET);
+            std::panic::panic_any("on purpose");
+        })
+    });
+    assert!(
+        matches!(&receipt.reason, ExitReason::Panicked { message, .. } if &**message == "on purpose"),
+        "{receipt:?}"
+    );
+    assert_eq!(receipt.memory_left, 0);
+}
+
+/// Strikes lanes that have budgets at each of their awaits: what the victims held of memory, they give back.
+#[test]
+fn a_lane_with_a_budget_that_is_killed_at_any_await_leaves_nothing_charged() {
+    let report = kill_sweep(Victim::named("holder"), || async {
+        let holder = with_budget(4 * BUDGET).name("holder").spawn(async |mut lane: Lane<u64>| {
+            let mut hoard = std::collections::BTreeMap::new();
+            let mutex = Mutex::new(Vec::new());
+            for round in 0..8 {
+                hoard.insert(round, block(2 * KIB));
+                lane.address().send(round).await.expect("room");
+                mutex.lock().await.expect("nobody else").push(lane.recv().await);
+                sleep(Duration::from_millis(1)).await;
+                hoard.remove(&(round / 2));
+            }
+        });
+        join(holder?.id()).await;
+        Ok::<_, SpawnError>(())
+    });
+    assert!(report.kills >= 8, "{report}");
+    assert!(report.victims.iter().all(|receipt| receipt.memory > KIB && receipt.memory_left == 0), "{report}");
 }

@@ -74,24 +74,45 @@ type Payer = Option<&'static Account>;
 /// sends to others, or leaves in a cache that all share, is its own until they drop it. A block that is resized belongs
 /// to whoever resized it last. The lane's future is charged as well. Once the lane is dead, nobody pays for what it has left.
 ///
-/// Not charged is what the runtime keeps for a lane in tables and pools that all lanes share: messages in mailboxes, timers, descriptors,
-/// names; nor what other threads allocate for it, as in [`spawn_blocking`](crate::spawn_blocking), or what does not come
-/// from the global allocator: mapped memory, C libraries, stacks.
+/// So are descriptors, from their creation until the last who knows of them lets go, and a sender's place in line for a full mailbox.
+/// What does not come from the global allocator, as mapped memory or that of C libraries, is charged where the lane says
+/// so, by [`lane::try_charge`](crate::lane::try_charge).
+///
+/// Not charged is what the runtime keeps in tables and pools that all lanes share:
+///
+/// | what | how much there can be of it |
+/// | --- | --- |
+/// | the mailbox | [`Spawn::mailbox_bytes`](crate::lane::Spawn::mailbox_bytes): twice its bound, 64 bytes each or more |
+/// | a timer | under 128 bytes, one for each future that waits for it, which is charged as all else of the lane's |
+/// | a place in line for a lock, or a hold of one | under 256 bytes for each future that waits and each guard, which are charged likewise |
+/// | a reply port | a few lines of 64 bytes, by the size of the answer, for each question under way |
+/// | a name, a link, a monitor, a membership of a group | under 128 bytes each, and the name; nothing bounds their number |
+/// | the lane itself | its slot, its account and its record of waits, 256 bytes together, and 320 once it has links, names or several watchers |
+///
+/// Nor is what other threads allocate for a lane, as in [`spawn_blocking`](crate::spawn_blocking); stacks; what a panic's
+/// hook keeps.
 ///
 /// # What it can stop, and what not
 ///
 /// It never refuses memory: the code that asked would abort the process. A lane that has gone past its budget ends when its
 /// poll returns [`Pending`](std::task::Poll::Pending), which is at its next await that waits; so in one poll it may take
-/// as much as there is. [`lane::check_memory`](crate::lane::check_memory) is for code that wants to know before. A lane
+/// as much as there is. [`lane::check_memory`](crate::lane::check_memory) is for code that wants to know before, and
+/// [`NoMemory::unwind`](crate::lane::NoMemory::unwind) for code that wants to end the lane there and then. A lane
 /// whose future is ready in that very poll ends with its own reason, and what it takes in destructors as it ends ends
-/// nothing. A lane that went past its budget ends also if it has freed enough by the end of its poll.
+/// nothing. A lane that went past its budget ends also if it has freed enough by the end of its poll. The end itself takes
+/// no memory that is counted.
+///
+/// # Over which allocator
+///
+/// Any: `Accounting::new(mimalloc::MiMalloc)` puts it over mimalloc. What that one rounds up is not charged.
 ///
 /// # What it costs
 ///
 /// Each block of the process is longer by a word, or by its alignment where that is stricter. Lanes without a budget, and
 /// code outside of lanes, pay for writing and reading that word. A lane with a budget pays for counting: an addition on
-/// its own cache line, and an atomic one where others free what is its own. A lane that is dead and has left a block
-/// behind keeps 64 bytes for its account until that is freed.
+/// its own cache line, and an atomic one where others free what is its own; some 25 instructions a turn, and 100 for its
+/// beginning and its end. Each slot keeps 64 bytes once a lane with a budget has had it, and a lane that is dead and has left a block
+/// behind 64 more until that is freed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Accounting<A = System>(A);
 

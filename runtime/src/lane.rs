@@ -38,7 +38,7 @@ use crate::context;
 use crate::exit::{ExitReason, IntoExit};
 use crate::fault::Spawned;
 use crate::id::{Id, StaleId};
-use crate::mailbox::node::Node;
+use crate::mailbox::node::{self, Node};
 use crate::mailbox::{DEFAULT_BOUND, Inbox, MAX_BOUND, MailboxId};
 use crate::name::NameTaken;
 use crate::peer;
@@ -183,7 +183,8 @@ impl Spawn {
     /// where that has none; and what [`Builder::lane_memory`](crate::Builder::lane_memory) says where no lane spawns.
     ///
     /// Charged are the lane's future and, where the program has the allocator [`Accounting`](crate::alloc::Accounting), what the lane's code
-    /// allocates; that page says what this can stop and what not. With [`u64::MAX`] it is counted and ends nothing.
+    /// allocates; that page says what this can stop and what not, and what is not charged, of which the mailbox is the
+    /// most: see [`Spawn::mailbox_bytes`]. With [`u64::MAX`] it is counted and ends nothing.
     ///
     /// ```
     /// use laneway_runtime::{lane::{self, Spawn}, mailbox::Inbox};
@@ -207,6 +208,23 @@ impl Spawn {
     pub fn unlimited_memory(mut self) -> Spawn {
         self.memory = budget::Wish::UNLIMITED;
         self
+    }
+
+    /// The most memory that the mailbox of such a lane can take, in bytes, if its messages are of type `M`: it comes on top of the
+    /// [budget](Spawn::memory). `None` where the mailbox has no bound.
+    ///
+    /// That is twice the bound of messages, since a receiver takes what is queued at once and senders fill the mailbox
+    /// again meanwhile, each in a node of 64 bytes and, where it does not fit in there, memory of its own. Senders that wait
+    /// for room hold one more each, and what a message owns is charged to whoever made it.
+    ///
+    /// ```
+    /// use laneway_runtime::lane::Spawn;
+    ///
+    /// assert_eq!(Spawn::new().bound(16).mailbox_bytes::<u64>(), Some(2048));
+    /// assert_eq!(Spawn::new().bound(16).mailbox_bytes::<[u64; 10]>(), Some(6144));
+    /// ```
+    pub fn mailbox_bytes<M: Send + 'static>(&self) -> Option<u64> {
+        self.bound.map(|bound| 2 * u64::from(bound) * node::bytes_of::<M>())
     }
 
     /// Spawns a lane whose future `make` makes of the receiving end of its mailbox.

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 
+use crate::alloc;
 use crate::context;
 use crate::exit::ExitReason;
 use crate::lane::NoMemory;
@@ -15,10 +16,13 @@ pub(crate) fn report_panics_of_lanes() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if let Some(place) = info.location() {
-                worker::note_panic(place);
-            }
-            before(info);
+            // What is kept, for the reason or for the next panic, as the symbols of a backtrace, is no lane's.
+            alloc::uncharged(|| {
+                if let Some(place) = info.location() {
+                    worker::note_panic(place);
+                }
+                before(info);
+            });
         }));
     });
 }

@@ -25,6 +25,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::alloc;
 use crate::context;
 use crate::metrics::Metrics;
 
@@ -128,7 +129,8 @@ impl Vat {
     /// A chunk of `bytes`, which are whole pages (`class::in_pages`). What is in it is anybody's guess. By `force` the limit
     /// does not count.
     pub(crate) fn take(&self, bytes: u64, force: bool) -> Result<Chunk, Refused> {
-        let start = self.stock.take(&self.mapping, self.worker(), bytes, force)?;
+        // What grows here is for all lanes.
+        let start = alloc::uncharged(|| self.stock.take(&self.mapping, self.worker(), bytes, force))?;
         let chunk = Chunk { start, bytes };
         mapping::unpoison(start, chunk.length());
         Ok(chunk)

@@ -60,8 +60,8 @@ pub(crate) struct Overrun {
     pub(crate) limit: u64,
 }
 
-/// The accounts of slots, by their numbers. No memory is used for those whose tenants have no budgets.
-static OF_SLOTS: Region<Account> = Region::new();
+/// The accounts of slots, by their numbers. Without budgets it takes no memory.
+static OF_SLOTS: Region<Account> = Region::eager();
 
 /// Free accounts, of which each names the next.
 static FREE: Mutex<Option<&'static Account>> = Mutex::new(None);
@@ -206,8 +206,16 @@ impl Budget {
     #[inline]
     pub(crate) fn in_slot(key: u32, limit: u64, future: u64) -> (Budget, bool) {
         match OF_SLOTS.reach(key) {
-            Some(account) if account.balance.is_nobodys() => (Budget::open(account, limit, future), true),
-            _ => (Budget::new(limit, future), false),
+            Some(account) => {
+                // Whosever it is, his lane is dead and looks at no limit any more. Written first, the account is fetched
+                // from memory once, to be written.
+                account.limit.store(limit, Ordering::Relaxed);
+                if account.balance.is_nobodys() {
+                    return (Budget::open(account, limit, future), true);
+                }
+                (Budget::new(limit, future), false)
+            }
+            None => (Budget::new(limit, future), false),
         }
     }
 

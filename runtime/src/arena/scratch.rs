@@ -107,7 +107,6 @@ const KEPT: u64 = 64 << 10;
 /// use laneway_runtime::arena::Scratch;
 /// Scratch::new().alloc(vec![1]);
 /// ```
-///
 pub struct Scratch {
     core: AtomicPtr<Core>,
 }

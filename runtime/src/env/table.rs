@@ -108,7 +108,7 @@ impl Descriptors {
     ) -> io::Result<Descriptor> {
         let registrar = self.registrar(driver)?;
         let mut source = source.into();
-        let entry = alloc::uncharged(|| self.table.write().insert_with(|id| Arc::new(Entry::new(id))));
+        let entry = self.table.write().insert_with(|id| Arc::new(Entry::new(id)));
         let entry = entry.ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, "all keys are in use"))?;
         self.opened.fetch_add(1, Ordering::Relaxed);
 
@@ -131,8 +131,7 @@ impl Descriptors {
     /// A further entry for the thing of `entry`.
     pub(crate) fn dup_entry(&self, entry: &Entry, owner: Option<Id>) -> io::Result<Arc<Entry>> {
         entry.count_another()?;
-        let dup =
-            alloc::uncharged(|| self.table.write().insert_with(|id| Arc::new(Entry::of(id, Arc::clone(&entry.thing)))));
+        let dup = self.table.write().insert_with(|id| Arc::new(Entry::of(id, Arc::clone(&entry.thing))));
         let Some(dup) = dup else {
             // What was counted may have become the last that holds the thing.
             self.leave(&entry.thing, None);
@@ -435,7 +434,8 @@ impl<T> Table<T> {
         Table { namespace, last_generation, slots: Vec::new(), free: VecDeque::new() }
     }
 
-    /// Puts in what `make` gives for the id, and gives a copy; `None` if all keys are in use.
+    /// Puts in what `make` gives for the id, and gives a copy; `None` if all keys are in use. What `make` allocates is the
+    /// caller's, the table all lanes'.
     pub(crate) fn insert_with(&mut self, make: impl FnOnce(Id) -> T) -> Option<T>
     where
         T: Clone,
@@ -444,7 +444,7 @@ impl<T> Table<T> {
             Some(key) => key,
             None => {
                 let key = u32::try_from(self.slots.len()).ok()?;
-                self.slots.push(Slot { generation: NonZeroU16::MIN, tenant: None });
+                alloc::uncharged(|| self.slots.push(Slot { generation: NonZeroU16::MIN, tenant: None }));
                 key
             }
         };

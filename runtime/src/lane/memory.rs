@@ -165,6 +165,11 @@ const fn class_of(layout: Layout) -> Option<usize> {
     Some(if layout.size() == 0 { 0 } else { (layout.size() - 1) / LINE })
 }
 
+/// The memory that is taken for a layout: whole lines, where it is pooled.
+pub(crate) fn taken_by(layout: Layout) -> usize {
+    class_of(layout).map_or_else(|| layout.size(), |class| (class + 1) * LINE)
+}
+
 /// What the allocator is asked for where `layout` is not pooled. That may be of no bytes, with an alignment beyond a line, and
 /// the allocator gives one at least.
 fn of_a_byte(layout: Layout) -> Layout {

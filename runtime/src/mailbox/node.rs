@@ -9,6 +9,7 @@
 //! 2. A node outside the free lists holds one value of the type that its `kind` names.
 //! 3. A number that was ever given out by `Pool::fresh` has its unit in the region, for ever; no other number is used.
 
+use std::alloc::Layout;
 use std::any::TypeId;
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -66,6 +67,12 @@ impl<T: Send + 'static> KindOf<T> {
     const fn kind(is_signal: bool) -> Kind {
         Kind { type_id: TypeId::of::<T>(), drop_in_place: drop_payload::<T>, is_signal }
     }
+}
+
+/// The memory that a message of this type takes while it is queued, without what it owns.
+pub(crate) fn bytes_of<T: Send + 'static>() -> u64 {
+    let beside = if KindOf::<T>::INLINE { 0 } else { memory::taken_by(Layout::new::<T>()) };
+    (size_of::<Unit>() + beside) as u64
 }
 
 /// # Safety

@@ -64,6 +64,39 @@ fn an_account_is_free_once_when_the_last_block_is() {
     });
 }
 
+/// The slot's account: nobody gives it to the next tenant, who looks whether it is nobody's.
+#[test]
+fn the_next_tenant_has_the_account_only_when_nobody_knows_of_it_any_more() {
+    explore(|| {
+        let account = Account::open();
+        account.balance.charge(6);
+        let frees = |number: usize, size| {
+            let account = account.clone();
+            thread::spawn(move || {
+                account.written[number].store(1, Relaxed);
+                // Where it was the last, the account is left as it is.
+                account.balance.credit_elsewhere(size);
+            })
+        };
+        let freers = [frees(1, 1), frees(2, 2)];
+        account.balance.credit_here(3);
+        account.written[0].store(1, Relaxed);
+        let left = account.balance.close();
+        assert!(left <= 3);
+        // The slot is handed on.
+        let next = account.clone();
+        let next = thread::spawn(move || {
+            if next.balance.is_nobodys() {
+                assert!(next.written.iter().all(|written| written.load(Relaxed) == 1), "somebody knows of it");
+                next.balance.open(5);
+                assert_eq!(next.balance.close(), 5);
+            }
+        });
+        freers.into_iter().for_each(|freer| freer.join().unwrap());
+        next.join().unwrap();
+    });
+}
+
 #[test]
 fn no_credit_is_lost_while_the_lane_settles() {
     explore(|| {
