@@ -49,10 +49,10 @@ pub use actors::{
     Down, Elapsed, Exit, ExitReason, ExitReceipt, Handle, Id, Init, IntoExit, JoinError, Lane, LaneWait, LockUse,
     Memory, Metrics, MonitorRef, NameError, NameTaken, Namespace, NoMemory, NotAMailbox, NotInLane, NotInRuntime,
     Notified, Outcome, Received, Recipient, Recv, Reply, Resources, Role, Runtime, SendError, Sending, ShutdownReport,
-    Spawn, SpawnError, StaleId, StartError, Starting, StopError, Stuck, Undelivered, WaitGraph, ask_all, check_memory,
-    current, demonitor, exit, group, interval, is_abandoned, is_alive, join, kill, link, memory, monitor, parent,
-    sleep, sleep_until, spawn, spawn_blocking, start, stop, sync, time, timeout, trap_exits, try_charge, try_join,
-    unlink, whereis, yield_now,
+    Spawn, SpawnError, StaleId, StartError, Starting, StopError, Stuck, Undelivered, WaitGraph, arena, ask_all,
+    check_memory, current, demonitor, exit, group, interval, is_abandoned, is_alive, join, kill, link, memory, monitor,
+    parent, sleep, sleep_until, spawn, spawn_blocking, start, stop, sync, time, timeout, trap_exits, try_charge,
+    try_join, unlink, whereis, yield_now,
 };
 pub use net::fs;
 #[cfg(unix)]

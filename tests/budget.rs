@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex as StdMutex, mpsc};
 use std::time::Duration;
 
 use laneway::alloc::Accounting;
+use laneway::arena::TryGrow;
 use laneway::prelude::*;
 use laneway::runtime::lane::monitor_with_receipt;
 use laneway::sync::{LockError, Mutex};
@@ -74,6 +75,31 @@ fn assert_out_of_memory(reason: &ExitReason, of: u64, at_least: u64) {
         }
         other => panic!("it ended otherwise: {other}"),
     }
+}
+
+#[test]
+fn arenas_are_charged_by_the_chunk_beside_what_the_allocator_gives() {
+    let runtime = runtime(1);
+    let receipt = in_lane(&runtime, async move |mut main: Lane<_>| {
+        receipt_of!(main, with_budget(BUDGET), async move |lane: Lane<()>| {
+            let (boxed, scratch) = (block(20 * KIB), lane.scratch());
+            let before = used();
+            scratch.alloc_slice(&[1_u8; 100]);
+            // A page, and what is known of the arena.
+            assert!((before + 4 * KIB..before + 5 * KIB).contains(&used()), "{} and then {}", before, used());
+            let rest = (BUDGET - used()) / (4 * KIB) * 4 * KIB;
+            let mut heap = lane.heap().vec::<u8>();
+            assert!(heap.try_grow(BUDGET as usize).is_err(), "it is more than there is");
+            drop(boxed);
+            heap.try_grow(rest as usize).expect("there is room for it now");
+            drop(scratch);
+            let kept = used();
+            drop(heap);
+            assert_eq!(kept - used(), rest);
+        })
+    });
+    assert_eq!((receipt.reason, receipt.memory_left), (ExitReason::Normal, 0));
+    assert_eq!(runtime.handle().metrics().arena_bytes, 0);
 }
 
 #[test]

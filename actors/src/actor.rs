@@ -141,6 +141,7 @@ macro_rules! caught {
 pub(crate) async fn run<A: Actor>(mut actor: A, inbox: Inbox<A::Msg>, starter: Option<Starter>) -> ExitReason {
     let mut cx = Context::new(inbox);
     let begun = caught!(actor.init(&mut cx)).unwrap_or_else(|payload| Err(lane::panic_reason(payload)));
+    cx.reset_scratch();
     let failed = match &begun {
         Ok(Init::Ready) => None,
         Ok(Init::Ignore) => Some(ExitReason::Normal),
@@ -162,6 +163,7 @@ pub(crate) async fn run<A: Actor>(mut actor: A, inbox: Inbox<A::Msg>, starter: O
 async fn serve<A: Actor>(actor: &mut A, cx: &mut Context<A::Msg>) -> ExitReason {
     let mut outcome = caught!(actor.started(cx));
     loop {
+        cx.reset_scratch();
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => return reason,

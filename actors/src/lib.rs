@@ -39,6 +39,7 @@ pub use reply::Reply;
 pub use role::Role;
 pub use spawn::{Spawn, spawn, start};
 
+pub use runtime::arena;
 pub use runtime::lane::{
     Charge, DemonitorError, JoinError, LaneWait, LockUse, Memory, NameError, NoMemory, NotInLane, Resources,
     SpawnError, check_memory, current, demonitor, exit, is_abandoned, is_alive, join, kill, link, memory, monitor,

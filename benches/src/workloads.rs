@@ -4,6 +4,7 @@
 //! 1024 messages, which waits where another's mailbox is full. The main program is a lane as well. Whoever sends expects
 //! the other to live: where it does not, the run has failed.
 
+mod alloc;
 mod ask;
 mod big;
 mod churn;
@@ -34,7 +35,7 @@ use crate::run::{Keys, Usage, Work};
 pub(crate) type Prepare = fn(&mut Keys) -> Result<Work, Usage>;
 
 /// All workloads, by name.
-const ALL: [(&str, Prepare); 24] = [
+const ALL: [(&str, Prepare); 25] = [
     ("pingpong", pairs::one),
     ("pairs", pairs::many),
     ("ring", ring::prepare),
@@ -43,6 +44,7 @@ const ALL: [(&str, Prepare); 24] = [
     ("fanin", fanin::prepare),
     ("big", big::prepare),
     ("ask", ask::prepare),
+    ("alloc", alloc::prepare),
     ("idle", idle::prepare),
     ("kill", kill::prepare),
     ("timers", timers::prepare),

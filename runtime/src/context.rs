@@ -169,6 +169,20 @@ fn own_within<'a>(_: &'a mut Mark<'_>, slot: SlotRef) -> &'a mut Own {
     unsafe { slot.own() }
 }
 
+/// Whether this thread is where that lane runs: its polls, its destructors at the end, and a poll that goes on though the
+/// lane was taken away from it. One thread at a time answers true, and one after the other by the order of the lane's word.
+#[inline]
+pub(crate) fn runs(lane: Id) -> bool {
+    // Invariant 2: `running` is set until the end of the run; a slot whose lane was taken away has no other tenant before
+    // that (invariant 1 of `sched/abandoned.rs`). The thread says whose turn it is before it gives up `RUNNING`.
+    with_local(|local| local.and_then(|local| local.running.get()).is_some_and(|slot| slot.is_or_was(lane)))
+}
+
+/// The lane of which [`runs`] is true here.
+pub(crate) fn runs_what() -> Option<Id> {
+    with_local(|local| local.and_then(|local| local.running.get()).and_then(|slot| slot.tenant()))
+}
+
 /// Takes a lane away from the worker whose `hold` it is, as `Hold::take`: what `f` makes of its owner's half.
 pub(crate) fn take_away<R>(
     hold: &Hold,

@@ -47,6 +47,7 @@ const LANES_ROW: &str = "lanes";
 const FREE_NODES: &str = "free message nodes";
 const FREE_BLOCKS: &str = "free blocks for futures";
 const FREE_SLOTS: &str = "free slots";
+const FREE_CHUNKS: &str = "free chunks of arenas";
 const QUEUES: &str = "run queues";
 const WORKERS: &str = "stacks of workers";
 const BLOCKING: &str = "stacks of blocking threads";
@@ -119,6 +120,7 @@ impl MemoryTable {
             (places + 1) * free_slots * SLOT,
             format!("{places} workers + 1 of making, {free_slots} slots of {SLOT} bytes"),
         );
+        table.row(FREE_CHUNKS, scheduler.vat.most_kept(), "what the vat keeps warm, and its workers' caches");
         table.row(
             QUEUES,
             lanes.saturating_mul(places + 1).saturating_mul(QUEUED),
@@ -163,6 +165,8 @@ impl MemoryTable {
         });
         table.row(FREE_BLOCKS, blocks.sum::<u64>(), "made, and reserved for nobody");
         table.row(FREE_SLOTS, beyond(slot::made(), LANES) * SLOT, "made, and reserved for nobody");
+        let level = scheduler.vat.level();
+        table.row(FREE_CHUNKS, level.resident.saturating_sub(level.used), "kept warm");
         let alive = scheduler.metrics.alive();
         table.row(QUEUES, alive * QUEUED, format!("{alive} lanes"));
         let threads = scheduler.threads();

@@ -116,6 +116,18 @@ pub struct Metrics {
     pub release_errors: u64,
     /// Bytes of futures that deaths gave back.
     pub bytes_released: u64,
+    /// Bytes that [arenas](crate::arena) have.
+    pub arena_bytes: u64,
+    /// Bytes that none has and that are kept for the next one.
+    pub arena_bytes_cached: u64,
+    /// Bytes that were given back to the system.
+    pub arena_bytes_returned: u64,
+    /// How often an arena was refused memory for the [limit](crate::Builder::arena_limit) of the runtime.
+    pub arena_refusals: u64,
+    /// Arenas whose lane is dead, as somebody else has something of them.
+    pub arenas_quarantined: u64,
+    /// Bytes that those have.
+    pub arena_bytes_quarantined: u64,
 }
 
 impl Line {

@@ -111,7 +111,7 @@ impl Handle {
             abandoned_total: self.0.abandoned.total(),
             out_of_memory: self.0.out_of_memory.load(Ordering::Relaxed),
             workers_at_work: self.0.stand_by.size() as u64,
-            ..self.0.groups.count(self.0.admission_counts(self.0.metrics.snapshot()))
+            ..self.0.vat.count(self.0.groups.count(self.0.admission_counts(self.0.metrics.snapshot())))
         }
     }
 

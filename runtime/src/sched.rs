@@ -40,6 +40,7 @@ use crate::name::Names;
 use crate::panic::contain;
 use crate::slot::{SlotRef, Table, Vacant};
 use crate::time::timers::{Due, Timers};
+use crate::vat::Vat;
 use crate::wait_graph::DeadlockPolicy;
 use worker::Local;
 
@@ -76,6 +77,8 @@ pub(crate) struct Scheduler {
     /// Stuck workers are asked where they are.
     pub(crate) stuck_stacks: bool,
     pub(crate) deadlocks: DeadlockPolicy,
+    /// Where arenas have their memory from, which may outlive the runtime.
+    pub(crate) vat: Arc<Vat>,
     /// The budget of lanes that no lane spawns.
     pub(crate) lane_memory: Option<u64>,
     /// What the memory limit allows, where there is one.

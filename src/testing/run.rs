@@ -219,6 +219,8 @@ impl Seen {
             ("names left", last.names, 0),
             ("memberships left", last.memberships, 0),
             ("groups that were left", groups_left, groups_joined),
+            ("arena bytes left", last.arena_bytes, 0),
+            ("arenas in quarantine", last.arenas_quarantined, 0),
             ("receipts", lanes, ended),
             ("bytes in receipts", bytes, end.metrics.bytes_released),
             ("timers in receipts", timers, end.metrics.timers_released),

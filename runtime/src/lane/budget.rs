@@ -65,6 +65,11 @@ impl From<Overrun> for NoMemory {
 }
 
 impl NoMemory {
+    /// Of whatever has a limit.
+    pub(crate) fn new(requested: u64, used: u64, limit: u64) -> NoMemory {
+        NoMemory { requested, memory: Memory { used, limit } }
+    }
+
     /// Ends the lane that runs here, by unwinding, with [`ExitReason::OutOfMemory`]: for code that cannot give an error. No
     /// panic hook hears of it. It is for the code of lanes; elsewhere it unwinds as a panic with this value does, as
     /// `std::panic::panic_any` with it does in a lane.
@@ -120,6 +125,11 @@ pub fn try_charge(bytes: u64) -> Result<Charge, NoMemory> {
     let Some(account) = alloc::charged() else { return Ok(Charge(None)) };
     account.try_charge(bytes)?;
     Ok(Charge(Some((account, bytes))))
+}
+
+/// As [`try_charge`], past the budget if need be: the lane then ends for it, if it does not end otherwise first.
+pub(crate) fn charge(bytes: u64) -> Charge {
+    Charge(alloc::charged().inspect(|account| account.charge(bytes)).map(|account| (account, bytes)))
 }
 
 /// Whether so many bytes more would fit in the budget of the current lane, for code that would rather refuse than end.

@@ -2,6 +2,7 @@
 //!
 //! 1. The mailbox closes: from here on nothing is queued, and the id is stale for senders.
 //! 2. The future is dropped, and what the layer above kept with the lane; their destructors may do what they like.
+//!    Its arenas go with it; what others have of them is in quarantine from then on.
 //! 3. What the lane held is released: timers, descriptors, names, groups, green locks and its places in their lines.
 //! 4. What was queued is dropped, and with it what it may have brought (`giving.rs`); waiting senders get their message
 //!    back.
@@ -24,7 +25,8 @@ use super::Pooled;
 use super::frame::Frame;
 use super::index::Index;
 use super::own::{
-    AtEnd, COUNTS_AWAITS, HAS_BUDGET, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, IN_GROUPS, More, Own, watcher_of,
+    AtEnd, COUNTS_AWAITS, HAS_ARENAS, HAS_BUDGET, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, IN_GROUPS, More, Own,
+    watcher_of,
 };
 use super::watch;
 use crate::admission::Reserved;
@@ -105,8 +107,8 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
         local.ending.replace(outer);
         return part(local, slot, dying.receipt.bytes, dying.receipt.destructor_panics);
     }
-    if flags & HAS_BUDGET != 0 {
-        dying.close_account();
+    if flags & (HAS_BUDGET | HAS_ARENAS) != 0 {
+        dying.close_memory(local);
     }
 
     // 3, 4.
@@ -181,6 +183,9 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
     }
     make_room(local, &dying.receipt);
     dying.receipt.destructor_panics += guarded(|| drop((frame, extra)));
+    if let Some(memory) = dying.more.as_mut().and_then(|more| more.memory.take()) {
+        memory.close();
+    }
     // What is offered to the dead would wait for the poll, and all who are behind in the line with it.
     if let Some(index) = &mut index {
         index.leave_lines(By::Lane(id));
@@ -300,9 +305,12 @@ impl Dying {
         (receipt.locks, receipt.wait_entries) = (locks, wait_entries);
     }
 
-    /// The lane's destructors have run: nothing more is charged to it.
+    /// The lane's destructors have run: what it alone has of arenas goes, and nothing more is charged to it.
     #[inline]
-    fn close_account(&mut self) {
+    fn close_memory(&mut self, local: &Local) {
+        if self.flags & HAS_ARENAS != 0 {
+            self.close_arenas(local);
+        }
         if let Some(account) = alloc::charge_nobody() {
             let reserved = Reserved::of(self.slot, account);
             let left = Budget::of(account).close();
@@ -321,6 +329,14 @@ impl Dying {
             && let Some(reserved) = self.reserved.take()
         {
             reserved.end(&local.scheduler);
+        }
+    }
+
+    #[cold]
+    fn close_arenas(&self, local: &Local) {
+        let memory = context::with_own(local, self.slot, |own| own.more.as_mut().and_then(|more| more.memory.take()));
+        if let Some(memory) = memory {
+            memory.close();
         }
     }
 

@@ -17,6 +17,7 @@ use super::resources::LaneWait;
 use super::watching::Watching;
 use crate::alloc::account::Account;
 use crate::alloc::{self, Budget};
+use crate::arena::tenancy::LaneMemory;
 use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::mailbox::node::{List, Node, Place};
@@ -77,6 +78,8 @@ pub(crate) const HAS_WAITED: u32 = 2048;
 
 /// The tables of groups may know the lane.
 pub(crate) const IN_GROUPS: u32 = 4096;
+/// `More::memory` says what the lane has of arenas.
+pub(crate) const HAS_ARENAS: u32 = 32_768;
 
 /// The lane has an account of memory: that of its slot.
 pub(crate) const HAS_BUDGET: u32 = 8192;
@@ -109,6 +112,8 @@ pub(crate) struct More {
     pub(crate) awaits_left: u64,
     /// What the lane held when its destructors began to run, which give a part of it back.
     pub(crate) at_end: Option<AtEnd>,
+    /// What the lane has of arenas.
+    pub(crate) memory: Option<LaneMemory>,
     /// Who pays for what the lane's code allocates, where it is not the slot's account.
     pub(crate) account: Option<&'static Account>,
     /// What the layer above keeps with the lane. User code may be in it: it is dropped with nothing borrowed.

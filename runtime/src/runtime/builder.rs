@@ -31,6 +31,7 @@ use crate::sched::watchdog::Watchdog;
 use crate::sched::{Scheduler, worker};
 use crate::slot;
 use crate::time::timers::Timers;
+use crate::vat::Vat;
 use crate::wait_graph::DeadlockPolicy;
 
 /// How to build a [`Runtime`].
@@ -49,6 +50,7 @@ pub struct Builder {
     stuck_stacks: bool,
     lane_memory: Option<u64>,
     memory_limit: Option<u64>,
+    arena_limit: Option<u64>,
 }
 
 /// How long a poll may take before the watchdog acts, unless told otherwise.
@@ -69,6 +71,7 @@ impl Builder {
             stuck_stacks: false,
             lane_memory: None,
             memory_limit: None,
+            arena_limit: None,
         }
     }
 
@@ -108,7 +111,7 @@ impl Builder {
 
     /// The most memory that lanes may come to take together, in bytes: what each may need (its budget, its mailbox full twice,
     /// and a kibibyte or two of its own) is reserved when it is spawned, and free again when it is dead and what it
-    /// has left behind is freed. A spawn for which too little is left gives
+    /// has left behind is freed. The [arenas](crate::arena) of all lanes keep to it as well. A spawn for which too little is left gives
     /// [`SpawnError::NoMemory`](crate::lane::SpawnError::NoMemory), or waits by
     /// [`Spawn::spawn_when_admitted`](crate::lane::Spawn::spawn_when_admitted). No limit by default.
     ///
@@ -132,6 +135,13 @@ impl Builder {
     /// ```
     pub fn memory_limit(mut self, bytes: u64) -> Builder {
         self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// The most bytes that the [arenas](crate::arena) of all lanes may have together; the [memory limit](Builder::memory_limit) by
+    /// default, under which they have room as lanes have budgets.
+    pub fn arena_limit(mut self, bytes: u64) -> Builder {
+        self.arena_limit = Some(bytes);
         self
     }
 
@@ -267,6 +277,7 @@ impl Builder {
             faults: self.faults,
             stuck_stacks: self.stuck_stacks,
             deadlocks: self.deadlocks,
+            vat: Vat::new(self.arena_limit.or(self.memory_limit), places),
             lane_memory: self.lane_memory.or(self.memory_limit.map(|_| DEFAULT_LANE_MEMORY)),
             admission: self.memory_limit.map(admission::Owner::new),
             out_of_memory: AtomicU64::new(0),
