@@ -220,8 +220,8 @@ impl Spawn {
     /// ```
     /// use laneway_runtime::lane::Spawn;
     ///
-    /// assert_eq!(Spawn::new().bound(16).mailbox_bytes::<u64>(), Some(2048));
-    /// assert_eq!(Spawn::new().bound(16).mailbox_bytes::<[u64; 10]>(), Some(6144));
+    /// assert_eq!(Spawn::new().mailbox(16).mailbox_bytes::<u64>(), Some(2048));
+    /// assert_eq!(Spawn::new().mailbox(16).mailbox_bytes::<[u64; 10]>(), Some(6144));
     /// ```
     pub fn mailbox_bytes<M: Send + 'static>(&self) -> Option<u64> {
         self.bound.map(|bound| 2 * u64::from(bound) * node::bytes_of::<M>())

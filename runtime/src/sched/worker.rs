@@ -146,14 +146,10 @@ impl Local {
 
     /// Queues a lane behind all others of this worker.
     pub(crate) fn push_back(&self, slot: SlotRef) {
-        match alloc::charged() {
-            None => self.queue.push(slot),
-            // The queue may grow, and is not the lane's that wakes. It does not unwind.
-            payer => {
-                alloc::charge(None);
-                self.queue.push(slot);
-                alloc::charge(payer);
-            }
+        if alloc::charged().is_none() {
+            self.queue.push(slot);
+        } else {
+            self.push_uncharged(slot);
         }
         // A hint will do for a worker that comes to the lane by itself. This one may be stuck: then it sees here that it
         // was robbed, or whoever robs it finds the lane (`pulse.rs`).
@@ -162,6 +158,14 @@ impl Local {
         } else if let Some(worker) = self.scheduler.idle.wake_one_hint() {
             self.scheduler.unpark(worker);
         }
+    }
+
+    /// The queue may grow, and is not the lane's that wakes. It does not unwind.
+    #[inline(never)]
+    fn push_uncharged(&self, slot: SlotRef) {
+        let payer = alloc::charge_nobody();
+        self.queue.push(slot);
+        alloc::charge(payer);
     }
 
     /// This worker is stuck in the poll that wakes others: they are for those who are not.
