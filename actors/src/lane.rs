@@ -344,20 +344,18 @@ impl<M: Send + 'static> Lane<M> {
     /// one of its own. One a lane, which is reset after each message, is what most need.
     ///
     /// ```
-    /// use laneway_actors::{Lane, spawn};
+    /// use laneway_actors::{Lane, Reply, spawn};
     /// # let runtime = laneway_actors::Runtime::builder().build()?;
     /// # runtime.block_on(async {
-    /// let lane = spawn(async |mut lane: Lane<u32>| {
+    /// let lane = spawn(async |mut lane: Lane<(u32, Reply<usize>)>| {
     ///     let mut scratch = lane.scratch();
-    ///     while let Some(number) = lane.recv().await {
-    ///         let text = scratch.format(format_args!("{number:x}"));
-    ///         assert_eq!(text, "ff");
+    ///     while let Some((number, reply)) = lane.recv().await {
+    ///         let text = scratch.format(format_args!("{number:b}"));
+    ///         reply.send(text.len()).ok();
     ///         scratch.reset();
     ///     }
     /// })?;
-    /// lane.send(255).await?;
-    /// # lane.stop()?;
-    /// # assert!(laneway_actors::join(lane.id()).await.is_ordinary());
+    /// assert_eq!(lane.ask(|reply| (255, reply)).await?, 8);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// # })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())

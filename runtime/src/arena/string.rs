@@ -22,21 +22,20 @@ use super::Vec;
 /// use std::fmt::Write;
 ///
 /// use laneway_runtime::arena;
-/// use laneway_runtime::{Runtime, lane, lane::Spawn, mailbox::Inbox};
+/// use laneway_runtime::{Runtime, lane::Spawn, mailbox::Inbox};
 ///
 /// let runtime = Runtime::builder().build()?;
-/// let ended = runtime.block_on(async {
-///     let lane = Spawn::new().spawn(|_: Inbox<()>| async {
+/// let (tell, told) = std::sync::mpsc::channel();
+/// runtime.block_on(async {
+///     Spawn::new().spawn(|_: Inbox<()>| async move {
 ///         let mut text = arena::heap().unwrap().string();
 ///         write!(text, "{} and ", 1).unwrap();
 ///         text.push_str("two");
 ///         text.push('!');
-///         assert_eq!(text, "1 and two!");
-///         assert_eq!(text.find("two"), Some(6));
-///     })?;
-///     Ok::<_, lane::SpawnError>(lane::join(lane.mailbox.id()).await)
+///         tell.send(text.to_string()).unwrap();
+///     })
 /// })?;
-/// assert!(ended.is_ordinary());
+/// assert_eq!(told.recv()?, "1 and two!");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
