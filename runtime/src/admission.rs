@@ -1,6 +1,6 @@
 //! Who may come in: under a limit for the whole node, what a lane may come to take is reserved before it is spawned.
 //!
-//! Owns: [`Admission`], one a runtime that has a limit, and [`Admitted`], a reservation that no lane has yet. What is
+//! Owns: `Admission`, one a runtime that has a limit, and `Admitted`, a reservation that no lane has yet. What is
 //! reserved is in `admission/ledger.rs`, what a lane costs in `admission/cost.rs`, and how one waits for it in
 //! `admission/waiting.rs`. Knows nothing of what is charged to lanes while they live.
 //!
@@ -8,17 +8,17 @@
 //!
 //! | when | what |
 //! | --- | --- |
-//! | before anything of the lane exists | [`Admitted`]: dropped, as where a name is taken, all of it comes back |
+//! | before anything of the lane exists | `Admitted`: dropped, as where a name is taken, all of it comes back |
 //! | the lane is about to be queued | it is the lane's, whose account names this |
-//! | the lane is dead and its slot free | all comes back but for what it has left behind ([`Reserved::end`]) |
-//! | something that was left is freed, wherever that is | so much comes back ([`Admission::credit`]) |
+//! | the lane is dead and its slot free | all comes back but for what it has left behind (`Reserved::end`) |
+//! | something that was left is freed, wherever that is | so much comes back (`Admission::credit`) |
 //!
 //! The last happens within the allocator, which may neither lock nor wake: where somebody waits, it leaves a mark, and a
-//! worker's next look at what comes from outside sees to it ([`Admission::look`]). While somebody waits and something that
-//! was left is outstanding, a driver sleeps for no longer than [`LOOK_EVERY`].
+//! worker's next look at what comes from outside sees to it (`Admission::look`). While somebody waits and something that
+//! was left is outstanding, a driver sleeps for no longer than `LOOK_EVERY`.
 //!
 //! # Invariants
-//! 1. What was reserved comes back once: with the [`Admitted`], or with the lane's end and the credits of what it left.
+//! 1. What was reserved comes back once: with the `Admitted`, or with the lane's end and the credits of what it left.
 //! 2. An admission in which anything is reserved for a lane, or left by one, has no other owner.
 
 use std::alloc::Layout;

@@ -310,7 +310,7 @@ impl fmt::Display for DemonitorError {
 impl std::error::Error for DemonitorError {}
 
 /// Takes a monitor of the current lane back: true if it stood. A notice that is queued already stays; see
-/// [`Inbox::flush_down`].
+/// [`Inbox::flush_down`](crate::mailbox::Inbox::flush_down).
 ///
 /// # Errors
 /// [`DemonitorError::NotYours`].

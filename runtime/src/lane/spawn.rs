@@ -37,7 +37,7 @@ pub enum SpawnError {
     NotInLane,
     /// The runtime is shutting down.
     ShuttingDown,
-    /// The caller is a lane that [is abandoned](is_abandoned).
+    /// The caller is a lane that [is abandoned](super::is_abandoned).
     Abandoned,
     /// As many lanes live as the runtime may have.
     TooManyLanes {

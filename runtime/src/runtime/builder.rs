@@ -116,7 +116,7 @@ impl Builder {
     /// [`Spawn::spawn_when_admitted`](crate::lane::Spawn::spawn_when_admitted). No limit by default.
     ///
     /// Each lane then has a budget: where nobody says one, that of [`Builder::lane_memory`], or
-    /// [`DEFAULT_LANE_MEMORY`](crate::admission::DEFAULT_LANE_MEMORY). One without a budget, or with a mailbox without a bound, is
+    /// [`DEFAULT_LANE_MEMORY`]. One without a budget, or with a mailbox without a bound, is
     /// never admitted. Pools of message nodes, slots and the memory of futures give nothing back to the system: the most
     /// that was reserved of them and used stays reserved, for whoever comes next.
     ///
