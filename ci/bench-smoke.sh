@@ -28,6 +28,8 @@ for workers in 1 2; do
     run fanin producers=4 n=20000 workers=$workers
     run big actors=50 pings=20 workers=$workers
     run ask clients=8 n=4000 workers=$workers
+    run alloc n=2000 workers=$workers
+    run alloc n=2000 scratch=0 workers=$workers
     run idle n=5000 workers=$workers
     run kill n=5000 workers=$workers
     run kill n=200 locks=4 timers=4 fds=2 workers=$workers

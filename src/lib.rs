@@ -45,17 +45,19 @@
 #![forbid(unsafe_code)]
 
 pub use actors::{
-    Actor, Address, Ask, AskError, BuildError, Builder, Context, Deadlock, DeadlockPolicy, DemonitorError, Down,
-    Elapsed, Exit, ExitReason, ExitReceipt, Handle, Id, Init, IntoExit, JoinError, Lane, LaneWait, LockUse, Metrics,
-    MonitorRef, NameError, NameTaken, Namespace, NotAMailbox, NotInLane, NotInRuntime, Notified, Outcome, Received,
-    Recipient, Recv, Reply, Resources, Role, Runtime, SendError, Sending, ShutdownReport, Spawn, SpawnError, StaleId,
-    StartError, Starting, StopError, Stuck, Undelivered, WaitGraph, ask_all, current, demonitor, exit, group, interval,
-    is_abandoned, is_alive, join, kill, link, monitor, parent, sleep, sleep_until, spawn, spawn_blocking, start, stop,
-    sync, time, timeout, trap_exits, try_join, unlink, whereis, yield_now,
+    Actor, Address, Ask, AskError, BuildError, Builder, Charge, Context, Deadlock, DeadlockPolicy, DemonitorError,
+    Down, Elapsed, Exit, ExitReason, ExitReceipt, Handle, Id, Init, IntoExit, JoinError, Lane, LaneWait, LockUse,
+    Memory, Metrics, MonitorRef, NameError, NameTaken, Namespace, NoMemory, NotAMailbox, NotInLane, NotInRuntime,
+    Notified, Outcome, Received, Recipient, Recv, Reply, Resources, Role, Runtime, SendError, Sending, ShutdownReport,
+    Spawn, SpawnError, StaleId, StartError, Starting, StopError, Stuck, Undelivered, WaitGraph, arena, ask_all,
+    check_memory, current, demonitor, exit, group, interval, is_abandoned, is_alive, join, kill, link, memory, monitor,
+    parent, sleep, sleep_until, spawn, spawn_blocking, start, stop, sync, time, timeout, trap_exits, try_charge,
+    try_join, unlink, whereis, yield_now,
 };
 pub use net::fs;
 #[cfg(unix)]
 pub use net::{process, signal};
+pub use runtime::{admission, alloc, memory_bound};
 pub use {actors, net, runtime, supervisor};
 
 pub mod testing;

@@ -236,6 +236,7 @@ pub struct KillSweep {
     patience: Option<Duration>,
     grace: Duration,
     limit: u64,
+    memory_limit: Option<u64>,
     only: Option<u64>,
     canaries: Vec<Canaries>,
     alone: bool,
@@ -258,6 +259,7 @@ impl KillSweep {
             patience: None,
             grace: GRACE,
             limit: 10_000,
+            memory_limit: None,
             only: None,
             canaries: Vec::new(),
             alone: false,
@@ -281,6 +283,13 @@ impl KillSweep {
     /// each run, so keep them short. There is no watchdog: a lane that is stuck is not ended early.
     pub fn real_time(mut self) -> KillSweep {
         self.clock = Clock::Real;
+        self
+    }
+
+    /// The [memory limit](runtime::Builder::memory_limit) of the runtime, none by default. The sweep's own two lanes take
+    /// 1.3 MiB of it.
+    pub fn memory_limit(mut self, bytes: u64) -> KillSweep {
+        self.memory_limit = Some(bytes);
         self
     }
 

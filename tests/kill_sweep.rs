@@ -15,6 +15,9 @@ use laneway::{SpawnError, StartError, interval, join, link, spawn_blocking, time
 #[path = "kill_sweep/descriptors.rs"]
 mod descriptors;
 
+#[path = "kill_sweep/arenas.rs"]
+mod arenas;
+
 #[path = "kill_sweep/destructors.rs"]
 mod destructors;
 

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use runtime::lane;
+use runtime::lane::{self, SpawnError};
 use runtime::mailbox::{Inbox, Received};
 use runtime::reply::{self, Answer, Answerer};
 use runtime::time::Deadline;
@@ -141,6 +141,7 @@ macro_rules! caught {
 pub(crate) async fn run<A: Actor>(mut actor: A, inbox: Inbox<A::Msg>, starter: Option<Starter>) -> ExitReason {
     let mut cx = Context::new(inbox);
     let begun = caught!(actor.init(&mut cx)).unwrap_or_else(|payload| Err(lane::panic_reason(payload)));
+    cx.reset_scratch();
     let failed = match &begun {
         Ok(Init::Ready) => None,
         Ok(Init::Ignore) => Some(ExitReason::Normal),
@@ -162,6 +163,7 @@ pub(crate) async fn run<A: Actor>(mut actor: A, inbox: Inbox<A::Msg>, starter: O
 async fn serve<A: Actor>(actor: &mut A, cx: &mut Context<A::Msg>) -> ExitReason {
     let mut outcome = caught!(actor.started(cx));
     loop {
+        cx.reset_scratch();
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => return reason,
@@ -193,10 +195,17 @@ pub struct Starting<A: Actor> {
     timeout: Option<Duration>,
     deadline: Option<Deadline>,
     at: &'static Location<'static>,
+    /// For room, where there is none.
+    waits: bool,
 }
+
+/// What comes of a spawn.
+type Spawned<A> = Result<Address<<A as Actor>::Msg>, SpawnError>;
 
 enum Step<A: Actor> {
     Before(lane::Spawn, A),
+    /// It waits for room.
+    Admission(Pin<Box<dyn Future<Output = Spawned<A>> + Send>>, Answer<Result<Init, ExitReason>>),
     Initialising(Address<A::Msg>, Answer<Result<Init, ExitReason>>),
     /// It did not start; its lane is waited for, so that nothing of it remains.
     Ending(Pin<Box<dyn Future<Output = ExitReason> + Send>>, StartError),
@@ -217,12 +226,20 @@ impl<A: Actor> Starting<A> {
             timeout: Some(START_TIMEOUT),
             deadline: None,
             at: Location::caller(),
+            waits: false,
         }
     }
 
     /// How long `init` may take; five seconds by default.
     pub fn timeout(mut self, length: Duration) -> Starting<A> {
         self.timeout = Some(length);
+        self
+    }
+
+    /// Waits for room under the [memory limit](runtime::Builder::memory_limit), first come, first served, where there is too
+    /// little. That counts for no timeout of `init`; [`timeout`](crate::timeout) around all of it bounds the wait.
+    pub fn when_admitted(mut self) -> Starting<A> {
+        self.waits = true;
         self
     }
 
@@ -259,12 +276,23 @@ impl<A: Actor> Future for Starting<A> {
                         unreachable!("seen a moment ago");
                     };
                     let (starter, answer) = reply::port();
-                    let spawned = spawn.spawn_at(this.at, |inbox| run(actor, inbox, Some(starter)));
-                    let address = match spawned {
-                        Ok(lane) => lane.mailbox.into(),
+                    let make = |inbox| run(actor, inbox, Some(starter));
+                    if this.waits {
+                        let spawning = spawn.spawn_when_admitted(make).at(this.at);
+                        this.step = Step::Admission(Box::pin(async { Ok(spawning.await?.mailbox.into()) }), answer);
+                        continue;
+                    }
+                    match spawn.spawn_at(this.at, make) {
+                        Ok(lane) => this.step = Step::Initialising(lane.mailbox.into(), answer),
                         Err(error) => return Poll::Ready(Err(error.into())),
+                    }
+                }
+                Step::Admission(spawning, _) => {
+                    let spawned = std::task::ready!(spawning.as_mut().poll(cx));
+                    let Step::Admission(_, answer) = std::mem::replace(&mut this.step, Step::Done) else {
+                        unreachable!("seen a moment ago");
                     };
-                    this.step = Step::Initialising(address, answer);
+                    this.step = Step::Initialising(spawned?, answer);
                 }
                 Step::Initialising(address, answer) => {
                     let address = *address;

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
+use runtime::arena::{self, Heap, Scratch};
 use runtime::lane::{self, DemonitorError, NameError, NotInLane, Resources};
 use runtime::mailbox::{Inbox, Received};
 use runtime::time::Deadline;
@@ -18,6 +19,7 @@ pub struct Context<M> {
     inbox: Inbox<M>,
     stop: Option<ExitReason>,
     idle_after: Option<Duration>,
+    scratch: Scratch,
 }
 
 impl<M> fmt::Debug for Context<M> {
@@ -28,7 +30,7 @@ impl<M> fmt::Debug for Context<M> {
 
 impl<M: Send + 'static> Context<M> {
     pub(crate) fn new(inbox: Inbox<M>) -> Context<M> {
-        Context { inbox, stop: None, idle_after: None }
+        Context { inbox, stop: None, idle_after: None, scratch: Scratch::new() }
     }
 
     /// The actor's id.
@@ -137,6 +139,106 @@ impl<M: Send + 'static> Context<M> {
     /// Gives up a name: true if it was this actor's.
     pub fn unregister(&self, name: &str) -> bool {
         lane::unregister(name)
+    }
+
+    /// Memory for the message in hand, or whatever else the callback is about: it is reset when the callback has returned,
+    /// so after the reply went out, in O(1).
+    ///
+    /// ```
+    /// use laneway_actors::{Actor, Context, Outcome, Reply, start};
+    ///
+    /// struct Words;
+    ///
+    /// impl Actor for Words {
+    ///     type Msg = (String, Reply<usize>);
+    ///
+    ///     async fn handle(&mut self, (text, reply): Self::Msg, cx: &mut Context<Self::Msg>) -> Outcome {
+    ///         let scratch = cx.scratch();
+    ///         let mut words = scratch.vec();
+    ///         words.extend(text.split_whitespace());
+    ///         words.sort_unstable();
+    ///         words.dedup();
+    ///         reply.send(words.len()).ok();
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # let runtime = laneway_actors::Runtime::builder().build()?;
+    /// # runtime.block_on(async {
+    /// let words = start(Words).await?;
+    /// assert_eq!(words.ask(|reply| ("to be or not to be".into(), reply)).await?, 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// It borrows the context, so that nothing of it outlives the callback. The actor cannot keep it:
+    ///
+    /// ```compile_fail
+    /// use laneway_actors::{Actor, Context, Outcome};
+    ///
+    /// struct Keeper(&'static str);
+    ///
+    /// impl Actor for Keeper {
+    ///     type Msg = String;
+    ///
+    ///     async fn handle(&mut self, text: String, cx: &mut Context<String>) -> Outcome {
+    ///         self.0 = cx.scratch().alloc_str(&text);
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// and no other lane can have it:
+    ///
+    /// ```compile_fail
+    /// use laneway_actors::{Actor, Context, Lane, Outcome, spawn};
+    ///
+    /// struct Giver;
+    ///
+    /// impl Actor for Giver {
+    ///     type Msg = String;
+    ///
+    ///     async fn handle(&mut self, text: String, cx: &mut Context<String>) -> Outcome {
+    ///         let text = cx.scratch().alloc_str(&text);
+    ///         spawn(move |_: Lane<()>| async move { assert!(!text.is_empty()) })?;
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// nor can it be sent:
+    ///
+    /// ```compile_fail,E0521
+    /// use laneway_actors::{Actor, Address, Context, Outcome};
+    ///
+    /// struct Sender(Address<&'static str>);
+    ///
+    /// impl Actor for Sender {
+    ///     type Msg = String;
+    ///
+    ///     async fn handle(&mut self, text: String, cx: &mut Context<String>) -> Outcome {
+    ///         self.0.try_send(cx.scratch().alloc_str(&text)).ok();
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// While something of it is in use, so is the context: what changes that, as [`Context::monitor`], comes before or after.
+    #[inline]
+    pub fn scratch(&self) -> &Scratch {
+        &self.scratch
+    }
+
+    /// The actor's heap: an allocator for collections that its state is made of; see [`Heap`].
+    pub fn heap(&self) -> Heap {
+        self.inside(arena::heap(), |_| unreachable!("a lane that was taken away has a heap all the same"))
+    }
+
+    /// A callback has returned.
+    #[inline]
+    pub(crate) fn reset_scratch(&mut self) {
+        self.scratch.reset();
     }
 
     /// The next message that `wanted` likes, before any other; those that came earlier stay, in order. `None` where

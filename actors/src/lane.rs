@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use runtime::arena::{self, Heap, Scratch};
 use runtime::lane::{self, NameError, NotInLane, Resources};
 use runtime::mailbox::{Inbox, Received};
 use runtime::time::{self, Elapsed};
@@ -337,6 +338,38 @@ impl<M: Send + 'static> Lane<M> {
         let message: MakeExit<M> = Box::new(message);
         let before = self.inbox.with_extra(|more: &mut More<M>| more.exits.replace(message));
         drop(before);
+    }
+
+    /// Memory for a while: what is put in it is had back all at once, by [`Scratch::reset`] or as it is dropped. Each call gives
+    /// one of its own. One a lane, which is reset after each message, is what most need.
+    ///
+    /// ```
+    /// use laneway_actors::{Lane, Reply, spawn};
+    /// # let runtime = laneway_actors::Runtime::builder().build()?;
+    /// # runtime.block_on(async {
+    /// let lane = spawn(async |mut lane: Lane<(u32, Reply<usize>)>| {
+    ///     let mut scratch = lane.scratch();
+    ///     while let Some((number, reply)) = lane.recv().await {
+    ///         let text = scratch.format(format_args!("{number:b}"));
+    ///         reply.send(text.len()).ok();
+    ///         scratch.reset();
+    ///     }
+    /// })?;
+    /// assert_eq!(lane.ask(|reply| (255, reply)).await?, 8);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn scratch(&self) -> Scratch {
+        Scratch::new()
+    }
+
+    /// The lane's heap: an allocator for collections that stay; see [`Heap`].
+    ///
+    /// # Panics
+    /// Outside of lanes.
+    pub fn heap(&self) -> Heap {
+        self.inside(arena::heap(), |_| unreachable!("a lane that was taken away has a heap all the same"))
     }
 
     /// What the lane holds now; see [`resources`](runtime::lane::resources).

@@ -39,9 +39,11 @@ pub use reply::Reply;
 pub use role::Role;
 pub use spawn::{Spawn, spawn, start};
 
+pub use runtime::arena;
 pub use runtime::lane::{
-    DemonitorError, JoinError, LaneWait, LockUse, NameError, NotInLane, Resources, SpawnError, current, demonitor,
-    exit, is_abandoned, is_alive, join, kill, link, monitor, parent, stop, trap_exits, try_join, unlink,
+    Charge, DemonitorError, JoinError, LaneWait, LockUse, Memory, NameError, NoMemory, NotInLane, Resources,
+    SpawnError, check_memory, current, demonitor, exit, is_abandoned, is_alive, join, kill, link, memory, monitor,
+    parent, stop, trap_exits, try_charge, try_join, unlink,
 };
 pub use runtime::mailbox::{NotAMailbox, Received, Undelivered};
 pub use runtime::sync;

@@ -69,6 +69,18 @@ impl Spawn {
         Spawn(self.0.trap_exits())
     }
 
+    /// A hard budget of memory, in bytes, past which the lane ends at its next await, with
+    /// [`ExitReason::OutOfMemory`](runtime::ExitReason::OutOfMemory); as large as the spawner's by default. See
+    /// [`runtime::lane::Spawn::memory`], and [`runtime::alloc::Accounting`] for what it can stop.
+    pub fn memory(self, bytes: u64) -> Spawn {
+        Spawn(self.0.memory(bytes))
+    }
+
+    /// No budget of memory, whatever the spawner's is.
+    pub fn unlimited_memory(self) -> Spawn {
+        Spawn(self.0.unlimited_memory())
+    }
+
     /// Spawns a lane that runs a function.
     ///
     /// # Errors
@@ -80,6 +92,44 @@ impl Spawn {
         F: Future<Output: IntoExit> + Send + 'static,
     {
         Ok(self.0.spawn(|inbox| body(Lane::new(inbox)))?.mailbox.into())
+    }
+
+    /// As [`Spawn::spawn`], and where there is no room for the lane under the [memory limit](runtime::Builder::memory_limit), it
+    /// waits until there is: first come, first served.
+    ///
+    /// ```
+    /// use laneway_actors::{Lane, Runtime, Spawn, SpawnError};
+    ///
+    /// let runtime = Runtime::builder().workers(1).memory_limit(1 << 20).build()?;
+    /// runtime.block_on(async {
+    ///     let spawn = Spawn::new().mailbox(8).memory(600 << 10);
+    ///     let first = spawn.clone().spawn(async |mut lane: Lane<()>| while lane.recv().await.is_some() {})?;
+    ///     let body = async |_: Lane<()>| {};
+    ///     assert!(matches!(spawn.clone().spawn(body), Err(SpawnError::NoMemory(_))));
+    ///     first.kill();
+    ///     spawn.spawn_when_admitted(body).await?;
+    ///     Ok::<(), SpawnError>(())
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SpawnError`]; nothing of the lane remains. Where it could never be admitted, at once.
+    ///
+    /// # Cancellation
+    /// Dropped before it is ready, it gives up its place in line, and nothing is spawned.
+    #[track_caller]
+    pub fn spawn_when_admitted<M, F, B>(
+        self,
+        body: B,
+    ) -> impl Future<Output = Result<Address<M>, SpawnError>> + use<M, F, B>
+    where
+        M: Send + 'static,
+        F: Future<Output: IntoExit> + Send + 'static,
+        B: FnOnce(Lane<M>) -> F,
+    {
+        let spawning = self.0.spawn_when_admitted(|inbox| body(Lane::new(inbox)));
+        async move { Ok(spawning.await?.mailbox.into()) }
     }
 
     /// As [`Spawn::spawn`], for those who asked for a monitor and want to tell notices apart.

@@ -44,6 +44,8 @@ pub(crate) struct Keys {
     pub(crate) drivers: usize,
     /// Whether time is virtual, likewise: for counts of instructions, on which no clock then has an influence.
     pub(crate) virtual_time: bool,
+    /// The budget of memory of each lane, in bytes, likewise; 0 for none.
+    pub(crate) lane_memory: u64,
 }
 
 impl Keys {
@@ -59,10 +61,19 @@ impl Keys {
             }
         }
         let workers_given = left.iter().any(|(key, _)| key == "workers");
-        let mut keys = Keys { left, known: Vec::new(), workers: 0, workers_given, drivers: 0, virtual_time: false };
+        let mut keys = Keys {
+            left,
+            known: Vec::new(),
+            workers: 0,
+            workers_given,
+            drivers: 0,
+            virtual_time: false,
+            lane_memory: 0,
+        };
         keys.workers = keys.number("workers", 2)?;
         keys.drivers = keys.number("drivers", 1)?;
         keys.virtual_time = keys.number("virtual", 0)? != 0;
+        keys.lane_memory = keys.number("memory", 0)?;
         Ok(keys)
     }
 
@@ -186,6 +197,7 @@ pub(crate) struct Run {
     workers: usize,
     drivers: usize,
     virtual_time: bool,
+    lane_memory: u64,
     work: Work,
 }
 
@@ -197,12 +209,16 @@ impl Run {
         let prepare = workloads::named(&workload)?;
         let work = prepare(&mut keys)?;
         keys.end()?;
-        Ok(Run { workload, workers: keys.workers, drivers: keys.drivers, virtual_time: keys.virtual_time, work })
+        let Keys { workers, drivers, virtual_time, lane_memory, .. } = keys;
+        Ok(Run { workload, workers, drivers, virtual_time, lane_memory, work })
     }
 
     /// Does the work and prints the result line.
     pub(crate) fn carry_out(self) -> ExitCode {
         let mut builder = Runtime::builder().workers(self.workers).drivers(self.drivers);
+        if self.lane_memory != 0 {
+            builder = builder.lane_memory(self.lane_memory);
+        }
         if self.virtual_time {
             builder = builder.virtual_time(1);
         }
@@ -266,7 +282,7 @@ mod tests {
     fn what_is_unknown_is_refused() {
         assert_eq!(refusal(""), "which workload?");
         assert_eq!(refusal("nonsense"), "unknown workload nonsense");
-        assert_eq!(refusal("pingpong hops=1"), "unknown key hops; there are: workers, drivers, virtual, n");
+        assert_eq!(refusal("pingpong hops=1"), "unknown key hops; there are: workers, drivers, virtual, memory, n");
         assert_eq!(refusal("pingpong n"), "n is not key=value");
         assert_eq!(refusal("pingpong n=many"), "n=many is no number that n may be");
         assert_eq!(refusal("pingpong n=0"), "n must not be 0");

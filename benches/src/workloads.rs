@@ -4,6 +4,7 @@
 //! 1024 messages, which waits where another's mailbox is full. The main program is a lane as well. Whoever sends expects
 //! the other to live: where it does not, the run has failed.
 
+mod alloc;
 mod ask;
 mod big;
 mod churn;
@@ -44,6 +45,7 @@ const ALL: [(&str, Prepare); 25] = [
     ("fanin", fanin::prepare),
     ("big", big::prepare),
     ("ask", ask::prepare),
+    ("alloc", alloc::prepare),
     ("idle", idle::prepare),
     ("kill", kill::prepare),
     ("timers", timers::prepare),

@@ -169,6 +169,20 @@ fn own_within<'a>(_: &'a mut Mark<'_>, slot: SlotRef) -> &'a mut Own {
     unsafe { slot.own() }
 }
 
+/// Whether this thread is where that lane runs: its polls, its destructors at the end, and a poll that goes on though the
+/// lane was taken away from it. One thread at a time answers true, and one after the other by the order of the lane's word.
+#[inline]
+pub(crate) fn runs(lane: Id) -> bool {
+    // Invariant 2: `running` is set until the end of the run; a slot whose lane was taken away has no other tenant before
+    // that (invariant 1 of `sched/abandoned.rs`). The thread says whose turn it is before it gives up `RUNNING`.
+    with_local(|local| local.and_then(|local| local.running.get()).is_some_and(|slot| slot.is_or_was(lane)))
+}
+
+/// The lane of which [`runs`] is true here.
+pub(crate) fn runs_what() -> Option<Id> {
+    with_local(|local| local.and_then(|local| local.running.get()).and_then(|slot| slot.tenant()))
+}
+
 /// Takes a lane away from the worker whose `hold` it is, as `Hold::take`: what `f` makes of its owner's half.
 pub(crate) fn take_away<R>(
     hold: &Hold,
@@ -182,6 +196,13 @@ pub(crate) fn take_away<R>(
         let own = std::mem::take(unsafe { slot.own() });
         f(taken, own)
     })
+}
+
+/// Whether the runtime itself is at work on this thread, in a call of the lane that runs here.
+#[inline]
+pub(crate) fn is_in_call() -> bool {
+    // SAFETY: invariant 1: not null means alive, and nothing of it is kept beyond this call.
+    unsafe { HOLD.get().as_ref() }.is_some_and(Hold::is_marked)
 }
 
 /// Whether the code that runs here is that of a lane that was killed while it was stuck, and ended without it.

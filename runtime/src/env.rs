@@ -91,6 +91,12 @@ pub trait Env: Send + Sync + Debug + 'static {
     /// The host has no more threads; `work` was not started.
     fn spawn_thread(&self, name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
 
+    /// How long the stack of such a thread may grow, in bytes; what `std` asks for unless it is written.
+    fn thread_stack(&self) -> u64 {
+        let told = std::env::var("RUST_MIN_STACK").ok().and_then(|told| told.parse().ok());
+        told.unwrap_or(2 << 20)
+    }
+
     /// A new reactor, to which nothing is registered.
     ///
     /// # Errors

@@ -37,11 +37,11 @@ pub enum ExitReason {
     },
     /// The lane ended with an error of its own.
     Error(Arc<str>),
-    /// The lane needed more memory than its budget. Not produced yet: lanes have no budgets.
+    /// The lane took more memory than its budget, as set by `Spawn::memory`.
     OutOfMemory {
         /// The budget, in bytes.
         budget: u64,
-        /// What was asked for when the budget was used up, in bytes.
+        /// What was asked for when the budget was used up, in bytes, with what the allocator adds.
         requested: u64,
     },
 }

@@ -3,14 +3,14 @@
 //! Everything here is a request by id. Nothing touches another lane's memory: requests are bits in its word or
 //! nodes in its mailbox, both checked by generation.
 
-use std::any::{Any, type_name};
+use std::any::Any;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
+pub(crate) mod budget;
 pub(crate) mod death;
 pub(crate) mod few;
 pub(crate) mod frame;
@@ -20,262 +20,33 @@ pub(crate) mod memory;
 pub(crate) mod own;
 pub(crate) mod pooled;
 pub(crate) mod resources;
+pub(crate) mod spawn;
 pub(crate) mod waker;
 pub(crate) mod watch;
 pub(crate) mod watching;
 pub(crate) mod word;
 
-use frame::{Frame, LaneType};
-use own::{COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, Own, TRAPS_EXITS};
+use own::{HAS_DESCRIPTORS, HAS_NAMES, TRAPS_EXITS};
 
+pub use crate::admission::waiting::SpawnWhenAdmitted;
+pub use budget::{Charge, Memory, NoMemory, check_memory, memory, try_charge};
 pub use pooled::Pooled;
 pub use resources::{LaneWait, LockUse, Resources, resources};
+pub use spawn::{NewLane, Spawn, SpawnError};
 
 use crate::context;
-use crate::exit::{ExitReason, IntoExit};
-use crate::fault::Spawned;
+use crate::exit::ExitReason;
 use crate::id::{Id, StaleId};
-use crate::mailbox::node::Node;
-use crate::mailbox::{DEFAULT_BOUND, Inbox, MAX_BOUND, MailboxId};
 use crate::name::NameTaken;
 use crate::peer;
 use crate::reply::{Answer, NoAnswer};
-use crate::runtime::NotInRuntime;
 use crate::sched;
-use crate::sched::Scheduler;
 use crate::sched::worker::Local;
-use crate::signal::{MonitorRef, Signal};
+use crate::signal::MonitorRef;
 use crate::slot::slot_of;
-use crate::wait_graph::note::{self, Number, UNKNOWN, hands_out_of};
+use crate::wait_graph::note::{self, Number, UNKNOWN};
 use crate::wait_graph::record::Wait;
 use crate::wait_graph::{Awaits, Deadlock};
-
-/// Why a lane was not spawned. Nothing of it remains; what its future owned is dropped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SpawnError {
-    /// The caller is in no runtime.
-    NotInRuntime,
-    /// A link or a monitor was asked for, and the caller is no lane.
-    NotInLane,
-    /// The runtime is shutting down.
-    ShuttingDown,
-    /// The caller is a lane that [is abandoned](is_abandoned).
-    Abandoned,
-    /// As many lanes live as the runtime may have.
-    TooManyLanes {
-        /// The limit, set by [`Builder::max_lanes`](crate::Builder::max_lanes).
-        limit: u32,
-    },
-    /// The name is another lane's.
-    NameTaken(NameTaken),
-    /// The mailbox's bound is 0 or above [`MAX_BOUND`].
-    BadBound {
-        /// The bound asked for.
-        bound: u32,
-    },
-}
-
-impl fmt::Display for SpawnError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SpawnError::NotInRuntime => NotInRuntime.fmt(f),
-            SpawnError::NotInLane => f.write_str("links and monitors are between lanes, and the caller is no lane"),
-            SpawnError::ShuttingDown => f.write_str("the runtime is shutting down"),
-            SpawnError::Abandoned => f.write_str("the lane that spawns was killed while it was stuck"),
-            SpawnError::TooManyLanes { limit } => write!(f, "the runtime has its {limit} lanes"),
-            SpawnError::NameTaken(taken) => taken.fmt(f),
-            SpawnError::BadBound { bound } => {
-                write!(
-                    f,
-                    "a mailbox's bound is from 1 to {MAX_BOUND}, or the mailbox is unbounded; {bound} was asked for"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for SpawnError {}
-
-/// How to spawn a lane.
-#[derive(Clone, Debug)]
-#[must_use = "nothing is spawned before `spawn`"]
-pub struct Spawn {
-    name: Option<Arc<str>>,
-    /// `None`: unbounded.
-    bound: Option<u32>,
-    linked: bool,
-    monitored: Option<bool>,
-    trap_exits: bool,
-}
-
-/// A new lane, as its spawner knows it.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct NewLane<M> {
-    /// Its mailbox.
-    pub mailbox: MailboxId<M>,
-    /// The monitor that was asked for.
-    pub monitor: Option<MonitorRef>,
-}
-
-impl Default for Spawn {
-    fn default() -> Spawn {
-        Spawn::new()
-    }
-}
-
-impl Spawn {
-    /// A lane with no name, a mailbox of [`DEFAULT_BOUND`] messages, no link and no monitor.
-    pub const fn new() -> Spawn {
-        Spawn { name: None, bound: Some(DEFAULT_BOUND), linked: false, monitored: None, trap_exits: false }
-    }
-
-    /// Registers the lane under a name before it runs.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Spawn {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// The most messages that may be queued, from 1 to [`MAX_BOUND`]; [`DEFAULT_BOUND`] by default.
-    pub fn mailbox(mut self, bound: u32) -> Spawn {
-        self.bound = Some(bound);
-        self
-    }
-
-    /// Lets the mailbox grow without bound: senders never wait, and memory is the only limit.
-    pub fn unbounded(mut self) -> Spawn {
-        self.bound = None;
-        self
-    }
-
-    /// Links the lane with the spawner before it runs.
-    pub fn link(mut self) -> Spawn {
-        self.linked = true;
-        self
-    }
-
-    /// Lets the spawner watch the lane before it runs, so that the true reason is told, however early it ends.
-    pub fn monitor(mut self) -> Spawn {
-        self.monitored = Some(false);
-        self
-    }
-
-    /// As [`Spawn::monitor`]; the notice brings the [`ExitReceipt`](crate::ExitReceipt).
-    pub fn monitor_with_receipt(mut self) -> Spawn {
-        self.monitored = Some(true);
-        self
-    }
-
-    /// Turns exit signals into messages from the first moment.
-    pub fn trap_exits(mut self) -> Spawn {
-        self.trap_exits = true;
-        self
-    }
-
-    /// Spawns a lane whose future `make` makes of the receiving end of its mailbox.
-    ///
-    /// # Errors
-    /// [`SpawnError`].
-    #[track_caller]
-    pub fn spawn<M, F>(self, make: impl FnOnce(Inbox<M>) -> F) -> Result<NewLane<M>, SpawnError>
-    where
-        M: Send + 'static,
-        F: Future<Output: IntoExit> + Send + 'static,
-    {
-        self.spawn_at(Location::caller(), make)
-    }
-
-    /// As [`Spawn::spawn`], in the name of another place in the source.
-    ///
-    /// # Errors
-    /// [`SpawnError`].
-    pub fn spawn_at<M, F>(
-        self,
-        at: &'static Location<'static>,
-        make: impl FnOnce(Inbox<M>) -> F,
-    ) -> Result<NewLane<M>, SpawnError>
-    where
-        M: Send + 'static,
-        F: Future<Output: IntoExit> + Send + 'static,
-    {
-        hands_out_of::<_, F>(&make);
-        context::with_scheduler(|scheduler| self.spawn_on(scheduler.ok_or(SpawnError::NotInRuntime)?, at, make))
-    }
-
-    fn spawn_on<M, F>(
-        self,
-        scheduler: &Arc<Scheduler>,
-        at: &'static Location<'static>,
-        make: impl FnOnce(Inbox<M>) -> F,
-    ) -> Result<NewLane<M>, SpawnError>
-    where
-        M: Send + 'static,
-        F: Future<Output: IntoExit> + Send + 'static,
-    {
-        if let Some(bound) = self.bound.filter(|bound| !(1..=MAX_BOUND).contains(bound)) {
-            return Err(SpawnError::BadBound { bound });
-        }
-        let bound = self.bound.unwrap_or(word::UNBOUNDED);
-        if scheduler.closing.load(Ordering::Acquire) {
-            return Err(SpawnError::ShuttingDown);
-        }
-        let parent = context::current_id();
-        if parent.is_none() && context::is_abandoned() {
-            return Err(SpawnError::Abandoned);
-        }
-        if parent.is_none() && (self.linked || self.monitored.is_some()) {
-            return Err(SpawnError::NotInLane);
-        }
-        let too_many = SpawnError::TooManyLanes { limit: scheduler.max_lanes };
-        let unborn = scheduler
-            .vacant()
-            .and_then(|vacant| vacant.publish(LaneType::of::<F, M>(), bound, parent, at, death::abandon))
-            .ok_or(too_many)?;
-        let id = unborn.id;
-        // Should `make` panic, the lane is abandoned.
-        let known = unborn.known_id();
-        let frame = Frame::new::<F, M>(make(Inbox::new(known)));
-        // From here on the runtime waits for the lane, if it did not end while `make` ran.
-        let counted = scheduler.count_new().ok_or(SpawnError::ShuttingDown)?;
-        let mut own = Own { frame: Some(frame), ..Own::default() };
-        if self.trap_exits {
-            own.flags |= TRAPS_EXITS;
-        }
-        if let Some(name) = &self.name {
-            scheduler.names.register(name, id).map_err(SpawnError::NameTaken)?;
-            own.flags |= HAS_NAMES;
-            own.more().names.push(name.clone());
-        }
-        if let Some(plan) = &scheduler.faults {
-            let lane = Spawned { id, name: self.name.as_deref(), spawned_at: at, message: type_name::<M>() };
-            if let Some(awaits) = plan.kill_at_await(lane) {
-                own.flags |= COUNTS_AWAITS;
-                own.more().awaits_left = awaits.max(1);
-            }
-        }
-        let tied = self.linked || self.monitored.is_some();
-        let monitor = parent.filter(|_| tied).and_then(|parent| self.tie(parent, id, &mut own));
-        counted.queue(unborn.born(own));
-        Ok(NewLane { mailbox: MailboxId::new(known), monitor })
-    }
-
-    /// Links the new lane and its parent, before the lane can do anything.
-    fn tie(&self, parent: Id, child: Id, own: &mut Own) -> Option<MonitorRef> {
-        if self.linked {
-            own.more().links.insert(parent, ());
-            let is_noted = context::with_current(|_, _, mine| mine.more().links.insert(child, ()));
-            if is_noted.is_none() {
-                // The parent was taken away in this very moment, and cannot tell the child.
-                watch::send_exit_of_gone(child, parent);
-            }
-        }
-        let receipt = self.monitored?;
-        let number = context::with_current(|_, _, mine| mine.more().watching.insert(child))?;
-        own.watched_by(Node::new(Signal::Monitor { watcher: parent, number, receipt }));
-        Some(MonitorRef { watcher: parent, number })
-    }
-}
 
 /// The caller is no lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -539,7 +310,7 @@ impl fmt::Display for DemonitorError {
 impl std::error::Error for DemonitorError {}
 
 /// Takes a monitor of the current lane back: true if it stood. A notice that is queued already stays; see
-/// [`Inbox::flush_down`].
+/// [`Inbox::flush_down`](crate::mailbox::Inbox::flush_down).
 ///
 /// # Errors
 /// [`DemonitorError::NotYours`].

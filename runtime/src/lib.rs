@@ -14,13 +14,23 @@
 //! 6. [`env`](mod@env): the world, as clock, entropy, threads and sockets; [`time`]: timers on it.
 //! 7. [`wait_graph`]: who waits for whom, and what is done about circles.
 //! 8. [`group`]: lanes under a common name.
-//! 9. [`runtime`]: starting and ending all that.
+//! 9. [`alloc`](mod@alloc): who pays for memory; `vat`: memory in chunks, under the limit of the runtime; [`arena`]: what
+//!    lanes put in them.
+//! 10. [`admission`] and [`memory_bound`]: who may come in under a limit for the node, and what it adds up to.
+//! 11. [`runtime`]: starting and ending all that.
 //!
 //! # Where unsafe code is
 //!
-//! In `region`, `slot`, `context`, `mailbox/node`, `lane/frame`, `lane/memory`, `lane/pooled`, `lane/waker`, `reply/cell`,
-//! `sched/watchdog/stack/snapshot` and `sync/guarded` alone. Each says at its head which invariants its blocks rely on.
+//! In `alloc`, `region`, `slot`, `context`, `mailbox/node`, `lane/frame`, `lane/memory`, `lane/pooled`, `lane/waker`,
+//! `reply/cell`, `sched/watchdog/stack/snapshot`, `sync/guarded`, `vat`, `vat/mapping`, `arena/scratch`, `arena/heap` and
+//! `arena/string` alone. Each says at its head which invariants its blocks rely on.
 
+#[cfg(not(loom))]
+pub mod admission;
+#[cfg(not(loom))]
+pub mod alloc;
+#[cfg(not(loom))]
+pub mod arena;
 #[cfg(not(loom))]
 mod blocking;
 #[cfg(not(loom))]
@@ -39,6 +49,8 @@ pub mod inspect;
 pub mod lane;
 #[cfg(not(loom))]
 pub mod mailbox;
+#[cfg(not(loom))]
+pub mod memory_bound;
 #[cfg(not(loom))]
 mod metrics;
 #[cfg(not(loom))]
@@ -70,10 +82,27 @@ pub mod sync;
 #[cfg(not(loom))]
 pub mod time;
 #[cfg(not(loom))]
+mod vat;
+#[cfg(not(loom))]
 pub mod wait_graph;
 mod wait_list;
 
 /// What the models need, and nothing that cannot be built under loom.
+#[cfg(loom)]
+mod arena {
+    pub(crate) mod elsewhere;
+}
+#[cfg(loom)]
+#[allow(dead_code, reason = "models do not call all of it")]
+mod admission {
+    pub(crate) mod cost;
+    pub(crate) mod ledger;
+}
+#[cfg(loom)]
+#[allow(dead_code, reason = "models do not call all of it")]
+mod alloc {
+    pub(crate) mod balance;
+}
 #[cfg(loom)]
 #[allow(dead_code, reason = "models do not call all of it")]
 mod lane {
@@ -93,6 +122,12 @@ mod sched {
     pub(crate) mod idle;
     pub(crate) mod parker;
     pub(crate) mod pulse;
+}
+#[cfg(loom)]
+#[allow(dead_code, reason = "models do not call all of it")]
+mod vat {
+    pub(crate) mod class;
+    pub(crate) mod stock;
 }
 #[cfg(loom)]
 #[allow(dead_code, reason = "models do not call all of it")]

@@ -61,6 +61,21 @@ pub struct Metrics {
     pub deadlocks: u64,
     /// Lanes that ended otherwise than normally or by shutdown.
     pub abnormal: u64,
+    /// Those of them that ended because they had passed their [budget](crate::lane::Spawn::memory).
+    pub out_of_memory: u64,
+    /// Bytes that are reserved for lanes that live, or left by dead ones, under the
+    /// [memory limit](crate::Builder::memory_limit); 0 without one.
+    pub memory_reserved: u64,
+    /// Those of them that dead lanes have left.
+    pub memory_left: u64,
+    /// Bytes under that limit that pools keep for lanes to come.
+    pub memory_kept: u64,
+    /// Lanes that were not spawned as there was no room under the limit.
+    pub memory_refused: u64,
+    /// Spawns that wait for room under the limit.
+    pub memory_waiting: u64,
+    /// Spawns that have ever waited for it.
+    pub memory_waited: u64,
     /// Timers standing.
     pub timers: u64,
     /// Descriptors open.
@@ -101,6 +116,18 @@ pub struct Metrics {
     pub release_errors: u64,
     /// Bytes of futures that deaths gave back.
     pub bytes_released: u64,
+    /// Bytes that [arenas](crate::arena) have.
+    pub arena_bytes: u64,
+    /// Bytes that none has and that are kept for the next one.
+    pub arena_bytes_cached: u64,
+    /// Bytes that were given back to the system.
+    pub arena_bytes_returned: u64,
+    /// How often an arena was refused memory for the [limit](crate::Builder::arena_limit) of the runtime.
+    pub arena_refusals: u64,
+    /// Arenas whose lane is dead, as somebody else has something of them.
+    pub arenas_quarantined: u64,
+    /// Bytes that those have.
+    pub arena_bytes_quarantined: u64,
 }
 
 impl Line {

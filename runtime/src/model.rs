@@ -1,7 +1,7 @@
 //! Loom's models: the words and hand-shakes of the runtime, run in every interleaving within a bound.
 //!
 //! Each model drives the code that ships (`lane/word.rs`, `reply/word.rs`, `sched/idle.rs`, `sched/crew.rs`,
-//! `sched/parker.rs`, `sched/pulse.rs`, `sched/hold.rs`, `wait_graph/word.rs`) with as few threads and steps as still meet
+//! `sched/parker.rs`, `sched/pulse.rs`, `sched/hold.rs`, `wait_graph/word.rs`, `alloc/balance.rs`, `admission/ledger.rs`) with as few threads and steps as still meet
 //! each other in every way. What a word guards is written and read `Relaxed`, so that a model fails if the word itself does
 //! not publish it. What stands around the words in production (slots, wait lists, the workers' loop) is drawn here in
 //! outline; each outline names the function it follows.
@@ -19,8 +19,11 @@ use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::lane::word::{EMPTY, FIRST_NODE, LaneWord, Pushed, Refused, Weight};
 
+mod admission;
+mod balance;
 mod broadcast;
 mod crew;
+mod elsewhere;
 mod giving;
 mod hold;
 mod idle;
@@ -32,6 +35,7 @@ mod pulse;
 mod reply;
 mod room;
 mod slot;
+mod vat;
 mod wait_graph;
 mod wait_list;
 mod word;

@@ -2,10 +2,30 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
+use crate::alloc;
 use crate::context;
 use crate::exit::ExitReason;
+use crate::lane::NoMemory;
+use crate::sched::worker;
+
+/// Notes where a lane panicked, then lets the process's own hook say it.
+pub(crate) fn report_panics_of_lanes() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            // What is kept, for the reason or for the next panic, as the symbols of a backtrace, is no lane's.
+            alloc::uncharged(|| {
+                if let Some(place) = info.location() {
+                    worker::note_panic(place);
+                }
+                before(info);
+            });
+        }));
+    });
+}
 
 /// Runs user code that the runtime itself calls, as a waker or a destructor; false where it panicked.
 pub(crate) fn contain(call: impl FnOnce()) -> bool {
@@ -27,6 +47,9 @@ fn discard(payload: Box<dyn Any + Send>) {
 
 /// What a panic threw, in words, with the place that the hook noted.
 pub(crate) fn reason(payload: Box<dyn Any + Send>) -> ExitReason {
+    if let Some(NoMemory { requested, memory, .. }) = payload.downcast_ref() {
+        return ExitReason::OutOfMemory { budget: memory.limit, requested: *requested };
+    }
     let message: Arc<str> = if let Some(text) = payload.downcast_ref::<&'static str>() {
         (*text).into()
     } else if let Some(text) = payload.downcast_ref::<String>() {

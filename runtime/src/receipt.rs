@@ -10,6 +10,13 @@ pub struct ExitReceipt {
     pub reason: ExitReason,
     /// Bytes of the lane's future.
     pub bytes: u64,
+    /// Bytes charged to the lane when it ended, its future included; 0 for one without a [budget](crate::lane::Spawn::memory).
+    pub memory: u64,
+    /// Those of them that its destructors did not free: what others have of it, or nobody any more.
+    pub memory_left: u64,
+    /// Bytes that were reserved for it under the [memory limit](crate::Builder::memory_limit): all of them came back, but for
+    /// `memory_left` and the account that counts it.
+    pub memory_reserved: u64,
     /// Timers cancelled, whether by destructors or after them.
     pub timers: u64,
     /// Descriptors closed, whether by destructors or after them.
@@ -43,6 +50,9 @@ impl ExitReceipt {
         ExitReceipt {
             reason,
             bytes: 0,
+            memory: 0,
+            memory_left: 0,
+            memory_reserved: 0,
             timers: 0,
             descriptors: 0,
             names: 0,

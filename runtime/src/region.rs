@@ -19,6 +19,8 @@ use parking_lot::Mutex;
 
 /// What is made usable at a time: as much as there is already, within these bounds.
 const STEP: std::ops::RangeInclusive<usize> = (64 << 10)..=(64 << 20);
+/// What is made usable at a time, and touched by the system, where every item is about to be used.
+const EAGER_STEP: usize = 128 << 10;
 /// What is reserved where less than everything is to be had, the first that is.
 const MODEST: [usize; 4] = [16 << 30, 1 << 30, 128 << 20, 16 << 20];
 
@@ -29,6 +31,9 @@ pub(crate) struct Region<T> {
     length: AtomicU32,
     /// Bytes that are reserved.
     reserved: Mutex<usize>,
+    /// Items are fetched from the system ahead: for those that are small and used almost as soon as they are reached, for
+    /// which a fault each page would cost more than all else.
+    is_eager: bool,
     items: PhantomData<T>,
 }
 
@@ -44,8 +49,14 @@ impl<T: Zeroed> Region<T> {
             base: AtomicPtr::new(ptr::null_mut()),
             length: AtomicU32::new(0),
             reserved: Mutex::new(0),
+            is_eager: false,
             items: PhantomData,
         }
+    }
+
+    /// One whose items are fetched from the system a batch ahead.
+    pub(crate) const fn eager() -> Region<T> {
+        Region { is_eager: true, ..Region::new() }
     }
 
     /// The item at `index`, where there is one.
@@ -74,6 +85,14 @@ impl<T: Zeroed> Region<T> {
         unsafe { &*item }
     }
 
+    /// Whether the item is one of the region's.
+    #[inline]
+    pub(crate) fn has(&self, item: &'static T) -> bool {
+        // ORDER: Relaxed: as in `index_of`; another item lies beyond the length, whatever it is just now.
+        let bytes = ptr::from_ref(item).addr().wrapping_sub(self.base.load(Ordering::Relaxed).addr());
+        bytes / size_of::<T>() < self.length.load(Ordering::Relaxed) as usize
+    }
+
     /// The number of one of the region's items.
     #[inline]
     pub(crate) fn index_of(&self, item: &'static T) -> u32 {
@@ -98,13 +117,17 @@ impl<T: Zeroed> Region<T> {
         let usable = self.length.load(Ordering::Relaxed) as usize * size_of::<T>();
         let wanted = (index as usize + 1) * size_of::<T>();
         if wanted > usable {
-            let step = usable.clamp(*STEP.start(), *STEP.end());
+            let step = if self.is_eager { EAGER_STEP } else { usable.clamp(*STEP.start(), *STEP.end()) };
             let length = (usable + step).max(wanted).next_multiple_of(*STEP.start()).min(*reserved);
             if length < wanted {
                 return None;
             }
             let start = NonNull::new(self.base.load(Ordering::Relaxed))?;
             make_usable(start.cast(), usable, length).then_some(())?;
+            if self.is_eager {
+                let ahead = wanted.saturating_sub(EAGER_STEP).max(usable);
+                fetch(start.cast(), ahead - ahead % *STEP.start(), length);
+            }
             // ORDER: Release, see `at`. The last item of all has no number above it: one less is no loss.
             let items = u32::try_from(length / size_of::<T>()).unwrap_or(u32::MAX);
             self.length.store(items, Ordering::Release);
@@ -137,6 +160,18 @@ fn make_usable(start: NonNull<u8>, from: usize, to: usize) -> bool {
     let at = start.as_ptr().wrapping_add(from);
     // SAFETY: the pages are part of a range that `reserve` mapped and nobody uses yet.
     unsafe { libc::mprotect(at.cast(), to - from, libc::PROT_READ | libc::PROT_WRITE) == 0 }
+}
+
+/// Has the system give the bytes `from..to` of a usable range memory at once. Where it does not, it does so at their first use.
+fn fetch(start: NonNull<u8>, from: usize, to: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        let at = start.as_ptr().wrapping_add(from);
+        // SAFETY: the pages are part of a usable range; what is in them stays.
+        let _ = unsafe { libc::madvise(at.cast(), to - from, libc::MADV_POPULATE_WRITE) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (start, from, to);
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use rustc_hash::FxBuildHasher;
 
+use crate::alloc;
 use crate::id::{Id, Namespace, StaleId};
 use crate::lane::waker::keep;
 use crate::panic::contain;
@@ -97,7 +98,7 @@ pub fn retire(role: Id) {
     let used = u64::from(role.generation().get());
     generation.store(used | 1 << 32, Ordering::Release);
     if role.generation() != NonZeroU16::MAX {
-        book.free.push(role.key());
+        alloc::uncharged(|| book.free.push(role.key()));
     }
     let waiting = book.waiting.remove(&role);
     drop(book);
@@ -119,10 +120,13 @@ pub fn poll_filled(role: Id, cx: &mut Context<'_>) -> Poll<Result<Id, StaleId>> 
         Err(stale) => Poll::Ready(Err(stale)),
         Ok(Some(lane)) => Poll::Ready(Ok(lane)),
         Ok(None) => {
-            let waiting = book.waiting.entry(role).or_default();
-            if !waiting.iter().any(|other| other.will_wake(&waker)) {
-                waiting.push(waker);
-            }
+            // The table and the line are those of all who wait.
+            alloc::uncharged(|| {
+                let waiting = book.waiting.entry(role).or_default();
+                if !waiting.iter().any(|other| other.will_wake(&waker)) {
+                    waiting.push(waker);
+                }
+            });
             parks_otherwise();
             Poll::Pending
         }

@@ -14,6 +14,7 @@ use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::lane::watch;
 use crate::mailbox::wait;
+use crate::memory_bound::MemoryTable;
 use crate::metrics::Metrics;
 use crate::sched::Scheduler;
 use crate::sched::watchdog::Stuck;
@@ -108,9 +109,31 @@ impl Handle {
             names: self.0.names.count() as u64,
             abandoned_lanes: self.0.abandoned.count() as u64,
             abandoned_total: self.0.abandoned.total(),
+            out_of_memory: self.0.out_of_memory.load(Ordering::Relaxed),
             workers_at_work: self.0.stand_by.size() as u64,
-            ..self.0.groups.count(self.0.metrics.snapshot())
+            ..self.0.vat.count(self.0.groups.count(self.0.admission_counts(self.0.metrics.snapshot())))
         }
+    }
+
+    /// What the runtime may come to take of memory, as a table with a row for each thing that takes some, and how that is
+    /// computed. The sum is an upper bound of what of it is resident, under a [memory limit](Builder::memory_limit), in a program
+    /// with the allocator [`Accounting`](crate::alloc::Accounting), for all but the rows that say that they have none, and but for what
+    /// a lane takes beyond its budget within one poll. See [`memory_bound`](crate::memory_bound).
+    ///
+    /// ```
+    /// let runtime = laneway_runtime::Runtime::builder().workers(1).memory_limit(64 << 20).build()?;
+    /// let bound = runtime.handle().memory_bound();
+    /// println!("{bound}");
+    /// assert!(bound.total() > 64 << 20);
+    /// # Ok::<(), laneway_runtime::BuildError>(())
+    /// ```
+    pub fn memory_bound(&self) -> MemoryTable {
+        MemoryTable::bound(&self.0)
+    }
+
+    /// The same table with what there is of each thing today.
+    pub fn memory_used(&self) -> MemoryTable {
+        MemoryTable::used(&self.0)
     }
 
     /// The lanes that live, with where they were spawned and what they are called.
@@ -189,6 +212,16 @@ impl Runtime {
         Builder::new()
     }
 
+    /// As [`Handle::memory_bound`].
+    pub fn memory_bound(&self) -> MemoryTable {
+        self.handle.memory_bound()
+    }
+
+    /// As [`Handle::memory_used`].
+    pub fn memory_used(&self) -> MemoryTable {
+        self.handle.memory_used()
+    }
+
     /// The runtime for those who do not own it.
     pub fn handle(&self) -> &Handle {
         &self.handle
@@ -208,6 +241,9 @@ impl Runtime {
         let scheduler = self.handle.0.clone();
         // ORDER: SeqCst, see `Counters::note_spawn_by_none`.
         scheduler.closing.store(true, Ordering::SeqCst);
+        if let Some(admission) = scheduler.admission() {
+            admission.close();
+        }
         let mut report = ShutdownReport::default();
         let clock = OsEnv::new();
         if !self.ask_to_end(&clock, deadline) {

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use parking_lot::Mutex;
@@ -27,17 +27,20 @@ pub(crate) mod turn;
 pub(crate) mod watchdog;
 pub(crate) mod worker;
 
+use crate::admission::{self, Admission, LOOK_EVERY};
+use crate::alloc;
 use crate::context;
-use crate::env::{Descriptors, Driver, Env, Unparker};
+use crate::env::{Descriptors, Driver, Env, Instant, Unparker};
 use crate::fault::FaultPlan;
 use crate::group::table::Groups;
 use crate::id::Namespace;
 use crate::lane::word::OnWake;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Metrics};
 use crate::name::Names;
 use crate::panic::contain;
 use crate::slot::{SlotRef, Table, Vacant};
 use crate::time::timers::{Due, Timers};
+use crate::vat::Vat;
 use crate::wait_graph::DeadlockPolicy;
 use worker::Local;
 
@@ -74,6 +77,14 @@ pub(crate) struct Scheduler {
     /// Stuck workers are asked where they are.
     pub(crate) stuck_stacks: bool,
     pub(crate) deadlocks: DeadlockPolicy,
+    /// Where arenas have their memory from, which may outlive the runtime.
+    pub(crate) vat: Arc<Vat>,
+    /// The budget of lanes that no lane spawns.
+    pub(crate) lane_memory: Option<u64>,
+    /// What the memory limit allows, where there is one.
+    pub(crate) admission: Option<admission::Owner>,
+    /// Lanes that have passed their budget.
+    pub(crate) out_of_memory: AtomicU64,
 }
 
 impl std::fmt::Debug for Scheduler {
@@ -181,7 +192,7 @@ impl Scheduler {
 
     /// Queues a lane for whichever worker comes first.
     pub(crate) fn inject(&self, slot: SlotRef) {
-        self.queues.inject(slot);
+        alloc::uncharged(|| self.queues.inject(slot));
         if let Some(worker) = self.idle.wake_one() {
             self.unpark(worker);
         }
@@ -189,6 +200,13 @@ impl Scheduler {
 
     pub(crate) fn unpark(&self, worker: usize) {
         self.parkers[worker].unpark(&self.unparkers);
+    }
+
+    /// A lane has passed its budget.
+    #[cold]
+    pub(crate) fn note_overrun(&self) {
+        // ORDER: Relaxed: it counts.
+        self.out_of_memory.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether the workers must go.
@@ -231,6 +249,7 @@ impl Scheduler {
             self.found_work(searching);
             self.bury(worker);
         }
+        self.admission().into_iter().for_each(Admission::look);
         let due = self.timers.due(&*self.env);
         if wakers.is_empty() && due.is_none() {
             return;
@@ -299,7 +318,7 @@ impl Scheduler {
                 self.parkers[worker].park_in(index, || {
                     // In this order: who was busy until now has set its timers by now.
                     let may_jump = self.may_jump();
-                    let next = self.timers.sleep_until(index);
+                    let next = self.earlier_look(self.timers.sleep_until(index));
                     let polled = if may_jump {
                         driver.idle(&*self.env, next, &mut wakers)
                     } else {
@@ -349,6 +368,46 @@ impl Scheduler {
         let outside =
             (0..self.parkers.len()).filter(sleeps_outside).filter(|other| !self.parkers[*other].is_in_driver());
         outside.take(self.drivers.len()).for_each(|other| self.unpark(other));
+    }
+
+    /// Until when a driver sleeps that would sleep until `next`: no longer than those may wait who wait for memory that the
+    /// dead have left. A clock that jumps would be moved by that.
+    fn earlier_look(&self, next: Option<Instant>) -> Option<Instant> {
+        if self.clock_jumps || !self.admission().is_some_and(Admission::must_look) {
+            return next;
+        }
+        let look = self.env.now() + LOOK_EVERY;
+        Some(next.map_or(look, |next| next.min(look)))
+    }
+
+    /// What the memory limit allows, where there is one.
+    #[inline]
+    pub(crate) fn admission(&self) -> Option<&'static Admission> {
+        self.admission.as_ref().map(admission::Owner::get)
+    }
+
+    /// Somebody waits for what the dead have left: a driver that sleeps for long sleeps for less from now on.
+    pub(crate) fn look_sooner(&self) {
+        if self.admission().is_some_and(Admission::must_look) {
+            self.unpark_all();
+        }
+    }
+
+    /// Threads that serve or have served, as far as the system numbers them, and the watchdog's.
+    pub(crate) fn threads(&self) -> u64 {
+        self.pulses.iter().filter(|pulse| pulse.thread().is_some()).count() as u64 + 1
+    }
+
+    /// Adds what there is to say of admission.
+    pub(crate) fn admission_counts(&self, mut metrics: Metrics) -> Metrics {
+        if let Some(admission) = self.admission() {
+            metrics.memory_kept = admission.ledger().idle();
+            metrics.memory_reserved = admission.ledger().reserved().saturating_sub(metrics.memory_kept);
+            metrics.memory_left = admission.ledger().left();
+            (metrics.memory_refused, metrics.memory_waited) = admission.counts();
+            metrics.memory_waiting = admission.waiting();
+        }
+        metrics
     }
 
     /// Whether nothing can happen but by a timer: no worker is awake, no thread outside is about to act.

@@ -2,9 +2,9 @@
 //! models run the very code that ships.
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 #[cfg(loom)]
 pub(crate) use self::atomic::AtomicU64;
@@ -12,6 +12,8 @@ pub(crate) use self::atomic::AtomicU64;
 pub(crate) use self::locks::{Condvar, Mutex, Unparker};
 #[cfg(loom)]
 pub(crate) use self::slots::{AtomicSlot, SlotRef, is_same};
+#[cfg(not(loom))]
+pub(crate) use crate::alloc::uncharged;
 #[cfg(not(loom))]
 pub(crate) use crate::lane::waker::{is_a_lanes, wake_lane};
 #[cfg(not(loom))]
@@ -35,6 +37,12 @@ pub(crate) fn spin() {
 pub(crate) fn order_for_models() {
     #[cfg(loom)]
     loom::sync::atomic::fence(Ordering::SeqCst);
+}
+
+/// As `alloc::uncharged`: no model allocates for anybody.
+#[cfg(loom)]
+pub(crate) fn uncharged<R>(f: impl FnOnce() -> R) -> R {
+    f()
 }
 
 /// As `panic::contain`: no model's waker panics.

@@ -3,6 +3,8 @@
 //! Owns: [`Slab`]. Knows nothing of what lies in it. Whoever keeps a number for longer than he can be sure of compares what
 //! he finds there.
 
+use crate::shim::uncharged;
+
 const NONE: u32 = u32::MAX;
 /// So many entries are kept when the last value is taken out: going through them costs nothing.
 const FEW: usize = 4;
@@ -46,8 +48,17 @@ impl<T> Slab<T> {
             return free;
         }
         let at = u32::try_from(self.entries.len()).ok().filter(|at| *at != NONE).expect("fewer than 2^32 - 1 values");
+        if self.entries.len() == self.entries.capacity() {
+            self.grow();
+        }
         self.entries.push(Entry::Full(value));
         at
+    }
+
+    /// The room stays with the slab, which may outlive the lane that needs it.
+    #[cold]
+    fn grow(&mut self) {
+        uncharged(|| self.entries.reserve(1));
     }
 
     #[inline]

@@ -26,6 +26,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::alloc;
 use crate::id::{Id, Namespace};
 use crate::lane::frame::{Frame, LaneType};
 use crate::lane::memory;
@@ -117,10 +118,37 @@ impl<T: Sync> AtomicStatic<T> {
         }
     }
 
+    /// Stores it, or nothing.
+    pub(crate) fn set(&self, item: Option<&'static T>, order: Ordering) {
+        self.0.store(pointer_to(item), order);
+    }
+
+    /// Stores `new` where `current` is; else gives what is there.
+    pub(crate) fn exchange(
+        &self,
+        current: Option<&'static T>,
+        new: Option<&'static T>,
+    ) -> Result<(), Option<&'static T>> {
+        // ORDER: AcqRel: what is stored was made before, for whoever loads it.
+        let there = self.0.compare_exchange(pointer_to(current), pointer_to(new), Ordering::AcqRel, Ordering::Acquire);
+        // SAFETY: only references for ever are stored.
+        there.map(drop).map_err(|there| unsafe { there.as_ref() })
+    }
+
+    /// Takes out what is there.
+    pub(crate) fn take(&self) -> Option<&'static T> {
+        // ORDER: AcqRel, as in `exchange`. SAFETY: only references for ever are stored.
+        unsafe { self.0.swap(ptr::null_mut(), Ordering::AcqRel).as_ref() }
+    }
+
     #[inline]
     pub(crate) fn clear(&self, order: Ordering) {
         self.0.store(ptr::null_mut(), order);
     }
+}
+
+fn pointer_to<T>(item: Option<&'static T>) -> *mut T {
+    item.map_or(ptr::null_mut(), |item| ptr::from_ref(item).cast_mut())
 }
 
 #[repr(align(64))]
@@ -474,6 +502,11 @@ impl Table {
 /// One more than the largest key ever used.
 static FRESH: Mutex<u32> = Mutex::new(0);
 
+/// How many slots there are in the process.
+pub(crate) fn made() -> u32 {
+    *FRESH.lock()
+}
+
 static RETIRED_IN_PAGE: Mutex<hashbrown::HashMap<usize, u8, rustc_hash::FxBuildHasher>> =
     Mutex::new(hashbrown::HashMap::with_hasher(rustc_hash::FxBuildHasher));
 
@@ -615,11 +648,11 @@ pub(crate) fn table_of(namespace: Namespace) -> Option<&'static Table> {
     Some(unsafe { table.as_ref() })
 }
 
-/// Memory for `layout`, or the process ends as it does for `Box`.
+/// Memory for `layout`, for which no lane pays, or the process ends as it does for `Box`.
 pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
     assert!(layout.size() != 0, "a future's layout is that of a byte at least");
     // SAFETY: the size is not zero, as was checked just now.
-    let memory = unsafe { std::alloc::alloc(layout) };
+    let memory = alloc::uncharged(|| unsafe { std::alloc::alloc(layout) });
     NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
 }
 

@@ -16,6 +16,7 @@
 
 use std::sync::Arc;
 
+use crate::admission::Admission;
 use crate::id::Id;
 use crate::slot;
 use crate::wait_list::By;
@@ -38,7 +39,7 @@ mod notify;
 mod once_cell;
 pub mod oneshot;
 mod owner;
-mod pool;
+pub(crate) mod pool;
 mod records;
 mod rollback;
 pub(crate) mod room;
@@ -91,6 +92,7 @@ pub(crate) fn had_by(lane: Id) -> (usize, usize) {
         pool::had_by::<calls::Core>(by),
         pool::had_by::<doors::Doors>(by),
         mpsc::had_by(by),
+        pool::had_by::<Admission>(by),
     ];
     kinds.into_iter().fold((0, 0), |(locks, waits), (more_locks, more_waits)| (locks + more_locks, waits + more_waits))
 }

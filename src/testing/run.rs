@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use actors::{Address, Handle, IntoExit, Lane, Runtime, Spawn, SpawnError, timeout};
+use runtime::mailbox::MAX_BOUND;
 use runtime::{BuildError, Down, ExitReason, ExitReceipt, Id, Metrics, ShutdownReport};
 
 use super::plan::{Plan, Seen, process_descriptors};
@@ -102,7 +103,10 @@ fn failure(settings: &KillSweep, at_await: Option<u64>, killed: bool, violations
 }
 
 fn build(settings: &KillSweep, plan: &Arc<Plan>) -> Result<Runtime, BuildError> {
-    let builder = Runtime::builder().workers(settings.workers).faults(plan.clone());
+    let mut builder = Runtime::builder().workers(settings.workers).faults(plan.clone());
+    if let Some(limit) = settings.memory_limit {
+        builder = builder.memory_limit(limit);
+    }
     match settings.clock {
         Clock::Virtual { seed } => builder.virtual_time(seed).build(),
         // A watchdog would end a lane early whose destructors take long, as those that print a backtrace, and leave what is
@@ -119,7 +123,10 @@ where
 {
     let _entered = runtime.handle().enter();
     let for_probe = plan.clone();
-    let probe = Spawn::new().unbounded().spawn(|lane| probe::watch(lane, for_probe))?;
+    // A mailbox without a bound fits under no limit.
+    let spawn = Spawn::new();
+    let spawn = if settings.memory_limit.is_some() { spawn.mailbox(MAX_BOUND) } else { spawn.unbounded() };
+    let probe = spawn.spawn(|lane| probe::watch(lane, for_probe))?;
     plan.seen().probe = Some(probe);
     let (future, patience, for_scenario) = (scenario(), settings.patience_or_default(), plan.clone());
     Spawn::new().spawn(move |lane: Lane<Nothing>| async move {
@@ -200,16 +207,20 @@ impl Seen {
         let Totals { lanes, timers, descriptors, names, messages_dropped, senders_refused, bytes, .. } = self.totals;
         let Totals { locks, wait_entries, memberships, .. } = self.totals;
         let Metrics { spawned, ended, descriptors_opened, descriptors_closed, .. } = end.metrics;
-        let Metrics { groups_joined, groups_left, .. } = end.metrics;
+        let Metrics { groups_joined, groups_left, memory_reserved, memory_left, memory_waiting, .. } = end.metrics;
         let counts = [
             ("lanes alive", end.metrics.alive, 0),
             ("lanes that had ended", ended, spawned),
+            ("bytes reserved for nobody", memory_reserved - memory_left, 0),
+            ("spawns that wait for room", memory_waiting, 0),
             ("timers left", last.timers, 0),
             ("descriptors left", last.descriptors, 0),
             ("descriptors closed", descriptors_closed, descriptors_opened),
             ("names left", last.names, 0),
             ("memberships left", last.memberships, 0),
             ("groups that were left", groups_left, groups_joined),
+            ("arena bytes left", last.arena_bytes, 0),
+            ("arenas in quarantine", last.arenas_quarantined, 0),
             ("receipts", lanes, ended),
             ("bytes in receipts", bytes, end.metrics.bytes_released),
             ("timers in receipts", timers, end.metrics.timers_released),

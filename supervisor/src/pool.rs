@@ -260,6 +260,13 @@ impl<A: Send + 'static, M: Send + 'static> DynamicBuilder<A, M> {
         self
     }
 
+    /// The budget of memory of each child, in bytes; as large as that of the supervisor's lane by default. See
+    /// [`Spawn::memory`](actors::Spawn::memory).
+    pub fn memory(mut self, bytes: u64) -> DynamicBuilder<A, M> {
+        self.spec.start_mut().ties.change(|spawn| spawn.memory(bytes));
+        self
+    }
+
     /// How long an actor's `init` may take, `None` for as long as it wants; 5 s by default.
     pub fn start_timeout(mut self, length: impl Into<Option<Duration>>) -> DynamicBuilder<A, M> {
         self.spec.start_mut().ties.timeout = Some(length.into());

@@ -299,6 +299,13 @@ impl<M: Send + 'static> ChildSpecBuilder<LaneStart<M>> {
         self
     }
 
+    /// The budget of memory of each incarnation of the child, in bytes; as large as that of the supervisor's lane by
+    /// default. See [`Spawn::memory`].
+    pub fn memory(mut self, bytes: u64) -> ChildSpecBuilder<LaneStart<M>> {
+        self.start_mut().ties.change(|spawn| spawn.memory(bytes));
+        self
+    }
+
     /// How long an actor's `init` may take, `None` for as long as it wants; 5 s by default. Without effect on function
     /// lanes, which have no `init`.
     pub fn start_timeout(mut self, length: impl Into<Option<Duration>>) -> ChildSpecBuilder<LaneStart<M>> {

@@ -122,6 +122,47 @@ fn a_stuck_lane_that_is_killed_ends_at_once_for_all_others() {
 }
 
 #[test]
+fn the_arenas_of_an_abandoned_lane_are_its_own_until_its_poll_returns() {
+    let runtime = watched(2);
+    in_lane(&runtime, async move |mut lane: Lane<News>| {
+        let (blocks, releases) = stuck();
+        let it = laneway::spawn(async move |lane: Lane<()>| {
+            let (scratch, heap) = (lane.scratch(), lane.heap());
+            let mut kept = heap.vec();
+            kept.resize(5000, 1_u8);
+            let text = scratch.format(format_args!("before {}", 1));
+            blocks.block();
+            // It has ended for all others. What it had is as it was, and there is more.
+            assert!(laneway::is_abandoned());
+            kept.resize(100_000, 1);
+            let mut list = heap.vec();
+            list.extend((0..500).map(|number| lane.heap().boxed(number)));
+            assert!(kept.iter().all(|byte| *byte == 1) && list.iter().map(|number| **number).eq(0..500));
+            assert_eq!((text, scratch.format(format_args!("after {}", 2))), ("before 1", "after 2"));
+            // A scratch of its own it may still make.
+            assert_eq!(lane.scratch().alloc_str("late"), "late");
+        });
+        let it = it.expect("a lane");
+        releases.begun().await;
+        lane.monitor(it, News::Down);
+        assert!(it.kill(), "it lives");
+        down(&mut lane).await;
+        let held = metrics();
+        assert_eq!(held.arenas_quarantined, 2);
+        assert!(held.arena_bytes > 0 && held.arena_bytes == held.arena_bytes_quarantined, "{held:?}");
+        // Others take what is free meanwhile.
+        for _ in 0..20 {
+            lane.heap().vec::<u8>().resize(20_000, 9);
+        }
+        releases.release();
+        until_none_is_abandoned().await;
+        let left = metrics();
+        assert_eq!((left.arenas_quarantined, left.arena_bytes_quarantined), (0, 0));
+    });
+    end(runtime);
+}
+
+#[test]
 fn a_kill_by_exit_signal_reaches_a_stuck_lane_and_its_links_hear() {
     let runtime = watched(1);
     in_lane(&runtime, async move |mut lane: Lane<News>| {

@@ -6,6 +6,7 @@
 
 mod abandoned;
 mod actors;
+mod arenas;
 mod asks;
 mod channels;
 mod deadlock_policies;

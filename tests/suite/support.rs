@@ -69,6 +69,7 @@ pub(crate) fn end(runtime: Runtime) {
     let left = &report.metrics;
     assert_eq!((left.alive, left.timers, left.names, left.descriptors), (0, 0, 0, 0), "{left:?}");
     assert_eq!((left.memberships, left.groups_left), (0, left.groups_joined), "{left:?}");
+    assert_eq!((left.arena_bytes, left.arenas_quarantined), (0, 0), "{left:?}");
 }
 
 /// What a test's lane hears.

@@ -30,6 +30,7 @@ use super::os_signal;
 use super::process::{ChildSource, Leaving, StartedProcess};
 use super::reactor::{Registrar, Token};
 use super::socket::{EventSource, StreamSource};
+use crate::alloc;
 
 /// Starts a process. May block, until it has become the program that it is to be.
 pub(crate) fn start(command: &mut Command, leaving: Leaving) -> io::Result<StartedProcess> {
@@ -200,7 +201,7 @@ pub(crate) fn lingering() -> usize {
 /// Waits for a child, on a thread of the pool that blocks.
 fn reap(child: Child) {
     let mut reaper = REAPER.lock();
-    reaper.children.push(child);
+    alloc::uncharged(|| reaper.children.push(child));
     // Invariant 3.
     let starts = reaper.look() && !std::mem::replace(&mut reaper.runs, true);
     drop(reaper);

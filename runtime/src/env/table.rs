@@ -30,6 +30,7 @@ use super::reactor::{Registrar, Token};
 use super::readiness::{Busy, Ready};
 use super::socket::Source;
 use super::thing::{Bound, Entry, Thing};
+use crate::alloc;
 use crate::{Id, Namespace, StaleId};
 
 /// The descriptors of one runtime.
@@ -433,7 +434,8 @@ impl<T> Table<T> {
         Table { namespace, last_generation, slots: Vec::new(), free: VecDeque::new() }
     }
 
-    /// Puts in what `make` gives for the id, and gives a copy; `None` if all keys are in use.
+    /// Puts in what `make` gives for the id, and gives a copy; `None` if all keys are in use. What `make` allocates is the
+    /// caller's, the table all lanes'.
     pub(crate) fn insert_with(&mut self, make: impl FnOnce(Id) -> T) -> Option<T>
     where
         T: Clone,
@@ -442,7 +444,7 @@ impl<T> Table<T> {
             Some(key) => key,
             None => {
                 let key = u32::try_from(self.slots.len()).ok()?;
-                self.slots.push(Slot { generation: NonZeroU16::MIN, tenant: None });
+                alloc::uncharged(|| self.slots.push(Slot { generation: NonZeroU16::MIN, tenant: None }));
                 key
             }
         };
@@ -468,7 +470,7 @@ impl<T> Table<T> {
         let tenant = slot.tenant.take();
         if slot.generation < self.last_generation {
             slot.generation = slot.generation.saturating_add(1);
-            self.free.push_back(id.key());
+            alloc::uncharged(|| self.free.push_back(id.key()));
         }
         tenant
     }
@@ -494,7 +496,8 @@ impl Owners {
     }
 
     fn insert(&self, owner: Id, id: Id) {
-        self.shard(owner).lock().entry(owner).or_default().insert(id);
+        let mut shard = self.shard(owner).lock();
+        alloc::uncharged(|| shard.entry(owner).or_default().insert(id));
     }
 
     fn remove(&self, owner: Id, id: Id) {

@@ -2,6 +2,7 @@
 //!
 //! 1. The mailbox closes: from here on nothing is queued, and the id is stale for senders.
 //! 2. The future is dropped, and what the layer above kept with the lane; their destructors may do what they like.
+//!    Its arenas go with it; what others have of them is in quarantine from then on.
 //! 3. What the lane held is released: timers, descriptors, names, groups, green locks and its places in their lines.
 //! 4. What was queued is dropped, and with it what it may have brought (`giving.rs`); waiting senders get their message
 //!    back.
@@ -23,8 +24,14 @@ use std::sync::Arc;
 use super::Pooled;
 use super::frame::Frame;
 use super::index::Index;
-use super::own::{AtEnd, COUNTS_AWAITS, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, IN_GROUPS, More, Own, watcher_of};
+use super::own::{
+    AtEnd, COUNTS_AWAITS, HAS_ARENAS, HAS_BUDGET, HAS_DESCRIPTORS, HAS_NAMES, HAS_TIMERS, IN_GROUPS, More, Own,
+    watcher_of,
+};
 use super::watch;
+use crate::admission::Reserved;
+use crate::alloc::account::Account;
+use crate::alloc::{self, Budget};
 use crate::context;
 use crate::exit::ExitReason;
 use crate::fault::Ended;
@@ -35,7 +42,7 @@ use crate::mailbox::wait;
 use crate::panic::contain;
 use crate::receipt::ExitReceipt;
 use crate::reply::NoAnswer;
-use crate::sched::abandoned::Remains;
+use crate::sched::abandoned::{Leftovers, Remains};
 use crate::sched::hold::{self, Left};
 use crate::sched::worker::Local;
 use crate::signal::{self, MonitorRef, Signal};
@@ -61,14 +68,29 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
         own.watch.prefetch();
         let extra = own.more.as_mut().and_then(|more| more.extra.take());
         let in_index = own.index.as_ref().map_or((0, 0), |index| index.count(By::Lane(id)));
+        // The lane's destructors are its code, too: they are charged to it.
+        if own.has(HAS_BUDGET) {
+            alloc::charge(own.account(slot));
+        }
         (own.frame.take(), extra, own.flags, in_index)
     });
     let is_killed = reason == ExitReason::Killed;
     // Its place while destructors run, who may ask for it.
     let outer = local.ending.replace(Some(reason));
-    let mut dying = Dying { slot, id, flags, watch: None, more: None, receipt: ExitReceipt::new(ExitReason::Normal) };
+    let mut dying = Dying {
+        slot,
+        id,
+        flags,
+        watch: None,
+        more: None,
+        receipt: ExitReceipt::new(ExitReason::Normal),
+        reserved: None,
+    };
     (dying.receipt.locks, dying.receipt.wait_entries) = in_index;
-    dying.count_held(local);
+    if flags & (HAS_TIMERS | HAS_DESCRIPTORS | HAS_BUDGET) != 0 {
+        dying.count_held(local);
+        dying.receipt.memory = alloc::charged().map_or(0, Account::note_end);
+    }
     dying.note_for_burial(local);
     make_room(local, &dying.receipt);
 
@@ -84,6 +106,9 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     if local.pulse.hold.leave_destructors() == Left::TakenAway {
         local.ending.replace(outer);
         return part(local, slot, dying.receipt.bytes, dying.receipt.destructor_panics);
+    }
+    if flags & (HAS_BUDGET | HAS_ARENAS) != 0 {
+        dying.close_memory(local);
     }
 
     // 3, 4.
@@ -113,6 +138,7 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     dying.report();
     let is_last = slot.word.next_generation() == 0;
     local.give_back(slot, is_last);
+    dying.end_reservation(local);
     if slot.word.transition_to_dead() {
         signals.extend(watch::take_late(id));
     }
@@ -129,14 +155,18 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
 /// the poll has returned.
 pub(crate) fn bury(local: &Local, remains: Remains) {
     let Remains { id, slot, taken, own, mail } = remains;
+    let account = own.account(slot);
     let Own { frame, mut inbox, mut watch, mut more, mut index, flags, .. } = own;
     if let Some(plan) = local.scheduler.faults.as_ref().filter(|_| taken == hold::Taken::InPoll) {
         plan.dying(id);
     }
     let outer = local.ending.replace(Some(ExitReason::Killed));
     let extra = more.as_mut().and_then(|more| more.extra.take());
+    // The code that is stuck goes on to be charged, where it is.
+    let budget = account.map(Budget::of);
     let watch = watch.take();
-    let mut dying = Dying { slot, id, flags, watch, more, receipt: ExitReceipt::new(ExitReason::Killed) };
+    let mut dying =
+        Dying { slot, id, flags, watch, more, receipt: ExitReceipt::new(ExitReason::Killed), reserved: None };
     match dying.more.as_mut().and_then(|more| more.at_end.take()) {
         Some(held) => dying.receive(held),
         None => {
@@ -145,8 +175,17 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
             dying.count_held(local);
         }
     }
+    if let Some(account) = account {
+        let receipt = &mut dying.receipt;
+        receipt.memory_left = account.used();
+        receipt.memory = if taken == hold::Taken::InPoll { receipt.memory_left } else { account.at_end() };
+        receipt.memory_reserved = Reserved::of(slot, account).map_or(0, |reserved| reserved.bytes());
+    }
     make_room(local, &dying.receipt);
     dying.receipt.destructor_panics += guarded(|| drop((frame, extra)));
+    if let Some(memory) = dying.more.as_mut().and_then(|more| more.memory.take()) {
+        memory.close();
+    }
     // What is offered to the dead would wait for the poll, and all who are behind in the line with it.
     if let Some(index) = &mut index {
         index.leave_lines(By::Lane(id));
@@ -165,9 +204,8 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
         signals.extend(watch::take_late(id));
     }
     dying.tell_all(local, signals);
-    if let Some((index, id)) = local.scheduler.abandoned.is_buried(slot, index) {
-        release_index(index, id);
-        give_back(local, slot);
+    if let Some(left) = local.scheduler.abandoned.is_buried(slot, index, budget) {
+        release_leftovers(local, slot, left);
     }
 }
 
@@ -184,13 +222,23 @@ pub(crate) fn depart(local: &Local, slot: SlotRef, frame: Frame) {
 /// The worker has nothing more of the lane that was taken away.
 #[cold]
 fn part(local: &Local, slot: SlotRef, bytes: u64, panics: u64) {
+    alloc::charge(None);
     local.pulse.clear_lane();
     local.running.set(None);
     local.counters.note_departure(bytes, panics);
     local.pass_verdict(|| NoAnswer::Ended(ExitReason::Killed));
-    if let Some((index, id)) = local.scheduler.abandoned.has_returned(slot) {
-        release_index(index, id);
-        give_back(local, slot);
+    if let Some(left) = local.scheduler.abandoned.has_returned(slot) {
+        release_leftovers(local, slot, left);
+    }
+}
+
+/// What is left of a lane that was buried and whose poll has returned.
+fn release_leftovers(local: &Local, slot: SlotRef, left: Leftovers) {
+    release_index(left.index, left.id);
+    let reserved = left.budget.map(|budget| (Reserved::of(slot, budget.account()), budget.close()));
+    give_back(local, slot);
+    if let Some((Some(reserved), left)) = reserved {
+        reserved.but_for(left).end(&local.scheduler);
     }
 }
 
@@ -224,6 +272,8 @@ struct Dying {
     watch: Option<Node>,
     more: Option<Pooled<More>>,
     receipt: ExitReceipt,
+    /// What is reserved for it.
+    reserved: Option<Reserved>,
 }
 
 impl Dying {
@@ -253,6 +303,41 @@ impl Dying {
         let receipt = &mut self.receipt;
         (receipt.timers, receipt.descriptors) = (timers, descriptors);
         (receipt.locks, receipt.wait_entries) = (locks, wait_entries);
+    }
+
+    /// The lane's destructors have run: what it alone has of arenas goes, and nothing more is charged to it.
+    #[inline]
+    fn close_memory(&mut self, local: &Local) {
+        if self.flags & HAS_ARENAS != 0 {
+            self.close_arenas(local);
+        }
+        if let Some(account) = alloc::charge_nobody() {
+            let reserved = Reserved::of(self.slot, account);
+            let left = Budget::of(account).close();
+            self.receipt.memory_left = left;
+            if let Some(reserved) = reserved {
+                self.receipt.memory_reserved = reserved.bytes();
+                self.reserved = Some(reserved.but_for(left));
+            }
+        }
+    }
+
+    /// The slot is free: what was reserved is for others.
+    #[inline(always)]
+    fn end_reservation(&mut self, local: &Local) {
+        if self.flags & HAS_BUDGET != 0
+            && let Some(reserved) = self.reserved.take()
+        {
+            reserved.end(&local.scheduler);
+        }
+    }
+
+    #[cold]
+    fn close_arenas(&self, local: &Local) {
+        let memory = context::with_own(local, self.slot, |own| own.more.as_mut().and_then(|more| more.memory.take()));
+        if let Some(memory) = memory {
+            memory.close();
+        }
     }
 
     /// Step 3.

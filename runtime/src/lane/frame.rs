@@ -14,6 +14,8 @@ use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
 use super::memory;
+use crate::admission;
+use crate::admission::cost::Shape;
 use crate::exit::{ExitReason, IntoExit};
 
 /// What a poll brought. The reason is `None` for [`ExitReason::Normal`], so that what is returned fits in registers.
@@ -24,6 +26,8 @@ pub(crate) struct LaneType {
     poll: unsafe fn(NonNull<u8>, &mut Context<'_>) -> Polled,
     drop_in_place: unsafe fn(NonNull<u8>),
     layout: Layout,
+    /// What a lane of this type takes of pools.
+    pub(crate) shape: Shape,
     /// The type of the messages.
     pub(crate) message: TypeId,
     /// Its name, for people.
@@ -37,10 +41,12 @@ where
     F: Future<Output: IntoExit> + Send + 'static,
     M: Send + 'static,
 {
+    const LAYOUT: Layout = if size_of::<F>() == 0 { Layout::new::<u8>() } else { Layout::new::<F>() };
     const TYPE: &'static LaneType = &LaneType {
         poll: poll_future::<F>,
         drop_in_place: drop_future::<F>,
-        layout: if size_of::<F>() == 0 { Layout::new::<u8>() } else { Layout::new::<F>() },
+        layout: Self::LAYOUT,
+        shape: admission::shape_of(Self::LAYOUT, Layout::new::<M>()),
         message: TypeId::of::<M>(),
         message_name: std::any::type_name::<M>,
     };

@@ -21,6 +21,7 @@ use std::task::{Context, Waker};
 
 use super::own::{Own, WAITS};
 use super::waker::{keep, waker};
+use crate::alloc;
 use crate::context;
 use crate::slab::Slab;
 use crate::slot::SlotRef;
@@ -351,7 +352,9 @@ impl RootGuard {
         }
         // ORDER: Relaxed: a number that nobody else has.
         let number = NEXT_ROOT.fetch_add(1, Ordering::Relaxed);
-        ROOTS.with_borrow_mut(|roots| roots.push(Root { number, waker, turn: 0, waits: Slab::default() }));
+        ROOTS.with_borrow_mut(|roots| {
+            alloc::uncharged(|| roots.push(Root { number, waker, turn: 0, waits: Slab::default() }));
+        });
         RootGuard { number }
     }
 

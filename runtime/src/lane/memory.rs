@@ -12,19 +12,24 @@
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::alloc;
 use crate::context;
 use crate::slot;
 
 const LINE: usize = 64;
-/// The largest block that is pooled, in lines.
-const POOLED_MAX: usize = 16;
+/// The largest block that is pooled, in lines; what lanes cost is counted by it.
+const POOLED_MAX: usize = crate::admission::cost::POOLED_MAX;
 /// Lines of a future that are fetched ahead of a poll: most are no longer.
 const PREFETCHED_MAX: usize = 6;
 /// Blocks that move between a worker and the common pool at a time, and that are made at a time.
 const BATCH: u32 = 64;
+
+/// The most blocks of a class that a worker keeps free, and that are made at a time.
+pub(crate) const CACHED_MAX: u32 = 4 * BATCH;
 
 /// Free blocks of one class, each of which holds the address of the next.
 struct Chain {
@@ -126,13 +131,28 @@ fn refill(chain: &mut Chain, class: usize) -> NonNull<u8> {
 #[cold]
 fn spill(chain: &mut Chain, class: usize) {
     for _ in 0..2 {
-        let off = chain.split(BATCH);
-        COMMON.lock()[class].push(off);
+        give(class, chain.split(BATCH));
     }
+}
+
+/// Gives a chain to the common pool, whose memory is no lane's.
+fn give(class: usize, chain: Chain) {
+    let mut common = COMMON.lock();
+    alloc::uncharged(|| common[class].push(chain));
+}
+
+/// Blocks of each class that there are in the process.
+static MADE: [AtomicU32; POOLED_MAX] = [const { AtomicU32::new(0) }; POOLED_MAX];
+
+/// How many blocks of a class there are in the process.
+pub(crate) fn made(class: usize) -> u32 {
+    // ORDER: Relaxed, here and below: it counts.
+    MADE[class].load(Ordering::Relaxed)
 }
 
 /// A batch of fresh blocks.
 fn make(class: usize) -> Chain {
+    MADE[class].fetch_add(BATCH, Ordering::Relaxed);
     let lines = class + 1;
     let memory = slot::allocate(lines_layout(lines * BATCH as usize));
     let mut chain = Chain::EMPTY;
@@ -159,6 +179,11 @@ const fn class_of(layout: Layout) -> Option<usize> {
     Some(if layout.size() == 0 { 0 } else { (layout.size() - 1) / LINE })
 }
 
+/// The memory that is taken for a layout: whole lines, where it is pooled.
+pub(crate) fn taken_by(layout: Layout) -> usize {
+    class_of(layout).map_or_else(|| layout.size(), |class| (class + 1) * LINE)
+}
+
 /// What the allocator is asked for where `layout` is not pooled. That may be of no bytes, with an alignment beyond a line, and
 /// the allocator gives one at least.
 fn of_a_byte(layout: Layout) -> Layout {
@@ -181,7 +206,7 @@ fn allocate_outside(class: usize) -> NonNull<u8> {
     let mut chain = Chain::EMPTY;
     let block = refill(&mut chain, class);
     if chain.length != 0 {
-        COMMON.lock()[class].push(chain);
+        give(class, chain);
     }
     block
 }
@@ -226,7 +251,7 @@ pub(crate) unsafe fn release(memory: NonNull<u8>, layout: Layout) {
 fn release_outside(class: usize, memory: NonNull<u8>) {
     let mut chain = Chain::EMPTY;
     chain.push(memory);
-    COMMON.lock()[class].push(chain);
+    give(class, chain);
 }
 
 #[cfg(test)]

@@ -15,11 +15,15 @@ use super::frame::Frame;
 use super::index::Index;
 use super::resources::LaneWait;
 use super::watching::Watching;
+use crate::alloc::account::Account;
+use crate::alloc::{self, Budget};
+use crate::arena::tenancy::LaneMemory;
 use crate::exit::ExitReason;
 use crate::id::Id;
 use crate::mailbox::node::{List, Node, Place};
 use crate::reply::Answerer;
 use crate::signal::{self, Signal};
+use crate::slot::SlotRef;
 use crate::time::wheel::TimerKey;
 use crate::wait_graph::Deadlock;
 
@@ -74,6 +78,13 @@ pub(crate) const HAS_WAITED: u32 = 2048;
 
 /// The tables of groups may know the lane.
 pub(crate) const IN_GROUPS: u32 = 4096;
+/// `More::memory` says what the lane has of arenas.
+pub(crate) const HAS_ARENAS: u32 = 32_768;
+
+/// The lane has an account of memory: that of its slot.
+pub(crate) const HAS_BUDGET: u32 = 8192;
+/// The account is another, `More::account`.
+pub(crate) const HAS_OTHER_ACCOUNT: u32 = 16384;
 
 /// What a lane has when it is linked, watched, named or tested.
 #[derive(Debug, Default)]
@@ -101,6 +112,10 @@ pub(crate) struct More {
     pub(crate) awaits_left: u64,
     /// What the lane held when its destructors began to run, which give a part of it back.
     pub(crate) at_end: Option<AtEnd>,
+    /// What the lane has of arenas.
+    pub(crate) memory: Option<LaneMemory>,
+    /// Who pays for what the lane's code allocates, where it is not the slot's account.
+    pub(crate) account: Option<&'static Account>,
     /// What the layer above keeps with the lane. User code may be in it: it is dropped with nothing borrowed.
     pub(crate) extra: Option<Extra>,
 }
@@ -176,6 +191,29 @@ impl Own {
     pub(crate) fn watchers(&self) -> impl Iterator<Item = Id> {
         let others = self.more.iter().flat_map(|more| more.watchers.keys());
         self.watch.get().and_then(watcher_of).into_iter().chain(others.copied()).map(|(watcher, _)| watcher)
+    }
+
+    /// Who pays for what the lane's code allocates.
+    #[inline]
+    pub(crate) fn account(&self, slot: SlotRef) -> Option<&'static Account> {
+        if !self.has(HAS_BUDGET) {
+            None
+        } else if self.has(HAS_OTHER_ACCOUNT) {
+            self.more.as_ref()?.account
+        } else {
+            alloc::of_slot(slot)
+        }
+    }
+
+    /// Has the budget's account pay for what the lane's code allocates.
+    #[inline]
+    pub(crate) fn is_limited_by(&mut self, (budget, is_the_slots): (Budget, bool)) {
+        let account = budget.keep();
+        self.flags |= HAS_BUDGET;
+        if !is_the_slots {
+            self.flags |= HAS_OTHER_ACCOUNT;
+            self.more().account = Some(account);
+        }
     }
 
     /// Puts the future back after a poll.

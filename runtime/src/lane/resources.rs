@@ -10,6 +10,7 @@ use crate::context;
 use crate::group::GroupRef;
 use crate::id::Id;
 use crate::lane::NotInLane;
+use crate::lane::budget::Memory;
 use crate::lane::own::Own;
 use crate::sched::Scheduler;
 use crate::signal::MonitorRef;
@@ -66,6 +67,8 @@ pub struct Resources {
     pub timers: usize,
     /// Sockets, files, processes and whatever else a runtime counts as a descriptor, sorted.
     pub descriptors: Vec<Id>,
+    /// What is charged to it, where it has a [budget](crate::lane::Spawn::memory).
+    pub memory: Option<Memory>,
     /// Its names, sorted.
     pub names: Vec<Arc<str>>,
     /// The groups that it is in, sorted; one that it joined several times is named as often.
@@ -94,6 +97,7 @@ impl Resources {
             waits: Vec::new(),
             timers: 0,
             descriptors: Vec::new(),
+            memory: None,
             names: Vec::new(),
             groups: Vec::new(),
             links: Vec::new(),
@@ -105,7 +109,7 @@ impl Resources {
         }
     }
 
-    /// How many things that its death gives back or takes back; watchers and children are others' own, and what is pending
+    /// How many things that its death gives back or takes back, memory aside; watchers and children are others' own, and what is pending
     /// just ends.
     pub fn count(&self) -> usize {
         let Resources { locks, waits, timers, descriptors, names, groups, links, monitors, group_monitors, .. } = self;
@@ -118,6 +122,7 @@ impl fmt::Display for Resources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "lane {}: {} timers, {} descriptors", self.id, self.timers, self.descriptors.len())?;
         write!(f, ", {} links, {} monitors", self.links.len(), self.monitors.len())?;
+        self.memory.iter().try_for_each(|memory| write!(f, ", {memory}"))?;
         for name in &self.names {
             write!(f, "; is {name:?}")?;
         }
@@ -166,6 +171,7 @@ pub fn resources() -> Result<Resources, NotInLane> {
     let own = context::with_current(|local, slot, own| {
         let id = slot.tenant()?;
         let mut found = Resources::of_owner(id, own);
+        found.memory = own.account(slot).map(Memory::of);
         found.pending = note::pending(slot, own);
         Some((local.scheduler.clone(), slot, found))
     });

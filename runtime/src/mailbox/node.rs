@@ -9,6 +9,7 @@
 //! 2. A node outside the free lists holds one value of the type that its `kind` names.
 //! 3. A number that was ever given out by `Pool::fresh` has its unit in the region, for ever; no other number is used.
 
+use std::alloc::Layout;
 use std::any::TypeId;
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -21,7 +22,7 @@ mod list;
 mod pool;
 
 pub(crate) use list::{List, drain, list, messages, only_message};
-pub(crate) use pool::Cache;
+pub(crate) use pool::{CACHED_MAX, Cache, made};
 use pool::{allocate, release};
 
 use crate::lane::word::{EMPTY, LaneWord, Pushed, Refused, Weight};
@@ -56,16 +57,27 @@ struct Kind {
     is_signal: bool,
 }
 
+/// Whether a payload of this layout lies in the node itself.
+pub(crate) const fn is_inline(layout: Layout) -> bool {
+    layout.size() <= INLINE && layout.align() <= align_of::<u64>()
+}
+
 struct KindOf<T>(T);
 
 impl<T: Send + 'static> KindOf<T> {
-    const INLINE: bool = size_of::<T>() <= INLINE && align_of::<T>() <= align_of::<u64>();
+    const INLINE: bool = is_inline(Layout::new::<T>());
     const KIND: &'static Kind = &KindOf::<T>::kind(false);
     const SIGNAL: &'static Kind = &KindOf::<T>::kind(true);
 
     const fn kind(is_signal: bool) -> Kind {
         Kind { type_id: TypeId::of::<T>(), drop_in_place: drop_payload::<T>, is_signal }
     }
+}
+
+/// The memory that a message of this type takes while it is queued, without what it owns.
+pub(crate) fn bytes_of<T: Send + 'static>() -> u64 {
+    let beside = if KindOf::<T>::INLINE { 0 } else { memory::taken_by(Layout::new::<T>()) };
+    (size_of::<Unit>() + beside) as u64
 }
 
 /// # Safety

@@ -20,6 +20,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::node::{List, Node};
 use super::{Undelivered, Unsent};
+use crate::alloc;
 use crate::id::Id;
 use crate::lane::waker::keep;
 use crate::lane::word::{Announced, UNBOUNDED};
@@ -183,7 +184,8 @@ pub(crate) fn take_seat(
         Announced::Waiting => {
             let state = Mutex::new(Waiting::InLine(waker));
             let seat = Arc::new(Seat { of, at, has_port, number: AtomicU64::new(0), state });
-            lists.entry(id).or_default().push_back((seat.clone(), node));
+            // The table and the line are those of all who wait.
+            alloc::uncharged(|| lists.entry(id).or_default().push_back((seat.clone(), node)));
             Seated::Waiting(Waiter(Some(seat)))
         }
     }

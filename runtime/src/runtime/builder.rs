@@ -5,18 +5,21 @@
 use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::{Handle, Runtime};
+use crate::admission::{self, DEFAULT_LANE_MEMORY};
 use crate::env::{Driver, Env, OsEnv, Unparker, VirtualEnv};
 use crate::fault::FaultPlan;
 use crate::group::table::Groups;
+use crate::memory_bound::MemoryPlan;
 use crate::metrics::Counters;
 use crate::name::Names;
+use crate::panic;
 use crate::sched::abandoned::Abandoned;
 use crate::sched::barrier;
 use crate::sched::crew::StandBy;
@@ -28,6 +31,7 @@ use crate::sched::watchdog::Watchdog;
 use crate::sched::{Scheduler, worker};
 use crate::slot;
 use crate::time::timers::Timers;
+use crate::vat::Vat;
 use crate::wait_graph::DeadlockPolicy;
 
 /// How to build a [`Runtime`].
@@ -44,6 +48,9 @@ pub struct Builder {
     deadlocks: DeadlockPolicy,
     watchdog: Option<Duration>,
     stuck_stacks: bool,
+    lane_memory: Option<u64>,
+    memory_limit: Option<u64>,
+    arena_limit: Option<u64>,
 }
 
 /// How long a poll may take before the watchdog acts, unless told otherwise.
@@ -62,6 +69,9 @@ impl Builder {
             deadlocks: DeadlockPolicy::Report,
             watchdog: Some(WATCHDOG_LIMIT),
             stuck_stacks: false,
+            lane_memory: None,
+            memory_limit: None,
+            arena_limit: None,
         }
     }
 
@@ -90,6 +100,49 @@ impl Builder {
     /// The most lanes that may live at a time; 67 108 864 by default.
     pub fn max_lanes(mut self, count: u32) -> Builder {
         self.max_lanes = count;
+        self
+    }
+
+    /// The budget of lanes whose spawner is no lane, in bytes, as [`Spawn::memory`](crate::lane::Spawn::memory) would set it;
+    /// none by default. What they spawn inherits it.
+    pub fn lane_memory(mut self, bytes: u64) -> Builder {
+        self.lane_memory = Some(bytes);
+        self
+    }
+
+    /// The most memory that lanes may come to take together, in bytes: what each may need (its budget, its mailbox full twice,
+    /// and a kibibyte or two of its own) is reserved when it is spawned, and free again when it is dead and what it
+    /// has left behind is freed. The [arenas](crate::arena) of all lanes keep to it as well. A spawn for which too little is left gives
+    /// [`SpawnError::NoMemory`](crate::lane::SpawnError::NoMemory), or waits by
+    /// [`Spawn::spawn_when_admitted`](crate::lane::Spawn::spawn_when_admitted). No limit by default.
+    ///
+    /// Each lane then has a budget: where nobody says one, that of [`Builder::lane_memory`], or
+    /// [`DEFAULT_LANE_MEMORY`]. One without a budget, or with a mailbox without a bound, is
+    /// never admitted. Pools of message nodes, slots and the memory of futures give nothing back to the system: the most
+    /// that was reserved of them and used stays reserved, for whoever comes next.
+    ///
+    /// [`Handle::memory_bound`] says what the runtime as a whole may take.
+    ///
+    /// ```
+    /// use laneway_runtime::lane::{Spawn, SpawnError};
+    /// use laneway_runtime::{Runtime, mailbox::Inbox};
+    ///
+    /// let runtime = Runtime::builder().memory_limit(1 << 20).build()?;
+    /// let _entered = runtime.handle().enter();
+    /// let refused = Spawn::new().memory(2 << 20).spawn(|_: Inbox<()>| async {});
+    /// let Err(SpawnError::NoMemory(error)) = refused else { panic!("it is more than the limit") };
+    /// assert!(error.requested > error.limit && error.is_final());
+    /// # Ok::<(), laneway_runtime::BuildError>(())
+    /// ```
+    pub fn memory_limit(mut self, bytes: u64) -> Builder {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// The most bytes that the [arenas](crate::arena) of all lanes may have together; the [memory limit](Builder::memory_limit) by
+    /// default, under which they have room as lanes have budgets.
+    pub fn arena_limit(mut self, bytes: u64) -> Builder {
+        self.arena_limit = Some(bytes);
         self
     }
 
@@ -158,6 +211,19 @@ impl Builder {
         self
     }
 
+    /// How many lanes of the default budget and mailbox fit under the [memory limit](Builder::memory_limit); `None` without one.
+    /// The plan answers for other lanes as well.
+    ///
+    /// ```
+    /// let builder = laneway_runtime::Runtime::builder().memory_limit(64 << 20).lane_memory(100 << 10);
+    /// let plan = builder.plan().expect("there is a limit");
+    /// assert!(plan.mailbox(8).lanes() > plan.lanes());
+    /// ```
+    pub fn plan(&self) -> Option<MemoryPlan> {
+        let plan = MemoryPlan::new(self.memory_limit?);
+        Some(plan.budget(self.lane_memory.unwrap_or(DEFAULT_LANE_MEMORY)))
+    }
+
     /// Starts the workers.
     ///
     /// # Errors
@@ -172,7 +238,7 @@ impl Builder {
         }
         let drivers = NonZeroUsize::new(self.drivers).filter(|count| count.get() <= workers);
         let drivers = drivers.ok_or(BuildError::BadDrivers(self.drivers))?;
-        report_panics_of_lanes();
+        panic::report_panics_of_lanes();
         let env = self.env.unwrap_or_else(|| Arc::new(OsEnv::new()));
         let namespace = slot::fresh_namespace().ok_or(BuildError::OutOfNamespaces)?;
         let (descriptors, drivers) = Driver::start(&*env, namespace, drivers)?;
@@ -212,6 +278,10 @@ impl Builder {
             faults: self.faults,
             stuck_stacks: self.stuck_stacks,
             deadlocks: self.deadlocks,
+            vat: Vat::new(self.arena_limit.or(self.memory_limit), places),
+            lane_memory: self.lane_memory.or(self.memory_limit.map(|_| DEFAULT_LANE_MEMORY)),
+            admission: self.memory_limit.map(admission::Owner::new),
+            out_of_memory: AtomicU64::new(0),
             env,
         });
         table.set_scheduler(Some(scheduler.clone()));
@@ -228,20 +298,6 @@ impl Builder {
         }
         Ok(runtime)
     }
-}
-
-/// Notes where a lane panicked, then lets the process's own hook say it.
-fn report_panics_of_lanes() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if let Some(place) = info.location() {
-                worker::note_panic(place);
-            }
-            before(info);
-        }));
-    });
 }
 
 /// Why a runtime was not built.

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::alloc::Budget;
 use crate::id::Id;
 use crate::lane::Pooled;
 use crate::lane::index::Index;
@@ -39,6 +40,8 @@ struct Entry {
     is_buried: bool,
     /// What the lane holds of green locks, once it is buried: it is released when the poll has returned.
     index: Option<Pooled<Index>>,
+    /// Who pays for what its code allocates until then.
+    budget: Option<Budget>,
     has_returned: bool,
 }
 
@@ -52,8 +55,14 @@ pub(crate) struct Remains {
     pub(crate) mail: u32,
 }
 
-/// What is left of a lane whose poll has returned: what it held of green locks, and its id.
-type Leftovers = (Option<Pooled<Index>>, Id);
+/// What is left of a lane whose poll has returned.
+pub(crate) struct Leftovers {
+    pub(crate) id: Id,
+    /// What it held of green locks.
+    pub(crate) index: Option<Pooled<Index>>,
+    /// Who paid for its memory.
+    pub(crate) budget: Option<Budget>,
+}
 
 impl Abandoned {
     /// A lane was taken. Called in the time in which its worker is kept from leaving it.
@@ -64,6 +73,7 @@ impl Abandoned {
             remains: Some(remains),
             is_buried: false,
             index: None,
+            budget: None,
             has_returned: false,
         };
         self.lanes.lock().push(entry);
@@ -91,10 +101,16 @@ impl Abandoned {
     }
 
     /// A lane is buried. Where its poll has returned, the caller is to release what comes back, and the slot.
-    pub(crate) fn is_buried(&self, slot: SlotRef, index: Option<Pooled<Index>>) -> Option<Leftovers> {
+    pub(crate) fn is_buried(
+        &self,
+        slot: SlotRef,
+        index: Option<Pooled<Index>>,
+        budget: Option<Budget>,
+    ) -> Option<Leftovers> {
         self.settle(slot, |entry| {
             entry.is_buried = true;
             entry.index = index;
+            entry.budget = budget;
         })
     }
 
@@ -108,7 +124,11 @@ impl Abandoned {
         let at = lanes.iter().position(|entry| is_same(entry.slot, slot))?;
         note(&mut lanes[at]);
         let is_over = lanes[at].is_buried && lanes[at].has_returned;
-        is_over.then(|| lanes.swap_remove(at)).map(|entry| (entry.index, entry.lane.id))
+        is_over.then(|| lanes.swap_remove(at)).map(|entry| Leftovers {
+            id: entry.lane.id,
+            index: entry.index,
+            budget: entry.budget,
+        })
     }
 
     /// How many there are whose poll has not returned.

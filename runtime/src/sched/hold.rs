@@ -210,7 +210,7 @@ impl Hold {
     }
 
     /// Whether the worker is in a call, or touches the owner's half, as far as another thread can tell.
-    fn is_marked(&self) -> bool {
+    pub(crate) fn is_marked(&self) -> bool {
         // ORDER: Acquire: what was done within a mark that is over is seen; pairs with the Release of its end.
         self.borrowed.load(Ordering::Acquire) || self.calls.load(Ordering::Acquire)
     }

@@ -2,6 +2,7 @@
 //!
 //! Owns: what a worker does with the lane that it has picked. Knows nothing of where lanes come from.
 
+use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
@@ -9,12 +10,14 @@ use std::task::{Context, Poll};
 use super::crew::REPORT_EVERY;
 use super::hold::Left;
 use super::worker::{Local, NEWS, PARKED};
+use crate::alloc;
+use crate::alloc::account::Account;
 use crate::context;
 use crate::exit::ExitReason;
 use crate::lane::death;
 use crate::lane::frame::{Frame, Polled};
 use crate::lane::index;
-use crate::lane::own::{COUNTS_AWAITS, DOOMED, Own, RECEIVES_BY_WAKER, WAITS, WANTS_MAIL};
+use crate::lane::own::{COUNTS_AWAITS, DOOMED, HAS_BUDGET, Own, RECEIVES_BY_WAKER, WAITS, WANTS_MAIL};
 use crate::lane::waker::waker;
 use crate::lane::word::{OnIdle, OnRun};
 use crate::mailbox;
@@ -88,10 +91,13 @@ impl Local {
             None if on.kill() => return self.end(slot, ExitReason::Killed),
             None => {}
         }
-        if own.has(DOOMED | RECEIVES_BY_WAKER)
-            && let Some(reason) = self.before_poll(slot, came)
-        {
-            return self.end(slot, reason);
+        if own.has(DOOMED | RECEIVES_BY_WAKER | HAS_BUDGET) {
+            alloc::charge(own.account(slot));
+            if own.has(DOOMED | RECEIVES_BY_WAKER)
+                && let Some(reason) = self.before_poll(slot, came)
+            {
+                return self.end(slot, reason);
+            }
         }
         // SAFETY: as above. Another, as `before_poll` has had one in between.
         let own = unsafe { slot.own() };
@@ -120,6 +126,16 @@ impl Local {
         doomed
     }
 
+    /// Why a lane ends whose code threw this.
+    #[cold]
+    fn reason_of(&self, thrown: Box<dyn Any + Send>) -> Box<ExitReason> {
+        let reason = panic::reason(thrown);
+        if matches!(reason, ExitReason::OutOfMemory { .. }) {
+            self.scheduler.note_overrun();
+        }
+        Box::new(reason)
+    }
+
     #[inline(never)]
     fn end(&self, slot: SlotRef, reason: ExitReason) -> Goes {
         death::end(self, slot, reason);
@@ -137,7 +153,7 @@ impl Local {
         let polled = match catch_unwind(AssertUnwindSafe(|| frame.poll(&mut cx))) {
             Ok(polled) => polled,
             // What was thrown is dropped here, with nothing borrowed: its destructor is the user's.
-            Err(thrown) => Poll::Ready(Some(Box::new(panic::reason(thrown)))),
+            Err(thrown) => Poll::Ready(Some(alloc::uncharged(|| self.reason_of(thrown)))),
         };
         self.polls.set(false);
         match self.pulse.hold.leave() {
@@ -154,10 +170,12 @@ impl Local {
                 return self.end(slot, reason);
             }
         }
-        if own.flags & (DOOMED | COUNTS_AWAITS | WAITS) != 0
-            && let Some(reason) = self.due(slot, own)
-        {
-            return self.end(slot, reason);
+        if own.flags & (DOOMED | COUNTS_AWAITS | WAITS | HAS_BUDGET) != 0 {
+            let is_overrun = alloc::charge_nobody().is_some_and(Account::is_overrun);
+            let is_due = is_overrun || own.has(DOOMED | COUNTS_AWAITS | WAITS);
+            if is_due && let Some(reason) = self.due(slot, own) {
+                return self.end(slot, reason);
+            }
         }
         if slot.word.is_killed() {
             return self.end(slot, ExitReason::Killed);
@@ -179,7 +197,8 @@ impl Local {
         self.end(slot, ExitReason::Killed)
     }
 
-    /// Why the lane whose poll is over must end: a signal took effect, or it has reached its last await. Notes what was
+    /// Why the lane whose poll is over must end: it has passed its budget, a signal took effect, or it has reached its last
+    /// await. Notes what was
     /// offered to it and not polled.
     #[cold]
     fn due(&self, slot: SlotRef, own: &mut Own) -> Option<ExitReason> {
@@ -189,6 +208,10 @@ impl Local {
                 self.unpolled.borrow_mut().extend(unpolled);
                 self.note_news(NEWS);
             }
+        }
+        if let Some(reason) = own.account(slot).and_then(Account::overrun) {
+            self.scheduler.note_overrun();
+            return Some(reason);
         }
         if own.has(DOOMED) {
             return own.more().doomed.take();

@@ -14,6 +14,7 @@ use super::queue::Queue;
 use super::rounds::{LOOK_OUTSIDE_EVERY, Rounds};
 use super::turn::Turn;
 use super::watchdog::{self, Stuck};
+use crate::alloc;
 use crate::context;
 use crate::exit::ExitReason;
 use crate::id::Id;
@@ -147,7 +148,11 @@ impl Local {
 
     /// Queues a lane behind all others of this worker.
     pub(crate) fn push_back(&self, slot: SlotRef) {
-        self.queue.push(slot);
+        if alloc::charged().is_none() {
+            self.queue.push(slot);
+        } else {
+            self.push_uncharged(slot);
+        }
         // A hint will do for a worker that comes to the lane by itself. This one may be stuck: then it sees here that it
         // was robbed, or whoever robs it finds the lane (`pulse.rs`).
         if self.pulse.orders().is_robbed() {
@@ -155,6 +160,14 @@ impl Local {
         } else if let Some(worker) = self.scheduler.idle.wake_one_hint() {
             self.scheduler.unpark(worker);
         }
+    }
+
+    /// The queue may grow, and is not the lane's that wakes. It does not unwind.
+    #[inline(never)]
+    fn push_uncharged(&self, slot: SlotRef) {
+        let payer = alloc::charge_nobody();
+        self.queue.push(slot);
+        alloc::charge(payer);
     }
 
     /// This worker is stuck in the poll that wakes others: they are for those who are not.
@@ -181,10 +194,16 @@ impl Local {
     pub(crate) fn vacant(&self) -> Option<Vacant> {
         let mut slots = self.slots.borrow_mut();
         if slots.is_empty() {
-            let max_lanes = self.scheduler.max_lanes;
-            self.scheduler.table.allocate(&mut slots, batch(max_lanes), max_lanes);
+            self.get_slots(&mut slots);
         }
         self.scheduler.table.vacant(slots.pop_front()?)
+    }
+
+    /// They are the worker's, whichever lane it is that spawns.
+    #[cold]
+    fn get_slots(&self, slots: &mut VecDeque<u32>) {
+        let max_lanes = self.scheduler.max_lanes;
+        alloc::uncharged(|| self.scheduler.table.allocate(slots, batch(max_lanes), max_lanes));
     }
 
     /// Takes back the slot of a lane that is about to be dead, or forgets it where it was the last of its tenants.
@@ -203,7 +222,7 @@ impl Local {
 
     /// Wakes a waker that is not ours once the present poll is over.
     pub(crate) fn wake_later(&self, waker: Waker) {
-        self.late_wakers.borrow_mut().push(waker);
+        alloc::uncharged(|| self.late_wakers.borrow_mut().push(waker));
         self.note_news(NEWS);
     }
 
@@ -220,7 +239,8 @@ impl Local {
             return None;
         }
         self.note_news(NEWS);
-        Some(self.verdict.borrow_mut().get_or_insert_default().clone())
+        let mut verdict = self.verdict.borrow_mut();
+        Some(verdict.get_or_insert_with(|| alloc::uncharged(Verdict::default)).clone())
     }
 
     /// Tells those whose reply port was dropped in this turn.

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
+use crate::alloc;
 use crate::slot::AtomicStatic;
 use crate::wait_list::By;
 
@@ -43,20 +44,24 @@ impl<C: Pooled> Pool<C> {
         Pool(Mutex::new(Batches { free: Vec::new(), all: Vec::new() }))
     }
 
-    fn take(&self) -> &'static C {
+    pub(crate) fn take(&self) -> &'static C {
         let mut batches = self.0.lock();
         if let Some(free) = batches.free.pop() {
             return free;
         }
-        let batch: &'static [C] = Box::leak((0..BATCH).map(|_| C::default()).collect());
-        let (first, others) = batch.split_first().expect("a batch is not empty");
-        batches.all.push(batch);
-        batches.free.extend(others);
-        first
+        // They stay, whichever lane it was that needed the first.
+        alloc::uncharged(|| {
+            let batch: &'static [C] = Box::leak((0..BATCH).map(|_| C::default()).collect());
+            let (first, others) = batch.split_first().expect("a batch is not empty");
+            batches.all.push(batch);
+            batches.free.extend(others);
+            first
+        })
     }
 
     fn give_back(&self, core: &'static C) {
-        self.0.lock().free.push(core);
+        let mut batches = self.0.lock();
+        alloc::uncharged(|| batches.free.push(core));
     }
 
     /// How much of all there is a lane has, and in how many lines it waits.
@@ -119,7 +124,8 @@ impl<C: Pooled> Drop for Lasting<C> {
     }
 }
 
-fn give_back<C: Pooled>(core: &'static C) {
+/// Its owner has no use for it any more.
+pub(crate) fn give_back<C: Pooled>(core: &'static C) {
     core.renew();
     C::pool().give_back(core);
 }

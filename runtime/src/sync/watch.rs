@@ -29,6 +29,7 @@ use super::doors::{Doors, poll_passed};
 use super::error::came_back;
 use super::pool::Lasting;
 use super::seat::Seat;
+use crate::alloc;
 use crate::sched::turn::poll_share;
 use crate::wait_graph::note::hands_out;
 
@@ -250,7 +251,7 @@ impl Changing {
     fn begin(channel: *const ()) -> Changing {
         CHANGING.with_borrow_mut(|changing| {
             assert!(!changing.contains(&channel), "a change of the value within a change of it");
-            changing.push(channel);
+            alloc::uncharged(|| changing.push(channel));
         });
         Changing(channel)
     }

@@ -505,6 +505,9 @@ struct Owned {
     count: u32,
 }
 
+/// Bytes that a timer takes in the wheel.
+pub(crate) const ENTRY: usize = size_of::<Entry>();
+
 /// One timer.
 #[derive(Clone, Copy)]
 struct Entry {

@@ -8,11 +8,15 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 
 use super::{UNITS, unit};
+use crate::alloc;
 use crate::context;
 use crate::lane::word::{EMPTY, FIRST_NODE, LAST_NODE};
 
 /// How many nodes move between a worker and the common pool at a time.
 const BATCH: u32 = 128;
+
+/// The most nodes that a worker keeps free, and that are made at a time.
+pub(crate) const CACHED_MAX: u32 = 2 * BATCH;
 
 /// A worker's own free nodes.
 #[derive(Debug, Default)]
@@ -86,14 +90,14 @@ impl Cache {
         }
         self.head.set(unit(last).next.swap(EMPTY, Ordering::Relaxed));
         self.count.set(self.count.get() - BATCH);
-        POOL.lock().batches.push((head, BATCH));
+        POOL.lock().push(head, BATCH);
     }
 
     /// Gives everything back.
     pub(crate) fn flush(&self) {
         let (head, count) = (self.head.replace(EMPTY), self.count.replace(0));
         if head != EMPTY {
-            POOL.lock().batches.push((head, count));
+            POOL.lock().push(head, count);
         }
     }
 }
@@ -106,7 +110,16 @@ struct Pool {
 
 static POOL: Mutex<Pool> = Mutex::new(Pool { batches: Vec::new(), fresh: FIRST_NODE });
 
+/// How many nodes there are in the process.
+pub(crate) fn made() -> u32 {
+    POOL.lock().fresh - FIRST_NODE
+}
+
 impl Pool {
+    fn push(&mut self, head: u32, count: u32) {
+        alloc::uncharged(|| self.batches.push((head, count)));
+    }
+
     fn fresh(&mut self) -> u32 {
         let index = self.fresh;
         let unit = if index > LAST_NODE { None } else { UNITS.reach(index) };
@@ -151,5 +164,5 @@ pub(super) fn release(index: u32) {
 #[cold]
 fn release_outside(index: u32) {
     unit(index).next.store(EMPTY, Ordering::Relaxed);
-    POOL.lock().batches.push((index, 1));
+    POOL.lock().push(index, 1);
 }
