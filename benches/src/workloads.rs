@@ -36,7 +36,7 @@ use crate::run::{Keys, Usage, Work};
 pub(crate) type Prepare = fn(&mut Keys) -> Result<Work, Usage>;
 
 /// All workloads, by name.
-const ALL: [(&str, Prepare); 25] = [
+const ALL: [(&str, Prepare); 26] = [
     ("pingpong", pairs::one),
     ("pairs", pairs::many),
     ("ring", ring::prepare),
