@@ -1,5 +1,8 @@
 //! Budgets of memory, under the allocator that keeps them: a program of its own, as a process has one allocator.
 
+#[path = "budget/shared.rs"]
+mod shared;
+
 use std::alloc::System;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};

@@ -132,6 +132,30 @@ impl Spawn {
         async move { Ok(spawning.await?.mailbox.into()) }
     }
 
+    /// As [`Spawn::spawn_when_admitted`], for those who asked for a monitor and want to tell notices apart.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
+    /// As there.
+    #[track_caller]
+    pub fn spawn_monitored_when_admitted<M, F, B>(
+        self,
+        body: B,
+    ) -> impl Future<Output = Result<(Address<M>, Option<MonitorRef>), SpawnError>> + use<M, F, B>
+    where
+        M: Send + 'static,
+        F: Future<Output: IntoExit> + Send + 'static,
+        B: FnOnce(Lane<M>) -> F,
+    {
+        let spawning = self.0.spawn_when_admitted(|inbox| body(Lane::new(inbox)));
+        async move {
+            let lane = spawning.await?;
+            Ok((lane.mailbox.into(), lane.monitor))
+        }
+    }
+
     /// As [`Spawn::spawn`], for those who asked for a monitor and want to tell notices apart.
     ///
     /// # Errors

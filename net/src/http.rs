@@ -48,7 +48,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -67,22 +67,24 @@ const READ_MAX: usize = 16 * 1024;
 
 thread_local! {
     /// Where reads go first. hyper lends memory that nobody has written yet, which safe code can only copy into; a buffer a
-    /// thread, not one a connection, so that a connection that waits costs none, and none is filled with zeros for a read.
-    /// It is taken out while in use.
-    static BUFFER: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+    /// thread, not one a connection, so that a connection that waits costs none, and none is filled with zeros for a read. It
+    /// is the thread's own memory, not the allocator's, which would charge it to the lane that reads first.
+    static BUFFER: RefCell<[u8; READ_MAX]> = const { RefCell::new([0; READ_MAX]) };
 }
 
 impl Read for TcpStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut to: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let mut buffer = BUFFER.take().unwrap_or_else(|| vec![0; READ_MAX].into());
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut to: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let room = to.remaining().min(READ_MAX);
-        let polled = AsyncRead::poll_read(self, cx, &mut buffer[..room]);
-        if let Poll::Ready(Ok(count)) = polled {
+        let mut read = |buffer: &mut [u8]| {
+            let count = ready!(AsyncRead::poll_read(self.as_mut(), cx, &mut buffer[..room]))?;
             to.put_slice(&buffer[..count]);
-        }
-        BUFFER.set(Some(buffer));
-        ready!(polled)?;
-        Poll::Ready(Ok(()))
+            Poll::Ready(Ok(()))
+        };
+        BUFFER.with(|buffer| match buffer.try_borrow_mut() {
+            Ok(mut buffer) => read(&mut *buffer),
+            // A read within a read, by the waker of some future.
+            Err(_) => read(&mut vec![0; room]),
+        })
     }
 }
 

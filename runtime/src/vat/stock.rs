@@ -25,7 +25,7 @@
 //! 2. `resident` is changed under the lock of all, before a chunk's pages come and after they have gone.
 //! 3. The locks of caches are taken alone, or within the lock of all.
 
-use crate::shim::{AtomicU64, Mutex, Ordering, spin};
+use crate::shim::{AtomicU64, Mutex, Ordering, spin, uncharged};
 
 use super::class::{CLASSES, class_of, size_of};
 
@@ -269,6 +269,12 @@ impl<C: Copy> Common<C> {
         if let Some(chunk) = self.cold[class].pop() {
             return Some(chunk);
         }
+        // The room stays with the vat, whoever needed the one that was too many.
+        uncharged(|| self.map(source, class))?;
+        self.cold[class].pop()
+    }
+
+    fn map(&mut self, source: &impl Source<C>, class: usize) -> Option<()> {
         let fresh = source.map(class)?;
         self.mapped[class] += fresh.len();
         let all = self.mapped[class];
@@ -278,7 +284,7 @@ impl<C: Copy> Common<C> {
         }
         self.cold[class].reserve(all);
         self.cold[class].extend(fresh);
-        self.cold[class].pop()
+        Some(())
     }
 }
 
