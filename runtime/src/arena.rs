@@ -33,7 +33,8 @@
 //! is there as before, and what it has made room for can be put in without fear. All else unwinds. That ends the lane alone,
 //! with [`ExitReason::OutOfMemory`](crate::ExitReason::OutOfMemory); guards are dropped on the way as in a panic, and locks
 //! left as by one. The collections would abort the process where an allocator refuses. Ours does not refuse them: it unwinds
-//! itself, before it has changed anything, which the contract of `Allocator` allows.
+//! itself, before it has changed anything, which the contract of `Allocator` allows. So a vector that is extended by many
+//! may have got some of them by then; a [`String`] has got all of a text, or nothing.
 //!
 //! In destructors that run while the lane unwinds already, a second one would end the process. What they ask for they get,
 //! past the budget and past the limit of arenas; it is charged all the same.
@@ -57,12 +58,17 @@
 //! A lane that never asks for an arena pays nothing. One that does has its first chunk, of 4 KiB, with the first byte, and each
 //! further one is as long as all so far, up to 256 KiB, if no more is asked for; the last is as long as the budget has whole pages left.
 
+use std::alloc::Layout;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr::NonNull;
 
-use allocator_api2::alloc::Allocator;
+use allocator_api2::alloc::{AllocError, Allocator};
 
 use crate::context;
+use crate::exit::ExitReason;
 use crate::lane::{NoMemory, NotInLane};
 
 pub(crate) mod elsewhere;
@@ -125,36 +131,41 @@ impl fmt::Display for ArenaError {
 impl std::error::Error for ArenaError {}
 
 impl ArenaError {
-    /// Ends the lane that runs here, by unwinding.
+    /// Ends the lane that runs here, by unwinding with this.
     #[cold]
     fn unwind(self) -> ! {
         match self {
-            ArenaError::Budget(no_memory) => no_memory.unwind(),
-            ArenaError::Limit { requested, available, limit } => {
-                NoMemory::new(requested, limit.saturating_sub(available), limit).unwind()
-            }
-            ArenaError::System { requested } => NoMemory::new(requested, u64::MAX, u64::MAX).unwind(),
-            ArenaError::NotHere | ArenaError::TooLong => panic!("{self}"),
+            ArenaError::NotHere => panic!("{self}"),
+            _ => resume_unwind(std::boxed::Box::new(self)),
         }
+    }
+
+    /// What the lane ends with whom it unwound; `None` where that is a panic.
+    pub(crate) fn reason(&self) -> Option<ExitReason> {
+        let (budget, requested) = match *self {
+            ArenaError::Budget(NoMemory { requested, memory, .. }) => (memory.limit, requested),
+            ArenaError::Limit { requested, limit, .. } => (limit, requested),
+            ArenaError::System { requested } => (u64::MAX, requested),
+            ArenaError::NotHere | ArenaError::TooLong => return None,
+        };
+        Some(ExitReason::OutOfMemory { budget, requested })
     }
 }
 
 mod sealed {
     use super::ArenaError;
 
-    /// What the two kinds of arenas do for [`super::TryGrow`], and nobody else can.
+    /// What [`super::TryGrow`] asks of an arena, so that none but ours is one.
     #[expect(unnameable_types, reason = "so that `Arena` is for ours alone")]
-    pub trait Lenient {
-        /// The next request is refused where it would else unwind, or until [`Lenient::end`].
-        fn begin(&self) -> Result<(), ArenaError>;
-        /// Why a request was refused since.
-        fn end(&self) -> Option<ArenaError>;
+    pub trait Ours {
+        /// Whether memory may be taken here.
+        fn is_here(&self) -> Result<(), ArenaError>;
     }
 }
-use sealed::Lenient;
+use sealed::Ours;
 
 /// Arenas, as allocators: [`Heap`] and references to [`Scratch`].
-pub trait Arena: Allocator + Clone + Lenient {}
+pub trait Arena: Allocator + Clone + Ours {}
 
 impl Arena for Heap {}
 impl Arena for &Scratch {}
@@ -166,7 +177,8 @@ pub trait TryGrow {
     /// The collections' own `try_reserve` does not do: they unwind from an arena, as all that is not ours.
     ///
     /// # Errors
-    /// [`ArenaError`]: the collection is as it was.
+    /// [`ArenaError`]: the collection is as it was. Where it is the hasher of a map that was refused, while that map moved
+    /// its elements, some of them may be gone, as after a panic of a hasher.
     ///
     /// ```
     /// use laneway_runtime::arena::{ArenaError, Scratch, TryGrow};
@@ -205,19 +217,32 @@ impl<T: Eq + Hash, S: BuildHasher, A: Arena> TryGrow for hashbrown::HashSet<T, S
     }
 }
 
-/// Runs what asks an arena once, and takes an error for one. Only the first request is refused: a map asks before it calls
-/// the hashers of its keys, which may ask the same arena for themselves.
+/// Runs what asks an arena, and makes an error of its refusal. That unwinds here as elsewhere: an error in the allocator's own
+/// words would go to whoever asks, as a hasher within, who would abort the process for it.
 fn leniently<E>(arena: &impl Arena, grow: impl FnOnce() -> Result<(), E>) -> Result<(), ArenaError> {
-    /// Ends it, also where a hasher panics.
-    struct End<'a, A: Arena>(&'a A);
-    impl<A: Arena> Drop for End<'_, A> {
-        fn drop(&mut self) {
-            self.0.end();
-        }
+    arena.is_here()?;
+    // The collections are as they were when their allocator unwinds, or as hashbrown leaves a map whose hasher does.
+    match catch_unwind(AssertUnwindSafe(grow)) {
+        Ok(grown) => grown.map_err(|_| ArenaError::TooLong),
+        Err(thrown) => match thrown.downcast::<ArenaError>() {
+            Ok(refused) => Err(*refused),
+            Err(thrown) => resume_unwind(thrown),
+        },
     }
-    arena.begin()?;
-    let end = End(arena);
-    grow().map_err(|_| end.0.end().unwrap_or(ArenaError::TooLong))
+}
+
+/// What an allocator says to a request: it never refuses, but unwinds.
+#[inline]
+fn answer(layout: Layout, result: Result<NonNull<u8>, ArenaError>) -> Result<NonNull<[u8]>, AllocError> {
+    match result {
+        Ok(block) => Ok(NonNull::slice_from_raw_parts(block, layout.size())),
+        Err(error) => error.unwind(),
+    }
+}
+
+/// Where nothing lies that is so aligned: what has no bytes is no block, wherever it is.
+fn no_bytes(layout: Layout) -> NonNull<u8> {
+    NonNull::without_provenance(NonZero::new(layout.align()).unwrap_or(NonZero::<usize>::MIN))
 }
 
 /// The heap of the lane that runs here, which is made when it is asked for first.

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 
 use crate::alloc;
+use crate::arena::ArenaError;
 use crate::context;
 use crate::exit::ExitReason;
 use crate::lane::NoMemory;
@@ -50,7 +51,13 @@ pub(crate) fn reason(payload: Box<dyn Any + Send>) -> ExitReason {
     if let Some(NoMemory { requested, memory, .. }) = payload.downcast_ref() {
         return ExitReason::OutOfMemory { budget: memory.limit, requested: *requested };
     }
-    let message: Arc<str> = if let Some(text) = payload.downcast_ref::<&'static str>() {
+    let refused = payload.downcast_ref::<ArenaError>();
+    if let Some(reason) = refused.and_then(ArenaError::reason) {
+        return reason;
+    }
+    let message: Arc<str> = if let Some(refused) = refused {
+        refused.to_string().into()
+    } else if let Some(text) = payload.downcast_ref::<&'static str>() {
         (*text).into()
     } else if let Some(text) = payload.downcast_ref::<String>() {
         text.as_str().into()

@@ -143,8 +143,8 @@ impl Vat {
 
     /// Takes a chunk back; by `wipe` with nothing left in it.
     pub(crate) fn give(&self, chunk: Chunk, wipe: bool) {
-        // One that is longer than what is kept loses its pages anyway.
-        if wipe || (cfg!(debug_assertions) && chunk.bytes <= KEPT_LONGEST) {
+        // One that is longer than what is kept loses its pages, of which many may have never been touched.
+        if (wipe || cfg!(debug_assertions)) && chunk.bytes <= KEPT_LONGEST {
             let byte = if wipe { 0 } else { 0xDD };
             mapping::unpoison(chunk.start, chunk.length());
             // SAFETY: invariant 2: it is the caller's, who has given it up to us.

@@ -17,6 +17,7 @@
 //! 3. A block on the list `elsewhere` is free, and belongs to the list: it begins with a [`Freed`]. No block is shorter
 //!    than that, or less aligned.
 //! 4. A block is asked for and freed with the same layout of [`of_block`], which follows from the one that its user has.
+//!    What has no bytes has no block: its users may have never asked for one, and give back what they were not given.
 
 use std::alloc::Layout;
 use std::cell::UnsafeCell;
@@ -30,9 +31,9 @@ use rlsf::Tlsf;
 use rustc_hash::FxBuildHasher;
 
 use super::elsewhere::Elsewhere;
-use super::sealed::Lenient;
+use super::sealed::Ours;
 use super::tenancy::{Held, Tenancy};
-use super::{ArenaError, String, Vec};
+use super::{ArenaError, String, Vec, answer, no_bytes};
 use crate::context;
 use crate::id::Id;
 use crate::vat::class::{PAGE, in_pages};
@@ -94,9 +95,6 @@ struct Inner {
     long: HashMap<usize, Held, FxBuildHasher>,
     /// What `chunks` have.
     bytes: u64,
-    /// The next request is refused where there is no memory.
-    is_lenient: bool,
-    refused: Option<ArenaError>,
 }
 
 /// At the beginning of a block that was freed elsewhere.
@@ -124,14 +122,7 @@ impl Heap {
     pub(super) fn new(tenancy: Arc<Tenancy>) -> Heap {
         tenancy.enter();
         let lane = tenancy.lane();
-        let inner = Inner {
-            blocks: Blocks::new(),
-            chunks: std::vec::Vec::new(),
-            long: HashMap::default(),
-            bytes: 0,
-            is_lenient: false,
-            refused: None,
-        };
+        let inner = Inner { blocks: Blocks::new(), chunks: std::vec::Vec::new(), long: HashMap::default(), bytes: 0 };
         let (inner, elsewhere) = (UnsafeCell::new(inner), Elsewhere::new());
         Heap { core: Arc::new(Core { tenancy, lane, inner, elsewhere }) }
     }
@@ -190,18 +181,6 @@ impl Heap {
         let inner = unsafe { &mut *core.inner.get() };
         Ok(f(core, inner))
     }
-
-    /// What is said of a request to whom an error must be an `AllocError`.
-    #[inline]
-    fn answer(&self, layout: Layout, result: Result<NonNull<u8>, ArenaError>) -> Result<NonNull<[u8]>, AllocError> {
-        match result {
-            Ok(block) => Ok(NonNull::slice_from_raw_parts(block, layout.size())),
-            Err(error) => {
-                let is_lenient = self.with(|_, inner| inner.note_refused(error)).unwrap_or(false);
-                if is_lenient { Err(AllocError) } else { error.unwind() }
-            }
-        }
-    }
 }
 
 /// The layout of the block that a user with this one has: it holds a [`Freed`].
@@ -242,6 +221,11 @@ impl Inner {
         block.addr().get().is_multiple_of(PAGE as usize) && self.long.contains_key(&block.addr().get())
     }
 
+    /// How long the chunk is that a block has for itself.
+    fn long_bytes(&self, block: NonNull<u8>) -> Option<u64> {
+        self.long.get(&block.addr().get()).map(|held| held.chunk.bytes())
+    }
+
     /// Frees a block that has a chunk of its own.
     #[cold]
     fn free_long(&mut self, core: &Core, block: NonNull<u8>) {
@@ -249,27 +233,16 @@ impl Inner {
             core.tenancy.give(held);
         }
     }
-
-    /// Whether the request that failed is one that may; the next one may not.
-    fn note_refused(&mut self, error: ArenaError) -> bool {
-        let is_lenient = std::mem::take(&mut self.is_lenient);
-        if is_lenient {
-            self.refused = Some(error);
-        }
-        is_lenient
-    }
 }
 
 impl Core {
     /// A block for a layout of [`of_block`].
     #[inline]
     fn allocate(&self, inner: &mut Inner, layout: Layout) -> Result<NonNull<u8>, ArenaError> {
-        let block = match inner.take(layout) {
-            Some(block) => block,
-            None => self.allocate_further(inner, layout)?,
-        };
-        inner.is_lenient = false;
-        Ok(block)
+        match inner.take(layout) {
+            Some(block) => Ok(block),
+            None => self.allocate_further(inner, layout),
+        }
     }
 
     /// As [`Core::allocate`], where what the heap has does not do.
@@ -355,12 +328,18 @@ impl Drop for Core {
 unsafe impl Allocator for Heap {
     #[inline]
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        if layout.size() == 0 {
+            return Ok(NonNull::slice_from_raw_parts(no_bytes(layout), 0));
+        }
         let block = self.with(|core, inner| core.allocate(inner, of_block(layout)));
-        self.answer(layout, block.and_then(|block| block))
+        answer(layout, block.and_then(|block| block))
     }
 
     #[inline]
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+        if layout.size() == 0 {
+            return;
+        }
         let layout = of_block(layout);
         let here = self.with(|core, inner| {
             // SAFETY: invariant 4, and the caller's promise.
@@ -374,12 +353,14 @@ unsafe impl Allocator for Heap {
 
     #[inline]
     unsafe fn grow(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        if old.size() == 0 {
+            return self.allocate(new);
+        }
         let (old, of_new) = (of_block(old), of_block(new));
         let grown = self.with(|core, inner| {
             if old.align() == of_new.align() && of_new.size() <= LONG && !inner.is_long(block) {
                 // SAFETY: invariant 4: it came from there with this alignment.
                 if let Some(grown) = unsafe { inner.blocks.reallocate(block, of_new) } {
-                    inner.is_lenient = false;
                     return Ok(grown);
                 }
             }
@@ -390,7 +371,7 @@ unsafe impl Allocator for Heap {
             unsafe { inner.free(core, block, old.align()) };
             Ok(grown)
         });
-        self.answer(new, grown.and_then(|grown| grown))
+        answer(new, grown.and_then(|grown| grown))
     }
 
     #[inline]
@@ -406,6 +387,11 @@ unsafe impl Allocator for Heap {
 
     #[inline]
     unsafe fn shrink(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        if new.size() == 0 {
+            // SAFETY: the caller's promise.
+            unsafe { self.deallocate(block, old) };
+            return Ok(NonNull::slice_from_raw_parts(no_bytes(new), 0));
+        }
         let (of_old, of_new) = (of_block(old), of_block(new));
         let shrunk = self.with(|core, inner| {
             let is_aligned = block.addr().get() & (of_new.align() - 1) == 0;
@@ -414,7 +400,8 @@ unsafe impl Allocator for Heap {
                 let shrunk = unsafe { inner.blocks.reallocate(block, of_new) };
                 return Ok(shrunk.unwrap_or(block));
             }
-            if is_aligned && inner.is_long(block) && new.size() >= old.size() / 2 {
+            // What has a chunk of its own moves once it takes less than half of that.
+            if is_aligned && inner.long_bytes(block).is_some_and(|bytes| new.size() as u64 >= bytes / 2) {
                 return Ok(block);
             }
             let shrunk = match core.allocate(inner, of_new) {
@@ -434,25 +421,13 @@ unsafe impl Allocator for Heap {
             Err(_) if block.addr().get() & (of_new.align() - 1) == 0 && of_old.align() == of_new.align() => {
                 Ok(NonNull::slice_from_raw_parts(block, new.size()))
             }
-            shrunk => self.answer(new, shrunk.and_then(|shrunk| shrunk)),
+            shrunk => answer(new, shrunk.and_then(|shrunk| shrunk)),
         }
     }
 }
 
-impl Lenient for Heap {
-    fn begin(&self) -> Result<(), ArenaError> {
-        self.with(|_, inner| {
-            inner.is_lenient = true;
-            inner.refused = None;
-        })
-    }
-
-    fn end(&self) -> Option<ArenaError> {
-        self.with(|_, inner| {
-            inner.is_lenient = false;
-            inner.refused.take()
-        })
-        .ok()
-        .flatten()
+impl Ours for Heap {
+    fn is_here(&self) -> Result<(), ArenaError> {
+        self.with(|_, _| ())
     }
 }

@@ -30,9 +30,9 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use allocator_api2::alloc::{AllocError, Allocator};
 
-use super::sealed::Lenient;
+use super::sealed::Ours;
 use super::tenancy::{self, Held, Tenancy};
-use super::{ArenaError, Box, HashMap, String, Vec};
+use super::{ArenaError, Box, HashMap, String, Vec, answer, no_bytes};
 use crate::context;
 use crate::id::Id;
 use crate::vat::mapping;
@@ -125,9 +125,6 @@ struct Inner {
     current: usize,
     /// What all of them have.
     bytes: u64,
-    /// The next request is refused where there is no memory.
-    is_lenient: bool,
-    refused: Option<ArenaError>,
 }
 
 impl Default for Scratch {
@@ -296,15 +293,7 @@ impl Scratch {
         let tenancy = tenancy::current().ok_or(ArenaError::NotHere)?;
         tenancy.enter();
         let lane = tenancy.lane();
-        let inner = Inner {
-            at: NonNull::dangling(),
-            left: 0,
-            chunks: std::vec::Vec::new(),
-            current: 0,
-            bytes: 0,
-            is_lenient: false,
-            refused: None,
-        };
+        let inner = Inner { at: NonNull::dangling(), left: 0, chunks: std::vec::Vec::new(), current: 0, bytes: 0 };
         let core = std::boxed::Box::new(Core { tenancy, lane, inner: UnsafeCell::new(inner) });
         let core = std::boxed::Box::into_raw(core);
         // ORDER: AcqRel, see `core`.
@@ -338,32 +327,11 @@ impl Scratch {
         if layout.size() == 0 {
             return Ok(no_bytes(layout));
         }
-        self.with(|core, inner| {
-            let place = match inner.bump(layout) {
-                Some(place) => place,
-                None => core.bump_further(inner, layout)?,
-            };
-            inner.is_lenient = false;
-            Ok(place)
+        self.with(|core, inner| match inner.bump(layout) {
+            Some(place) => Ok(place),
+            None => core.bump_further(inner, layout),
         })?
     }
-
-    /// Memory for whom an error must be an `AllocError`.
-    #[inline]
-    fn answer(&self, layout: Layout, result: Result<NonNull<u8>, ArenaError>) -> Result<NonNull<[u8]>, AllocError> {
-        match result {
-            Ok(place) => Ok(NonNull::slice_from_raw_parts(place, layout.size())),
-            Err(error) => {
-                let is_lenient = self.with(|_, inner| inner.note_refused(error)).unwrap_or(false);
-                if is_lenient { Err(AllocError) } else { error.unwind() }
-            }
-        }
-    }
-}
-
-/// Where nothing lies that is so aligned.
-fn no_bytes(layout: Layout) -> NonNull<u8> {
-    NonNull::without_provenance(std::num::NonZero::new(layout.align()).unwrap_or(std::num::NonZero::<usize>::MIN))
 }
 
 impl Inner {
@@ -389,7 +357,9 @@ impl Inner {
     #[inline]
     fn lengthen(&mut self, block: NonNull<u8>, old: usize, new: usize) -> bool {
         let more = new - old;
-        if block.addr().get() + old != self.at.addr().get() || more > self.left {
+        // One that ends where the chunk begins is of another chunk.
+        let is_of_chunk = self.chunks.get(self.current).is_some_and(|held| held.chunk.start().pointer() != self.at);
+        if !is_of_chunk || block.addr().get() + old != self.at.addr().get() || more > self.left {
             return false;
         }
         mapping::unpoison_at(self.at, more);
@@ -407,15 +377,6 @@ impl Inner {
         self.left = held.chunk.length();
         mapping::poison_at(self.at, self.left);
         true
-    }
-
-    /// Whether the request that failed is one that may; the next one may not.
-    fn note_refused(&mut self, error: ArenaError) -> bool {
-        let is_lenient = std::mem::take(&mut self.is_lenient);
-        if is_lenient {
-            self.refused = Some(error);
-        }
-        is_lenient
     }
 }
 
@@ -489,7 +450,7 @@ impl Drop for Scratch {
 unsafe impl Allocator for &Scratch {
     #[inline]
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        self.answer(layout, self.bump(layout))
+        answer(layout, self.bump(layout))
     }
 
     /// It is had back by the reset.
@@ -501,19 +462,17 @@ unsafe impl Allocator for &Scratch {
         let grown = self.with(|core, inner| {
             let is_aligned = block.addr().get() & (new.align() - 1) == 0;
             if old.size() != 0 && is_aligned && inner.lengthen(block, old.size(), new.size()) {
-                inner.is_lenient = false;
                 return Ok(block);
             }
             let place = match inner.bump(new) {
                 Some(place) => place,
                 None => core.bump_further(inner, new)?,
             };
-            inner.is_lenient = false;
             // SAFETY: the caller's promise: `block` has `old` bytes, which are no more than the new ones, which nobody has.
             unsafe { place.copy_from_nonoverlapping(block, old.size()) };
             Ok(place)
         });
-        self.answer(new, grown.and_then(|grown| grown))
+        answer(new, grown.and_then(|grown| grown))
     }
 
     #[inline]
@@ -540,20 +499,8 @@ unsafe impl Allocator for &Scratch {
     }
 }
 
-impl Lenient for &Scratch {
-    fn begin(&self) -> Result<(), ArenaError> {
-        self.with(|_, inner| {
-            inner.is_lenient = true;
-            inner.refused = None;
-        })
-    }
-
-    fn end(&self) -> Option<ArenaError> {
-        self.with(|_, inner| {
-            inner.is_lenient = false;
-            inner.refused.take()
-        })
-        .ok()
-        .flatten()
+impl Ours for &Scratch {
+    fn is_here(&self) -> Result<(), ArenaError> {
+        self.with(|_, _| ())
     }
 }

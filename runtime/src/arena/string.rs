@@ -4,7 +4,7 @@
 //! Rust has text in an allocator.
 //!
 //! # Invariants
-//! 1. `bytes` is UTF-8. Nobody else can change them.
+//! 1. `bytes` is UTF-8, also when something unwinds. Nobody else can change them.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -66,6 +66,8 @@ impl<A: Allocator> String<A> {
 
     /// Appends a text.
     pub fn push_str(&mut self, text: &str) {
+        // First, as it may unwind; within, that would be in the middle of a character.
+        self.bytes.reserve(text.len());
         self.bytes.extend_from_slice(text.as_bytes());
     }
 

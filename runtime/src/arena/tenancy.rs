@@ -79,7 +79,9 @@ pub(crate) fn current() -> Option<Arc<Tenancy>> {
         own.more().memory = Some(LaneMemory { tenancy: tenancy.clone(), heap: None });
     });
     if kept.is_none() {
-        // A lane that is ending, or was taken away, keeps nothing any more: what it has from here on outlives it.
+        // A lane that is ending, or was taken away, keeps nothing any more: what it has from here on outlives it. Whether it
+        // has asked for what it gives back to be overwritten is not known here, so that is done.
+        tenancy.wipe();
         tenancy.end();
     }
     Some(tenancy)
@@ -95,6 +97,11 @@ impl Tenancy {
     pub(crate) fn wipe(&self) {
         // ORDER: Relaxed: written by the lane; who gives its chunks back elsewhere got them from it.
         self.wipes.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether they are.
+    pub(super) fn wipes(&self) -> bool {
+        self.wipes.load(Ordering::Relaxed)
     }
 
     /// There is an arena more.
@@ -159,7 +166,7 @@ impl Tenancy {
     pub(crate) fn give(&self, held: Held) {
         let Held { chunk, charge } = held;
         let bytes = chunk.bytes();
-        self.vat.give(chunk, self.wipes.load(Ordering::Relaxed));
+        self.vat.give(chunk, self.wipes());
         drop(charge);
         self.change(|state| state.bytes -= bytes);
     }

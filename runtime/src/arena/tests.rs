@@ -17,6 +17,8 @@ use crate::runtime::Runtime;
 use crate::sched::turn::yield_now;
 use crate::sync::oneshot;
 
+mod edges;
+
 const PAGE: u64 = 4096;
 /// How long something may take that must come.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -556,7 +558,7 @@ fn memory_is_taken_from_an_arena_only_where_its_lane_runs() {
                 assert_eq!(scratch.try_alloc(1).map(|_| ()), Err(ArenaError::NotHere));
                 assert_eq!(heap.held(), None);
                 drop(own);
-                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| heap.boxed(1))).map(|_| ())
+                catch_unwind(AssertUnwindSafe(|| heap.boxed(1))).map(|_| ())
             });
             assert!(elsewhere.join().unwrap().is_err(), "what does not try panics");
         });

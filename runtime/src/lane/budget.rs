@@ -65,11 +65,6 @@ impl From<Overrun> for NoMemory {
 }
 
 impl NoMemory {
-    /// Of whatever has a limit.
-    pub(crate) fn new(requested: u64, used: u64, limit: u64) -> NoMemory {
-        NoMemory { requested, memory: Memory { used, limit } }
-    }
-
     /// Ends the lane that runs here, by unwinding, with [`ExitReason::OutOfMemory`]: for code that cannot give an error. No
     /// panic hook hears of it. It is for the code of lanes; elsewhere it unwinds as a panic with this value does, as
     /// `std::panic::panic_any` with it does in a lane.

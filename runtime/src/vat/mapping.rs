@@ -72,11 +72,18 @@ impl Source<Start> for Mapping {
         Some(chunks)
     }
 
-    /// Where pages are longer than 4 KiB, as on some ARM, the system takes only whole ones: what is left stays with us.
+    /// Nothing of what was in the chunk is left. Where pages are longer than 4 KiB, as on some ARM, the system takes only whole
+    /// ones: the others stay with us, as all do that are locked in memory.
     fn cool(&self, chunk: Start, bytes: u64) {
         let Ok(length) = usize::try_from(bytes) else { return };
         // SAFETY: the pages are those of a free chunk (invariant 2), which nobody reads before it is written again.
-        unsafe { libc::madvise(chunk.0.as_ptr().cast(), length, libc::MADV_DONTNEED) };
+        let result = unsafe { libc::madvise(chunk.0.as_ptr().cast(), length, libc::MADV_DONTNEED) };
+        if result != 0 {
+            unpoison(chunk, length);
+            // SAFETY: as above.
+            unsafe { fill(chunk, length, 0) };
+            poison(chunk, length);
+        }
     }
 }
 
