@@ -250,7 +250,8 @@ impl Owner {
             Owner::note(core, slot, own, number, place);
             true
         });
-        (in_lane == Some(true)).then_some(Owner(core))
+        // Made only then: one that is dropped unlocks.
+        (in_lane == Some(true)).then(|| Owner(core))
     }
 
     /// The lane in `slot` has got the lock.
@@ -410,3 +411,28 @@ impl Opens for Owner {
 }
 
 impl Excludes for Owner {}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sync::testing::{runtime, spawn};
+
+    #[test]
+    fn who_comes_too_late_leaves_the_lock_to_whoever_has_it() {
+        runtime().block_on(async {
+            let core = POOL.take();
+            let lane = spawn(async move {
+                let place = Location::caller();
+                let held = Owner::attempt(core, place, false).expect("it is free");
+                let number = core.word().locking().expect("it is locked");
+                assert!(Owner::attempt(core, place, true).is_none());
+                assert!(Owner::attempt_in_full(core, place).is_none());
+                assert!(Owner::attempt_outside(core, place).is_none());
+                assert!(core.word().is_locked_as(number));
+                drop(held);
+                assert_eq!(core.word().locking(), None);
+            });
+            lane.finish().await;
+        });
+    }
+}
