@@ -11,6 +11,9 @@ use laneway::prelude::*;
 use laneway::testing::{KillSweep, Victim};
 use laneway::{ExitReceipt, Handle, SpawnError, StartError, join, timeout, yield_now};
 
+#[path = "admission/edges.rs"]
+mod edges;
+
 #[global_allocator]
 static ALLOCATOR: Accounting<System> = Accounting::new(System);
 

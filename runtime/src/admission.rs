@@ -36,6 +36,7 @@ use cost::{BLOCKS, Cost, LANES, NODES};
 use ledger::{Ledger, Way};
 
 use crate::alloc::account::{Account, HEADER};
+use crate::lane::SpawnError;
 use crate::lane::index::Index;
 use crate::lane::memory;
 use crate::lane::own::More;
@@ -67,6 +68,8 @@ pub struct NoRoom {
     pub free: u64,
     /// The limit.
     pub limit: u64,
+    /// What the pools of the process have taken for good that such a lane has no use for: it is reserved, whoever lives.
+    pub kept: u64,
     /// How many wait for memory to be free.
     pub waiting: u64,
 }
@@ -74,20 +77,23 @@ pub struct NoRoom {
 impl NoRoom {
     /// Whether it could not be admitted though no other lane lived.
     pub fn is_final(&self) -> bool {
-        self.requested > self.limit
+        self.requested.saturating_add(self.kept) > self.limit
     }
 }
 
 impl fmt::Display for NoRoom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let NoRoom { requested, free, limit, waiting } = self;
+        let NoRoom { requested, free, limit, kept, waiting } = self;
         if *requested == u64::MAX {
             return write!(
                 f,
-                "a lane without a bound on its memory or mailbox fits under no limit, which is {limit} bytes"
+                "a lane whose memory or mailbox has no bound, or one beyond all numbers, fits under no limit; it is {limit} bytes"
             );
         }
         write!(f, "the lane may take {requested} bytes, and {free} of {limit} are free")?;
+        if *kept != 0 && self.is_final() {
+            write!(f, ", as {kept} are taken for good by pools")?;
+        }
         if *waiting != 0 { write!(f, ", for which {waiting} wait") } else { Ok(()) }
     }
 }
@@ -107,6 +113,8 @@ pub(crate) enum Refusal {
 pub(crate) struct Gate {
     /// No new lanes.
     closed: bool,
+    /// The first in the row waits for what can no longer be.
+    hopeless: bool,
 }
 
 impl Source for Gate {
@@ -118,11 +126,7 @@ impl Source for Gate {
     const KIND: &'static str = "admission";
 
     fn refusal(&self, ledger: &Ledger, cost: Cost) -> Option<Refusal> {
-        if self.closed {
-            Some(Refusal::ShuttingDown)
-        } else {
-            (cost.total() > ledger.limit()).then_some(Refusal::NeverFits)
-        }
+        if self.closed { Some(Refusal::ShuttingDown) } else { never_fits(ledger, &cost).then_some(Refusal::NeverFits) }
     }
 
     fn set_aside(&mut self, ledger: &Ledger, cost: Cost) -> bool {
@@ -132,7 +136,9 @@ impl Source for Gate {
         // From here on whoever gives back looks here; what he gave before is seen now.
         ledger.set_queued(true);
         ledger.trim(made);
-        ledger.try_take(&cost, Way::InLine)
+        let taken = ledger.try_take(&cost, Way::InLine);
+        self.hopeless |= !taken && never_fits(ledger, &cost);
+        taken
     }
 
     fn put_back(&mut self, ledger: &Ledger, cost: Cost) {
@@ -149,9 +155,15 @@ impl Source for Gate {
     }
 
     fn renew(&mut self, ledger: &Ledger) {
-        self.closed = false;
+        (self.closed, self.hopeless) = (false, false);
         ledger.clear();
     }
+}
+
+/// Whether a lane of this cost could not be admitted though no other lane lived. What pools have made stays, and grows: who
+/// waits may come to be told so.
+fn never_fits(ledger: &Ledger, cost: &Cost) -> bool {
+    cost.total().saturating_add(ledger.of_no_use(cost, made)) > ledger.limit()
 }
 
 /// How many things of a shelf the pools of the process have ever made. More than a runtime may have needed, as where
@@ -288,38 +300,55 @@ impl Admission {
     }
 
     /// Reserves what a lane costs, if it is there and nobody waits.
-    pub(crate) fn try_admit(&'static self, cost: Option<Cost>) -> Result<Admitted, NoRoom> {
-        let Some(cost) = cost else { return Err(self.refuse(u64::MAX)) };
-        if self.ledger().try_take(&cost, Way::Free) || self.try_in_line(cost) {
-            return Ok(Admitted { admission: self, cost });
+    ///
+    /// # Errors
+    /// [`SpawnError::NoMemory`] and [`SpawnError::ShuttingDown`].
+    pub(crate) fn try_admit(&'static self, cost: Option<Cost>) -> Result<Admitted, SpawnError> {
+        let Some(cost) = cost else { return Err(SpawnError::NoMemory(self.refuse_unbounded())) };
+        // What can never be had is not tried: others might meet what is held for that moment.
+        if cost.total() <= self.ledger().limit() {
+            if self.ledger().try_take(&cost, Way::Free) {
+                return Ok(Admitted { admission: self, cost });
+            }
+            match self.try_in_line(cost) {
+                Some(Ok(())) => return Ok(Admitted { admission: self, cost }),
+                Some(Err(Refusal::ShuttingDown)) => return Err(SpawnError::ShuttingDown),
+                Some(Err(Refusal::NeverFits)) | None => {}
+            }
         }
-        Err(self.refuse(cost.total()))
+        Err(SpawnError::NoMemory(self.refuse(&cost)))
     }
 
     /// As the first in line, if nobody is in it. Nobody else then holds for a moment what he does not get in the end.
     #[cold]
-    fn try_in_line(&self, cost: Cost) -> bool {
-        if self.ledger().is_queued() {
+    fn try_in_line(&self, cost: Cost) -> Option<Result<(), Refusal>> {
+        if self.ledger().is_queued_after_all() {
             // Somebody may have been refused for what was taken here just now.
             self.offer();
         }
         let taker = Taker { by: By::Foreign, place: Location::caller() };
-        matches!(self.line.try_take(cost, taker), Some(Ok(())))
+        self.line.try_take(cost, taker)
     }
 
     /// The error of a lane of this cost.
     #[cold]
-    fn refuse(&self, requested: u64) -> NoRoom {
+    fn refuse(&self, cost: &Cost) -> NoRoom {
+        NoRoom { requested: cost.total(), kept: self.ledger().of_no_use(cost, made), ..self.refuse_unbounded() }
+    }
+
+    /// The error of a lane whose cost has no bound.
+    #[cold]
+    fn refuse_unbounded(&self) -> NoRoom {
         // ORDER: Relaxed, of all counts: they order nothing.
         self.refused.fetch_add(1, Ordering::Relaxed);
         let (free, limit) = (self.free(), self.ledger().limit());
-        NoRoom { requested, free, limit, waiting: self.line.waiting() as u64 }
+        NoRoom { requested: u64::MAX, free, limit, kept: 0, waiting: self.line.waiting() as u64 }
     }
 
     /// What is not reserved, nor kept by pools.
     pub(crate) fn free(&self) -> u64 {
         self.ledger().trim(made);
-        if self.ledger().is_queued() {
+        if self.ledger().is_queued_after_all() {
             self.offer();
         }
         self.ledger().limit().saturating_sub(self.ledger().reserved())
@@ -331,6 +360,7 @@ impl Admission {
             // ORDER: Release: who looks finds it given back.
             self.look_due.store(true, Ordering::Release);
         }
+        self.ledger().note_freed(size);
     }
 
     /// Offers what the allocator has given back since the last look.
@@ -343,12 +373,17 @@ impl Admission {
 
     /// Whether somebody may come to be admitted by what the allocator gives back.
     pub(crate) fn must_look(&self) -> bool {
-        self.ledger().is_queued() && self.ledger().left() != 0
+        // In this order: what is freed after the second look is marked before it.
+        self.ledger().is_queued() && (self.ledger().left() != 0 || self.look_due.load(Ordering::Relaxed))
     }
 
-    /// Offers what is there to those who wait.
+    /// Offers what is there to those who wait, and tells who waits in vain.
     fn offer(&self) {
         self.line.change(|_, _| ());
+        if self.line.look(|gate| gate.hopeless) {
+            // All look again, in their order, and he is told.
+            self.line.close(|gate, _| gate.hopeless = false);
+        }
     }
 
     /// No new lanes: who waits is told.

@@ -118,7 +118,8 @@ impl Handle {
     /// What the runtime may come to take of memory, as a table with a row for each thing that takes some, and how that is
     /// computed. The sum is an upper bound of what of it is resident, under a [memory limit](Builder::memory_limit), in a program
     /// with the allocator [`Accounting`](crate::alloc::Accounting), for all but the rows that say that they have none, and but for what
-    /// a lane takes beyond its budget within one poll. See [`memory_bound`](crate::memory_bound).
+    /// a lane takes beyond its budget within one poll, and for messages that wait for room in a full mailbox, of which
+    /// eight a lane are reserved for. See [`memory_bound`](crate::memory_bound).
     ///
     /// ```
     /// let runtime = laneway_runtime::Runtime::builder().workers(1).memory_limit(64 << 20).build()?;

@@ -81,8 +81,9 @@ impl Ledger {
 
     /// What the dead have left behind.
     pub(crate) fn left(&self) -> u64 {
-        // ORDER: Relaxed, as above. It may be credited before it was counted.
-        let left = self.left.load(Ordering::Relaxed);
+        // ORDER: Acquire pairs with the Release of `note_freed`: who finds all of it freed finds what was said of that. It may
+        // be credited before it was counted.
+        let left = self.left.load(Ordering::Acquire);
         if left > MOST { 0 } else { left }
     }
 
@@ -91,10 +92,17 @@ impl Ledger {
         parts(self.shelves[shelf].0.load(Ordering::Relaxed))
     }
 
-    /// Whether somebody waits in the row.
+    /// Whether somebody waits in the row, as far as one look tells.
     pub(crate) fn is_queued(&self) -> bool {
-        // ORDER: Acquire: as `give`, of which it is the second half where nothing is given.
+        // ORDER: Acquire, with `set_queued`.
         self.sum.load(Ordering::Acquire) & QUEUED != 0
+    }
+
+    /// Whether somebody waits in the row, for one who has let go of what he held for a moment (invariant 3).
+    pub(crate) fn is_queued_after_all(&self) -> bool {
+        // ORDER: AcqRel, and a change, as in `settle`: who sets `queued` later finds what we have let go of, and of one who has
+        // set it before we learn here. A load might be older than that.
+        self.sum.fetch_add(0, Ordering::AcqRel) & QUEUED != 0
     }
 
     /// Somebody waits in the row, or nobody. For those who have the lock of the line.
@@ -145,12 +153,29 @@ impl Ledger {
         self.sum.fetch_sub(back, Ordering::AcqRel) & QUEUED != 0
     }
 
-    /// Something that a dead lane had left behind is freed. As [`Ledger::give`]; for the allocator: it does nothing else.
+    /// Something that a dead lane had left behind is freed. As [`Ledger::give`]; for the allocator, which says so where it is
+    /// looked for and then [notes](Ledger::note_freed) it.
     #[must_use]
     pub(crate) fn credit(&self, size: u64) -> bool {
-        self.left.fetch_sub(size, Ordering::Relaxed);
         // ORDER: AcqRel, as in `settle`.
         self.sum.fetch_sub(size * BYTE, Ordering::AcqRel) & QUEUED != 0
+    }
+
+    /// So much less is left: the last step of a credit, so that nobody finds nothing left before he can find why.
+    pub(crate) fn note_freed(&self, size: u64) {
+        // ORDER: Release, see `left`.
+        self.left.fetch_sub(size, Ordering::Release);
+    }
+
+    /// What stays reserved for good, and is of no use to a lane of this cost: things that pools have made and that are not of
+    /// the kinds, or more, than it needs.
+    pub(crate) fn of_no_use(&self, cost: &Cost, made: impl Fn(usize) -> u32) -> u64 {
+        let of_shelf = |shelf: usize| {
+            let needed: u32 = cost.things.iter().filter(|(of, _)| *of == shelf).map(|(_, count)| *count).sum();
+            let (_, kept) = self.shelf(shelf);
+            u64::from(kept.min(made(shelf)).saturating_sub(needed)) * unit(shelf)
+        };
+        (0..SHELVES).map(of_shelf).sum()
     }
 
     /// Takes off the shelves what no pool has ever made: `made` says of a shelf how many things its pool has.
@@ -310,6 +335,16 @@ mod tests {
     }
 
     #[test]
+    fn what_pools_have_made_is_of_use_only_to_who_needs_it() {
+        let ledger = ledger(1000);
+        assert!(ledger.try_take(&cost(0, 10), Way::Free));
+        assert!(!ledger.give(&cost(0, 10)));
+        assert_eq!(ledger.of_no_use(&cost(0, 4), |_| 8), 4 * 64);
+        assert_eq!(ledger.of_no_use(&cost(0, 20), |_| 8), 0);
+        assert_eq!(ledger.of_no_use(&cost(0, 0), |_| 0), 0, "what no pool has made is nobody's");
+    }
+
+    #[test]
     fn nothing_is_taken_where_all_of_it_cannot_be() {
         let ledger = ledger(1000);
         assert!(!ledger.try_take(&cost(900, 5), Way::Free));
@@ -336,14 +371,17 @@ mod tests {
         assert_eq!((ledger.reserved(), ledger.left(), ledger.is_settled()), (200, 200, false));
         assert!(!ledger.try_take(&cost(900, 0), Way::Free));
         assert!(!ledger.credit(150));
+        ledger.note_freed(150);
         assert!(ledger.try_take(&cost(900, 0), Way::Free));
         assert!(!ledger.credit(50));
+        ledger.note_freed(50);
         assert_eq!((ledger.reserved(), ledger.left()), (900, 0));
         // One that went far past its budget in its last poll, and left all of that.
         assert!(!ledger.settle(&cost(900, 0), 5000));
         assert_eq!(ledger.reserved(), 5000);
         assert!(!ledger.try_take(&cost(1, 0), Way::Free));
         assert!(!ledger.credit(5000));
+        ledger.note_freed(5000);
         assert_eq!((ledger.reserved(), ledger.is_settled()), (0, true));
     }
 }

@@ -62,15 +62,17 @@ where
     fn poll_admitted(
         &mut self,
         cx: &mut Context<'_>,
-        spawn: &Spawn,
+        spawn: &mut Spawn,
         scheduler: &Arc<Scheduler>,
     ) -> Poll<Result<Option<Admitted>, SpawnError>> {
         let Some(admission) = scheduler.admission() else { return Poll::Ready(Ok(None)) };
         // It may be polled in another runtime than before.
         if self.waiting.as_ref().is_none_or(|waiting| !ptr::eq(waiting.admission, admission)) {
             let Some(cost) = spawn.cost::<M, F>(scheduler) else {
-                return Poll::Ready(Err(SpawnError::NoMemory(admission.refuse(u64::MAX))));
+                return Poll::Ready(Err(SpawnError::NoMemory(admission.refuse_unbounded())));
             };
+            // What is waited for is what the lane gets, in whichever lane this is polled next.
+            spawn.settle_memory(scheduler);
             self.waiting = Some(Waiting { admission, seat: Seat::new(&admission.line), cost });
         }
         let Some(Waiting { seat, cost, .. }) = &mut self.waiting else { unreachable!("it was put there just now") };
@@ -82,9 +84,7 @@ where
         match seat.poll(cx, *cost, self.at) {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(Some(Admitted { admission, cost: *cost }))),
             Poll::Ready(Err(Refusal::ShuttingDown)) => Poll::Ready(Err(SpawnError::ShuttingDown)),
-            Poll::Ready(Err(Refusal::NeverFits)) => {
-                Poll::Ready(Err(SpawnError::NoMemory(admission.refuse(cost.total()))))
-            }
+            Poll::Ready(Err(Refusal::NeverFits)) => Poll::Ready(Err(SpawnError::NoMemory(admission.refuse(cost)))),
             Poll::Pending => {
                 if !had_waited {
                     // ORDER: Relaxed: it counts.
@@ -109,10 +109,13 @@ where
     /// Where it was ready before.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let Some((spawn, make)) = this.wish.take() else { panic!("it is polled after it was ready") };
-        let Some(scheduler) = context::scheduler() else { return Poll::Ready(Err(SpawnError::NotInRuntime)) };
+        let Some((mut spawn, make)) = this.wish.take() else { panic!("it is polled after it was ready") };
+        let Some(scheduler) = context::scheduler() else {
+            this.waiting = None;
+            return Poll::Ready(Err(SpawnError::NotInRuntime));
+        };
         spawn.check_bound()?;
-        let admitted = match this.poll_admitted(cx, &spawn, &scheduler) {
+        let admitted = match this.poll_admitted(cx, &mut spawn, &scheduler) {
             Poll::Ready(admitted) => {
                 // What the seat waited for is taken.
                 this.waiting = None;

@@ -9,7 +9,7 @@
 //!
 //! # Invariants
 //! 1. `here` is written by whoever has the lane, from `open` to `close`; the lane's word orders one after the other.
-//! 2. Each charge is credited once, and never before it.
+//! 2. Each charge is of more than nothing, and is credited once, never before it.
 //! 3. `elsewhere` is zero exactly while the account is nobody's: the one who made it so owns it.
 //!
 //! Model: `model/balance.rs`.

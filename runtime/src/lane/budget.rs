@@ -67,7 +67,8 @@ impl From<Overrun> for NoMemory {
 impl NoMemory {
     /// Ends the lane that runs here, by unwinding, with [`ExitReason::OutOfMemory`]: for code that cannot give an error. No
     /// panic hook hears of it. It is for the code of lanes; elsewhere it unwinds as a panic with this value does, as
-    /// `std::panic::panic_any` with it does in a lane.
+    /// `std::panic::panic_any` with it does in a lane. As any panic, it ends the process in a destructor that runs because of
+    /// another: [`std::thread::panicking`] says so.
     pub fn unwind(self) -> ! {
         std::panic::resume_unwind(Box::new(self))
     }
@@ -117,14 +118,22 @@ impl Drop for Charge {
 /// # Errors
 /// [`NoMemory`]: with it the lane would be past its budget, counting all that was freed until now. Nothing is charged.
 pub fn try_charge(bytes: u64) -> Result<Charge, NoMemory> {
-    let Some(account) = alloc::charged() else { return Ok(Charge(None)) };
+    // A charge of nothing would not be in the account's balance, and so could outlast it.
+    let Some(account) = alloc::charged().filter(|_| bytes != 0) else { return Ok(Charge(None)) };
+    if bytes > MOST {
+        return Err(NoMemory { requested: bytes, memory: Memory::of(account) });
+    }
     account.try_charge(bytes)?;
     Ok(Charge(Some((account, bytes))))
 }
 
+/// More than any memory has, and less than an account counts.
+const MOST: u64 = 1 << 56;
+
 /// As [`try_charge`], past the budget if need be: the lane then ends for it, if it does not end otherwise first.
 pub(crate) fn charge(bytes: u64) -> Charge {
-    Charge(alloc::charged().inspect(|account| account.charge(bytes)).map(|account| (account, bytes)))
+    let account = alloc::charged().filter(|_| bytes != 0);
+    Charge(account.inspect(|account| account.charge(bytes)).map(|account| (account, bytes)))
 }
 
 /// Whether so many bytes more would fit in the budget of the current lane, for code that would rather refuse than end.
@@ -164,6 +173,11 @@ impl Wish {
     #[inline(always)]
     pub(crate) fn may_limit(self, default: Option<u64>) -> bool {
         self != Wish::AS_PARENT || alloc::charged().is_some() || default.is_some()
+    }
+
+    /// The same budget, wherever and whenever the lane is spawned.
+    pub(crate) fn settle(&mut self, scheduler: &Scheduler, by_none: bool) {
+        *self = self.of(scheduler, by_none).map_or(Wish::UNLIMITED, Wish::limit);
     }
 
     /// What budget a lane gets that is spawned by no lane, where a default holds, or by the one that runs. Under a memory

@@ -44,7 +44,8 @@ pub enum SpawnError {
         /// The limit, set by [`Builder::max_lanes`](crate::Builder::max_lanes).
         limit: u32,
     },
-    /// It does not fit in what is left of the [memory limit](crate::Builder::memory_limit).
+    /// It does not fit in what is left of the [memory limit](crate::Builder::memory_limit), or others have waited for that for
+    /// longer. A supervisor takes it for a start that failed: it counts as a restart, and does not wait.
     NoMemory(NoRoom),
     /// The name is another lane's.
     NameTaken(NameTaken),
@@ -202,7 +203,7 @@ impl Spawn {
     /// assert_eq!(Spawn::new().mailbox(16).mailbox_bytes::<[u64; 10]>(), Some(6144));
     /// ```
     pub fn mailbox_bytes<M: Send + 'static>(&self) -> Option<u64> {
-        self.bound.map(|bound| 2 * u64::from(bound) * node::bytes_of::<M>())
+        self.bound.map(|bound| (2 * u64::from(bound)).saturating_mul(node::bytes_of::<M>()))
     }
 
     /// Spawns a lane whose future `make` makes of the receiving end of its mailbox.
@@ -289,7 +290,7 @@ impl Spawn {
         self.check_bound()?;
         let admitted = match scheduler.admission() {
             None => None,
-            Some(admission) => Some(admission.try_admit(self.cost::<M, F>(scheduler)).map_err(SpawnError::NoMemory)?),
+            Some(admission) => Some(admission.try_admit(self.cost::<M, F>(scheduler))?),
         };
         let lane = self.spawn_now(scheduler, at, make)?;
         if let Some(admitted) = admitted {
@@ -303,6 +304,11 @@ impl Spawn {
             Some(bound) => Err(SpawnError::BadBound { bound }),
             None => Ok(()),
         }
+    }
+
+    /// Whatever is inherited of the budget is what it is now, and here.
+    pub(crate) fn settle_memory(&mut self, scheduler: &Scheduler) {
+        self.memory.settle(scheduler, context::current_id().is_none());
     }
 
     /// What the lane would cost; `None` where that has no bound.

@@ -6,6 +6,7 @@ use std::alloc::Layout;
 use std::fmt;
 
 use crate::admission::cost::{Cost, LANE};
+use crate::admission::ledger::MOST;
 use crate::admission::{self, DEFAULT_LANE_MEMORY};
 use crate::mailbox::{DEFAULT_BOUND, MAX_BOUND};
 
@@ -30,8 +31,9 @@ pub struct MemoryPlan {
 
 impl MemoryPlan {
     /// Under this limit, for lanes with the default [budget](DEFAULT_LANE_MEMORY), a mailbox of [`DEFAULT_BOUND`] short
-    /// messages, and a future of up to a kibibyte.
+    /// messages, and a future of up to a kibibyte. A limit of 2^62 bytes and more is one of 2^62 - 1, as the runtime's is.
     pub const fn new(limit: u64) -> MemoryPlan {
+        let limit = if limit > MOST { MOST } else { limit };
         MemoryPlan { limit, budget: DEFAULT_LANE_MEMORY, mailbox: DEFAULT_BOUND, message: 8, future: 1024 }
     }
 

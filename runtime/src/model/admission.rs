@@ -106,7 +106,7 @@ impl Admission {
 
     /// As `Admission::try_in_line`.
     fn try_in_line(&self, cost: Cost) -> bool {
-        if self.line.fast().is_queued() {
+        if self.line.fast().is_queued_after_all() {
             self.offer();
         }
         matches!(self.line.try_take(cost, Taker { by: By::Foreign, place: Location::caller() }), Some(Ok(())))
@@ -149,7 +149,9 @@ impl Admission {
     /// As `Admission::credit`, and the look that follows.
     fn credit(&self, left: u64) {
         self.out.fetch_sub(left, Relaxed);
-        if self.line.fast().credit(left) {
+        let waits = self.line.fast().credit(left);
+        self.line.fast().note_freed(left);
+        if waits {
             self.offer();
         }
     }
@@ -255,6 +257,27 @@ fn what_is_trimmed_off_a_shelf_is_taken_once() {
         }
         admission.line.fast().trim(|_| 0);
         assert_eq!(admission.line.fast().reserved(), 0);
+        admission.is_settled();
+    });
+}
+
+/// One is refused after he has held, for a moment, things that nobody had to ask bytes for; who comes next is not kept waiting.
+#[test]
+fn one_who_holds_things_alone_for_a_moment_keeps_nobody_waiting() {
+    explore(|| {
+        let admission = Admission::new(2 * LANE - 1);
+        let (large, small) = (lane(LANE), lane(1));
+        let waiter = {
+            let admission = admission.clone();
+            thread::spawn(move || {
+                assert!(admission.wait(small, None));
+                admission.ends(&small, 0);
+            })
+        };
+        if admission.try_admit(large) {
+            admission.ends(&large, 0);
+        }
+        waiter.join().unwrap();
         admission.is_settled();
     });
 }
