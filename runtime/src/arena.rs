@@ -31,7 +31,7 @@
 //!
 //! What has `try_` in its name gives an [`ArenaError`], and so does [`TryGrow::try_grow`] for collections: what was put in by then
 //! is there as before, and what it has made room for can be put in without fear. All else unwinds. That ends the lane alone,
-//! with [`ExitReason::OutOfMemory`](crate::ExitReason::OutOfMemory); guards are dropped on the way as in a panic, and locks
+//! with [`ExitReason::OutOfMemory`]; guards are dropped on the way as in a panic, and locks
 //! left as by one. The collections would abort the process where an allocator refuses. Ours does not refuse them: it unwinds
 //! itself, before it has changed anything, which the contract of `Allocator` allows. So a vector that is extended by many
 //! may have got some of them by then; a [`String`] has got all of a text, or nothing.
