@@ -154,9 +154,13 @@ fn a_caller_that_is_killed_leaves_its_server_alone() {
 #[test]
 fn several_workers_change_nothing() {
     let _beside = beside_others();
-    let swept = KillSweep::new(Victim::named("server")).workers(2).run(ask_a_server);
-    let report = swept.unwrap_or_else(|failure| panic!("{failure}"));
-    assert!(report.kills > 0, "{report}");
+    // How many awaits there are is not settled with two workers: there are runs in which the server is through before the
+    // one at which it is to be killed.
+    let kills = (0..20).map(|_| {
+        let swept = KillSweep::new(Victim::named("server")).workers(2).run(ask_a_server);
+        swept.unwrap_or_else(|failure| panic!("{failure}")).kills
+    });
+    assert!(kills.sum::<u64>() > 0);
 }
 
 /// Three senders at a mailbox for one, whose owner sleeps between two receives.
