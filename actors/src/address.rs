@@ -310,15 +310,20 @@ impl<M: Send + 'static> Future for Sending<M> {
 
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.0.send_now() { Poll::Ready(Ok(())) } else { self.poll_closely(cx) }
+        if self.0.send_now() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut failed = None;
+        self.poll_closely(cx, &mut failed).map(|()| failed.map_or(Ok(()), Err))
     }
 }
 
 impl<M: Send + 'static> Sending<M> {
+    /// What is not sent has a place of its own, or whoever sends would copy it around where all is well, too.
     #[inline(never)]
-    fn poll_closely(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<M>>> {
+    fn poll_closely(&mut self, cx: &mut Context<'_>, failed: &mut Option<SendError<M>>) -> Poll<()> {
         let to = self.to();
-        sent(to, Pin::new(&mut self.0).poll(cx))
+        sent(to, Pin::new(&mut self.0).poll(cx)).map(|sent| *failed = sent.err())
     }
 }
 

@@ -53,8 +53,16 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
         self
     }
 
+    /// What it brings has a place of its own: so an answer that is there already need not go by memory.
     #[inline(never)]
-    fn poll_closely(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, AskError>> {
+    fn poll_closely(&mut self, cx: &mut Context<'_>, outcome: &mut Option<Result<T, AskError>>) {
+        if let Poll::Ready(polled) = self.poll_steps(cx) {
+            *outcome = Some(polled);
+        }
+    }
+
+    #[inline]
+    fn poll_steps(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, AskError>> {
         if !self.sending.is_through()
             && !self.is_sent_now()
             && let Err(unsent) = ready!(self.poll_sending(cx))
@@ -112,7 +120,9 @@ impl<M: Send + 'static, T: Send + 'static> Future for Ask<M, T> {
         {
             return Poll::Ready(Ok(answer));
         }
-        this.poll_closely(cx)
+        let mut outcome = None;
+        this.poll_closely(cx, &mut outcome);
+        outcome.map_or(Poll::Pending, Poll::Ready)
     }
 }
 

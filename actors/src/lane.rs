@@ -119,16 +119,20 @@ impl<M: Send + 'static> Lane<M> {
     #[inline(always)]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
         match self.inbox.poll_message(cx) {
-            Poll::Ready(None) => self.poll_closely(cx),
+            Poll::Ready(None) => {
+                let mut outcome = None;
+                self.poll_closely(cx, &mut outcome).map(|()| outcome)
+            }
             // `Some`, or nothing yet.
             polled => polled,
         }
     }
 
-    /// Where it is no message of the lane's that comes next, or not by the short way.
+    /// Where it is no message of the lane's that comes next, or not by the short way. What it brings has a place of its own:
+    /// so a message that comes by the short way need not go by memory.
     #[inline(never)]
-    fn poll_closely(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
-        self.poll_by(cx, Inbox::poll_recv)
+    fn poll_closely(&mut self, cx: &mut Context<'_>, outcome: &mut Option<M>) -> Poll<()> {
+        self.poll_by(cx, Inbox::poll_recv).map(|polled| *outcome = polled)
     }
 
     /// The first message that `wanted` likes; what came before it stays, in order. Notices, as of the end of a lane that

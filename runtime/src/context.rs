@@ -136,14 +136,15 @@ pub(crate) fn in_current<R>(f: impl FnOnce(&Local, SlotRef, &mut Own) -> R) -> O
 /// As [`with_current`], where the worker is known.
 #[inline(always)]
 pub(crate) fn with_current_of<R>(local: &Local, f: impl FnOnce(Option<(SlotRef, &mut Own)>) -> R) -> R {
-    let mut mark = local.pulse.hold.borrow();
-    f(current_within(local, &mut mark))
+    let hold = &local.pulse.hold;
+    let mut mark = hold.borrow();
+    f(current_within(hold, &mut mark))
 }
 
-/// The current lane and its owner's half, for the time of a mark of this worker's `borrow`.
+/// The current lane and its owner's half, for the time of a mark of the `borrow` of this worker's `hold`.
 #[inline(always)]
-pub(crate) fn current_within<'a>(local: &Local, mark: &'a mut Mark<'_>) -> Option<(SlotRef, &'a mut Own)> {
-    local.current().map(|slot| (slot, own_within(mark, slot)))
+pub(crate) fn current_within<'a>(hold: &Hold, mark: &'a mut Mark<'_>) -> Option<(SlotRef, &'a mut Own)> {
+    hold.current().map(|slot| (slot, own_within(mark, slot)))
 }
 
 /// Runs `f` with the owner's half of the lane that this worker runs, outside of the code of that lane. `f` calls no user

@@ -95,6 +95,12 @@ impl Id {
         Namespace((self.to_bits() >> 32) as u16)
     }
 
+    /// The number of [`Id::generation`].
+    #[inline]
+    pub(crate) const fn generation_number(self) -> u16 {
+        (self.to_bits() >> 48) as u16
+    }
+
     /// Which tenant of the slot is meant.
     pub const fn generation(self) -> NonZeroU16 {
         match NonZeroU16::new((self.to_bits() >> 48) as u16) {

@@ -195,7 +195,7 @@ impl<M: Send + 'static> MailboxId<M> {
     /// As [`MailboxId::push`], up to [`after_push`], which is the caller's.
     #[inline(always)]
     fn put(self, slot: SlotRef, node: Node) -> Result<Pushed, (Refused, Node)> {
-        let generation = self.id().generation().get();
+        let generation = self.id().generation_number();
         // ORDER: Relaxed: `push` reads the bound between two looks at the generation.
         let weigh = || Weight::Counted { bound: slot.bound.load(Ordering::Relaxed) };
         node::push(&slot.word, generation, weigh, node)
@@ -226,6 +226,14 @@ fn push_unless_abandoned(
 fn after_push(slot: SlotRef, pushed: Pushed) {
     if pushed == Pushed::Schedule {
         sched::schedule(slot);
+    }
+}
+
+/// As [`after_push`], on this worker.
+#[inline(always)]
+fn after_push_on(local: &Local, slot: SlotRef, pushed: Pushed) {
+    if pushed == Pushed::Schedule {
+        sched::schedule_on(local, slot);
     }
 }
 

@@ -109,9 +109,15 @@ pub(crate) fn act(slot: SlotRef, on: OnWake) {
 #[inline]
 pub(crate) fn schedule(slot: SlotRef) {
     context::with_local(|local| match local {
-        Some(local) if slot.is_of(local.table) => local.push_woken(slot),
-        _ => schedule_elsewhere(slot),
+        Some(local) => schedule_on(local, slot),
+        None => schedule_elsewhere(slot),
     });
+}
+
+/// As [`schedule`], where the worker is known.
+#[inline]
+pub(crate) fn schedule_on(local: &Local, slot: SlotRef) {
+    if slot.is_of(local.table) { local.push_woken(slot) } else { schedule_elsewhere(slot) }
 }
 
 #[cold]

@@ -332,7 +332,7 @@ impl Deadline {
                     return false;
                 }
                 let mut mark = local.pulse.hold.borrow();
-                let Some((slot, own)) = context::current_within(local, &mut mark) else { return false };
+                let Some((slot, own)) = context::current_within(&local.pulse.hold, &mut mark) else { return false };
                 let fired = local.scheduler.timers.fired();
                 // An alarm whose tick has not fired stands, or is about to wake the lane.
                 let covered = is_of(cx.waker(), slot)

@@ -11,8 +11,8 @@
 //! | 32 | `KILL` | it must end |
 //! | 33 | `SIGNAL` | a signal lies in the mailbox that must take effect though the lane may not be receiving |
 //! | 34 | `MAIL` | the lane waits for mail: a push also schedules it |
-//! | 35 | `WAITERS` | senders wait for room; nobody may overtake them |
-//! | 36..48 | count | messages pushed since the receiver last took all; signals do not count |
+//! | 35..47 | count | messages pushed since the receiver last took all; signals do not count |
+//! | 47 | `WAITERS` | senders wait for room; nobody may overtake them |
 //! | 48..64 | generation | whose word it is; what is meant for another is refused |
 //!
 //! A word of generation 0 is closed: bits 0..16 say which generation comes next, 0 for none; `RUNNING` is set until what
@@ -51,7 +51,7 @@ pub(crate) const LAST_NODE: u32 = HEAD as u32;
 /// A bound that is never reached.
 pub(crate) const UNBOUNDED: u32 = u32::MAX;
 /// The largest bound that can be told from "unbounded".
-pub(crate) const MAX_BOUND: u32 = (COUNT / COUNT_ONE) as u32;
+pub(crate) const MAX_BOUND: u32 = 0xFFF;
 
 const HEAD: u64 = (1 << 30) - 1;
 const SCHEDULED: u64 = 1 << 30;
@@ -59,9 +59,10 @@ const RUNNING: u64 = 1 << 31;
 const KILL: u64 = 1 << 32;
 const SIGNAL: u64 = 1 << 33;
 const MAIL: u64 = 1 << 34;
-const WAITERS: u64 = 1 << 35;
-const COUNT_ONE: u64 = 1 << 36;
-const COUNT: u64 = 0xFFF << 36;
+const COUNT_SHIFT: u32 = 35;
+const COUNT_ONE: u64 = 1 << COUNT_SHIFT;
+const COUNT: u64 = (MAX_BOUND as u64) << COUNT_SHIFT;
+const WAITERS: u64 = 1 << 47;
 const GENERATION_SHIFT: u32 = 48;
 const GENERATION: u64 = u64::MAX << GENERATION_SHIFT;
 
@@ -135,24 +136,25 @@ pub(crate) struct Taken {
 /// What the worker that took the lane from a queue must do before it polls.
 #[must_use]
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct OnRun {
-    /// The word that was found.
-    word: u64,
-    /// The bits that were taken out of it.
-    cleared: u64,
+pub(crate) enum OnRun {
+    /// Nothing.
+    Poll,
+    /// Let this in: what the lane waited for, or what must take effect.
+    LetIn(Taken),
+    /// End it. Nothing was taken.
+    Kill,
 }
 
+#[cfg(any(test, loom))]
 impl OnRun {
-    /// End it. Then nothing was taken.
-    #[inline]
-    pub(crate) fn kill(self) -> bool {
-        self.word & KILL != 0
+    /// What is to be let in.
+    pub(crate) fn taken(self) -> Option<Taken> {
+        if let OnRun::LetIn(taken) = self { Some(taken) } else { None }
     }
 
-    /// Let this in: what the lane waited for, or what must take effect.
-    #[inline]
-    pub(crate) fn taken(self) -> Option<Taken> {
-        if self.cleared == 0 { None } else { Some(taken(self.word, self.cleared & COUNT != 0)) }
+    /// Whether the lane is to end.
+    pub(crate) fn kill(self) -> bool {
+        matches!(self, OnRun::Kill)
     }
 }
 
@@ -164,6 +166,8 @@ pub(crate) enum OnIdle {
     Parked,
     /// Push it on a run queue: it was woken meanwhile, or what it waits for is there.
     Schedule,
+    /// End it. It is still ours.
+    Kill,
 }
 
 /// What became of the wish to wait for room.
@@ -186,9 +190,16 @@ fn head_of(word: u64) -> u32 {
     (word & HEAD) as u32
 }
 
-/// The count never reaches [`UNBOUNDED`].
+/// How many messages there are to a sender: more than any bound allows where others wait before him.
+#[inline]
+fn filled(word: u64) -> u32 {
+    const { assert!(WAITERS / COUNT_ONE > MAX_BOUND as u64, "read as one number, it is above all counts") };
+    ((word & (COUNT | WAITERS)) >> COUNT_SHIFT) as u32
+}
+
+/// Never with [`UNBOUNDED`].
 fn is_full(word: u64, bound: u32) -> bool {
-    word & WAITERS != 0 || (word & COUNT) / COUNT_ONE >= u64::from(bound)
+    filled(word) >= bound
 }
 
 fn has_mail(word: u64) -> bool {
@@ -226,7 +237,7 @@ fn idle_after(word: u64, waits_for_mail: bool) -> u64 {
 /// What a receiver took makes room. What is taken only because of the signals in it does not, or every signal would let
 /// as many messages in as the bound has.
 fn taken(word: u64, receives: bool) -> Taken {
-    let count = ((word & COUNT) / COUNT_ONE) as u32;
+    let count = ((word & COUNT) >> COUNT_SHIFT) as u32;
     Taken { head: head_of(word), count, waiters: receives && word & WAITERS != 0, had_waited: word & MAIL != 0 }
 }
 
@@ -360,10 +371,11 @@ impl LaneWord {
             let mut next = word & !HEAD | u64::from(node);
             match weigh() {
                 Weight::Counted { bound } => {
-                    if is_full(word, bound) {
+                    let filled = filled(word);
+                    if filled >= bound {
                         return Err(Refused::Full);
                     }
-                    if word & COUNT != COUNT {
+                    if filled != MAX_BOUND {
                         next += COUNT_ONE;
                     }
                 }
@@ -453,19 +465,34 @@ impl LaneWord {
 
     /// The lane was taken from a queue: from `SCHEDULED` to `RUNNING`. What it waited for, and signals that must take
     /// effect, are taken by the same step.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn transition_to_running(&self) -> OnRun {
         let mut word = self.0.load(Ordering::Relaxed);
+        // The common case first: it waited for mail, which has come.
+        while word & (KILL | SIGNAL | WAITERS | MAIL) == MAIL && head_of(word) != EMPTY {
+            debug_assert_eq!(word & (SCHEDULED | RUNNING), SCHEDULED, "invariant 2");
+            // ORDER: as below.
+            match self.0.compare_exchange_weak(word, word & GENERATION | RUNNING, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return OnRun::LetIn(taken(word, true)),
+                Err(seen) => word = seen,
+            }
+        }
+        self.transition_to_running_from(word)
+    }
+
+    /// As `transition_to_running`, of a word that was `word` just now.
+    #[inline]
+    fn transition_to_running_from(&self, mut word: u64) -> OnRun {
         loop {
             debug_assert_eq!(word & (SCHEDULED | RUNNING), SCHEDULED, "invariant 2");
-            // The common case first: it waited for mail, which has come.
-            let mails_alone = word & (KILL | SIGNAL | WAITERS | MAIL) == MAIL && word & HEAD != 0;
-            let cleared = if mails_alone { HEAD | MAIL | SIGNAL | COUNT } else { cleared_by_run(word) };
+            let cleared = cleared_by_run(word);
             let next = (word ^ (SCHEDULED | RUNNING)) & !cleared;
             // ORDER: Acquire sees the nodes and what the wakers wrote, and what the last worker left. Release keeps
             // the chain of changes whole for those who read later ones.
             match self.0.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return OnRun { word, cleared },
+                Ok(_) if word & KILL != 0 => return OnRun::Kill,
+                Ok(_) if cleared == 0 => return OnRun::Poll,
+                Ok(_) => return OnRun::LetIn(taken(word, cleared & COUNT != 0)),
                 Err(seen) => word = seen,
             }
         }
@@ -479,7 +506,8 @@ impl LaneWord {
         taken(self.0.fetch_and(!bits, Ordering::AcqRel), receives)
     }
 
-    /// The poll returned and the lane goes on living; `waits_for_mail` is whether a push is to schedule it.
+    /// The poll returned and the lane goes on living, unless it was killed; `waits_for_mail` is whether a push is to schedule
+    /// it.
     #[inline]
     pub(crate) fn transition_to_idle(&self, waits_for_mail: bool) -> OnIdle {
         let mut word = self.0.load(Ordering::Relaxed);
@@ -488,6 +516,8 @@ impl LaneWord {
             // The common case first: nothing has come, and it waits for mail.
             let next = if waits_for_mail && word & !GENERATION == RUNNING {
                 word ^ (RUNNING | MAIL)
+            } else if word & KILL != 0 {
+                return OnIdle::Kill;
             } else {
                 idle_after(word, waits_for_mail)
             };

@@ -87,9 +87,10 @@ impl<M: Send + 'static> Inbox<M> {
                 if !local.turn.has_left() {
                     return Poll::Ready(None);
                 }
-                let mut mark = local.pulse.hold.borrow();
+                let hold = &local.pulse.hold;
+                let mut mark = hold.borrow();
                 let Some((slot, own)) =
-                    context::current_within(local, &mut mark).filter(|(slot, _)| slot.is_or_was(self.id.id()))
+                    context::current_within(hold, &mut mark).filter(|(slot, _)| slot.is_or_was(self.id.id()))
                 else {
                     return Poll::Ready(None);
                 };

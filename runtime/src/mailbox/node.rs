@@ -185,7 +185,10 @@ impl Node {
     /// Whether it is seen at once that the payload is a message of type `T`.
     #[inline(always)]
     fn is_seen_as<T: Send + 'static>(&self) -> bool {
-        ptr::eq(self.kind(), KindOf::<T>::KIND)
+        // SAFETY: invariant 1: we own the node.
+        let kind = unsafe { *unit(self.0).kind.get() };
+        // Not by way of `kind`: a node without one is not seen as anything.
+        ptr::eq(kind.map_or(ptr::null(), ptr::from_ref), KindOf::<T>::KIND)
     }
 
     /// Whether it was made by [`Node::new_signal`].

@@ -16,8 +16,9 @@ use std::task::{Context, Poll};
 
 use super::node::Node;
 use super::wait::{self, Waiter};
-use super::{MailboxId, Undelivered, Unsent, after_push, message_of};
+use super::{MailboxId, Undelivered, Unsent, after_push_on, message_of};
 use crate::context;
+use crate::id::Namespace;
 use crate::lane::word::Refused;
 use crate::sched;
 use crate::sched::turn::Share;
@@ -36,10 +37,12 @@ pub struct SendFuture<M: Send + 'static> {
     rest: Rest<M>,
 }
 
+/// Not set in the ids of lanes that are here: one look at it tells a send to such a lane that has not begun from all else.
+const ELSEWHERE: u64 = (Namespace::FIRST_PEER as u64) << 32;
 /// It was ready, and nothing is left.
-const THROUGH: u64 = 0;
+const THROUGH: u64 = ELSEWHERE;
 /// It has left the message with a seat.
-const WAITS: u64 = 1;
+const WAITS: u64 = ELSEWHERE | 1;
 
 union Rest<M> {
     message: ManuallyDrop<M>,
@@ -56,7 +59,7 @@ enum Taken<M> {
 impl<M: Send + 'static> SendFuture<M> {
     #[inline]
     pub(super) fn new(to: MailboxId<M>, message: M) -> SendFuture<M> {
-        // An id is larger than the two other steps, since no generation is 0.
+        // The two other steps are no ids: no generation is 0.
         SendFuture { step: to.id.to_bits(), rest: Rest { message: ManuallyDrop::new(message) } }
     }
 
@@ -64,7 +67,18 @@ impl<M: Send + 'static> SendFuture<M> {
     #[inline]
     fn holds(&self) -> Option<MailboxId<M>> {
         // SAFETY: neither of the two other steps, so the bits of an id that was known.
-        (self.step > WAITS).then(|| MailboxId::new(unsafe { KnownId::from_bits(self.step) }))
+        (self.step > WAITS || self.step < ELSEWHERE).then(|| MailboxId::new(unsafe { KnownId::from_bits(self.step) }))
+    }
+
+    /// As `holds`, where it is somebody here, and his slot.
+    #[inline(always)]
+    fn holds_for_here(&self) -> Option<(MailboxId<M>, SlotRef)> {
+        if self.step & ELSEWHERE != 0 {
+            return None;
+        }
+        // SAFETY: as above.
+        let to = unsafe { KnownId::from_bits(self.step) };
+        Some((MailboxId::new(to), to.slot()?))
     }
 
     /// Takes out what is there.
@@ -125,7 +139,11 @@ impl<M: Send + 'static> Future for SendFuture<M> {
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<M>>> {
         let this = self.get_mut();
-        if this.send_now() { Poll::Ready(Ok(())) } else { this.poll_closely(cx) }
+        if this.send_now() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut unsent = None;
+        this.poll_closely(cx, &mut unsent).map(|()| unsent.map_or(Ok(()), Err))
     }
 }
 
@@ -158,8 +176,7 @@ impl<M: Send + 'static> SendFuture<M> {
                 if local.current().is_none() || !local.turn.has_left() {
                     return false;
                 }
-                let Some(to) = self.holds() else { return false };
-                let Some(slot) = to.id.slot() else { return false };
+                let Some((to, slot)) = self.holds_for_here() else { return false };
                 // SAFETY: the message is there. It is forgotten here as soon as the mailbox has it, and stays here otherwise.
                 let node = unsafe { Node::of_copy::<M>(&local.nodes, (&raw const self.rest.message).cast()) };
                 match to.put(slot, node) {
@@ -167,7 +184,7 @@ impl<M: Send + 'static> SendFuture<M> {
                         // The message is the mailbox's, whatever becomes of what is left to do.
                         self.step = THROUGH;
                         local.turn.take_left();
-                        after_push(slot, pushed);
+                        after_push_on(local, slot, pushed);
                         true
                     }
                     Err((_, node)) => {
@@ -180,13 +197,13 @@ impl<M: Send + 'static> SendFuture<M> {
         )
     }
 
+    /// What is not sent has a place of its own, or whoever sends would copy it around where all is well, too.
     #[inline(never)]
-    fn poll_closely(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<M>>> {
-        let sent = self.poll_send(cx, None);
-        if let Poll::Ready(Ok(())) = sent {
-            hands_out::<M>();
-        }
-        sent
+    fn poll_closely(&mut self, cx: &mut Context<'_>, unsent: &mut Option<Unsent<M>>) -> Poll<()> {
+        self.poll_send(cx, None).map(|sent| match sent {
+            Ok(()) => hands_out::<M>(),
+            Err(why) => *unsent = Some(why),
+        })
     }
 
     /// Whether it was ready.

@@ -110,12 +110,10 @@ impl World {
             Left::TakenAway => return,
         }
         self.touch();
-        if self.word.is_killed() {
-            return self.end(true);
-        }
         match self.word.transition_to_idle(true) {
             OnIdle::Parked => {}
             OnIdle::Schedule => self.queue.push(),
+            OnIdle::Kill => self.end(true),
         }
     }
 

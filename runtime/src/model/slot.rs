@@ -271,20 +271,25 @@ impl Slot {
             }
             Poll::Wait => {}
         }
-        if self.word.is_killed() {
+        let wants_mail = self.own.wants_mail.load(Relaxed);
+        self.own.wants_mail.store(false, Relaxed);
+        // As `Local::tell_before_idle`, which in truth comes a little later: what it wakes is the lane's own set of futures.
+        let wakes = self.own.is_woken_later.load(Relaxed);
+        if wakes && self.word.is_killed() {
             self.end(me);
             return true;
         }
-        let wants_mail = self.own.wants_mail.load(Relaxed);
-        self.own.wants_mail.store(false, Relaxed);
-        // As `Local::tell_news`, which in truth comes a little later: what it wakes is the lane's own set of futures.
-        let wakes = self.own.is_woken_later.load(Relaxed);
         if wakes {
             self.own.is_woken_later.store(false, Relaxed);
             self.own.is_woken.store(true, Relaxed);
         }
-        if self.word.transition_to_idle(wants_mail) == OnIdle::Schedule {
-            self.queue.push();
+        match self.word.transition_to_idle(wants_mail) {
+            OnIdle::Parked => {}
+            OnIdle::Schedule => self.queue.push(),
+            OnIdle::Kill => {
+                self.end(me);
+                return true;
+            }
         }
         if wakes {
             let _ = self.wake();

@@ -93,8 +93,13 @@ impl Lane {
             self.end();
         } else {
             self.running.store(false, Relaxed);
-            if self.word.transition_to_idle(false) == OnIdle::Schedule {
-                self.queue.push();
+            match self.word.transition_to_idle(false) {
+                OnIdle::Parked => {}
+                OnIdle::Schedule => self.queue.push(),
+                OnIdle::Kill => {
+                    self.ends.fetch_add(1, Relaxed);
+                    self.end();
+                }
             }
         }
         true

@@ -38,24 +38,7 @@ impl Local {
         self.running.set(Some(slot));
         self.turn.begin();
         if let Goes::On { wants_mail } = self.turn_of(slot, on) {
-            match self.has_news.get() {
-                0 => {}
-                PARKED => {
-                    self.has_news.set(0);
-                    note::settle_down(self, slot, Some(wants_mail));
-                    // Whoever chooses a victim is code of others.
-                    if self.has_news.get() & NEWS != 0 {
-                        self.tell_others();
-                    }
-                }
-                _ => self.tell_news(slot, Some(wants_mail)),
-            }
-            self.running.set(None);
-            // From here on the lane may run elsewhere.
-            match slot.word.transition_to_idle(wants_mail) {
-                OnIdle::Parked => {}
-                OnIdle::Schedule => self.push_back(slot),
-            }
+            self.go_on(slot, wants_mail);
         }
         self.counters.note_turn();
         // What is left is that of a lane that has ended.
@@ -72,6 +55,46 @@ impl Local {
         }
     }
 
+    /// The last part of a turn of a lane that goes on living: all that came of its poll is told to others, and the word says
+    /// that it waits.
+    #[inline]
+    fn go_on(&self, slot: SlotRef, wants_mail: bool) {
+        if self.has_news.get() != 0 && !self.tell_before_idle(slot, wants_mail) {
+            return;
+        }
+        self.running.set(None);
+        // From here on the lane may run elsewhere.
+        match slot.word.transition_to_idle(wants_mail) {
+            OnIdle::Parked => {}
+            OnIdle::Schedule => self.push_back(slot),
+            OnIdle::Kill => {
+                self.running.set(Some(slot));
+                let _ = self.end(slot, ExitReason::Killed);
+            }
+        }
+    }
+
+    /// Tells the news of a lane that goes on; false where it does not, since it was killed: then those who hear of it hear
+    /// that.
+    #[inline(never)]
+    fn tell_before_idle(&self, slot: SlotRef, wants_mail: bool) -> bool {
+        if slot.word.is_killed() {
+            let _ = self.end(slot, ExitReason::Killed);
+            return false;
+        }
+        if self.has_news.get() == PARKED {
+            self.has_news.set(0);
+            note::settle_down(self, slot, Some(wants_mail));
+            // Whoever chooses a victim is code of others.
+            if self.has_news.get() & NEWS != 0 {
+                self.tell_others();
+            }
+        } else {
+            self.tell_news(slot, Some(wants_mail));
+        }
+        true
+    }
+
     /// The first half of a turn: what was taken with it is let in, and the future is polled.
     #[inline]
     fn turn_of(&self, slot: SlotRef, on: OnRun) -> Goes {
@@ -79,8 +102,8 @@ impl Local {
         // (`sched/hold.rs`, invariant 1). What is called while this is in use calls none, nor asks for another such reference.
         let own = unsafe { slot.own() };
         let mut came = false;
-        match on.taken() {
-            Some(taken) => {
+        match on {
+            OnRun::LetIn(taken) => {
                 slot.note_taken(taken.count);
                 came = mailbox::let_in(slot, own, taken);
                 // A signal may take effect without a trace: whoever waited for mail still does.
@@ -88,8 +111,8 @@ impl Local {
                     own.flags |= WANTS_MAIL;
                 }
             }
-            None if on.kill() => return self.end(slot, ExitReason::Killed),
-            None => {}
+            OnRun::Poll => {}
+            OnRun::Kill => return self.end(slot, ExitReason::Killed),
         }
         if own.has(DOOMED | RECEIVES_BY_WAKER | HAS_BUDGET) {
             alloc::charge(own.account(slot));
@@ -176,9 +199,6 @@ impl Local {
             if is_due && let Some(reason) = self.due(slot, own) {
                 return self.end(slot, reason);
             }
-        }
-        if slot.word.is_killed() {
-            return self.end(slot, ExitReason::Killed);
         }
         let flags = own.flags;
         own.flags = flags & !WANTS_MAIL;

@@ -202,7 +202,7 @@ pub(crate) fn park(cx: &Context<'_>, number: &mut Number, wait: Wait) -> Option<
             let local = local?;
             let notes = &local.notes;
             let mut mark = local.pulse.hold.borrow();
-            let (slot, own) = context::current_within(local, &mut mark)?;
+            let (slot, own) = context::current_within(&local.pulse.hold, &mut mark)?;
             let fresh = number.record.is_none();
             if !fresh
                 && notes.told.get()
