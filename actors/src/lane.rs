@@ -48,6 +48,9 @@ pub struct Lane<M> {
     inbox: Inbox<M>,
 }
 
+/// Bytes of a message that the compiler keeps in registers, from its mailbox to whoever receives it.
+const IN_REGISTERS: usize = 2 * size_of::<u64>();
+
 type MakeExit<M> = Box<dyn FnMut(Exit) -> M + Send>;
 
 /// What most lanes do not need: what the runtime keeps for us with the lane.
@@ -119,19 +122,26 @@ impl<M: Send + 'static> Lane<M> {
     #[inline(always)]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
         match self.inbox.poll_message(cx) {
-            Poll::Ready(None) => {
+            Poll::Ready(None) if size_of::<M>() <= IN_REGISTERS => {
                 let mut outcome = None;
-                self.poll_closely(cx, &mut outcome).map(|()| outcome)
+                self.poll_apart(cx, &mut outcome).map(|()| outcome)
             }
+            Poll::Ready(None) => self.poll_closely(cx),
             // `Some`, or nothing yet.
             polled => polled,
         }
     }
 
-    /// Where it is no message of the lane's that comes next, or not by the short way. What it brings has a place of its own:
-    /// so a message that comes by the short way need not go by memory.
+    /// Where it is no message of the lane's that comes next, or not by the short way.
     #[inline(never)]
-    fn poll_closely(&mut self, cx: &mut Context<'_>, outcome: &mut Option<M>) -> Poll<()> {
+    fn poll_closely(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
+        self.poll_by(cx, Inbox::poll_recv)
+    }
+
+    /// As `poll_closely`, but what it brings has a place of its own: so a message that comes by the short way need not go by
+    /// memory.
+    #[inline(never)]
+    fn poll_apart(&mut self, cx: &mut Context<'_>, outcome: &mut Option<M>) -> Poll<()> {
         self.poll_by(cx, Inbox::poll_recv).map(|polled| *outcome = polled)
     }
 

@@ -70,15 +70,11 @@ impl<M: Send + 'static> SendFuture<M> {
         (self.step > WAITS || self.step < ELSEWHERE).then(|| MailboxId::new(unsafe { KnownId::from_bits(self.step) }))
     }
 
-    /// As `holds`, where it is somebody here, and his slot.
+    /// As `holds`, where it is somebody here.
     #[inline(always)]
-    fn holds_for_here(&self) -> Option<(MailboxId<M>, SlotRef)> {
-        if self.step & ELSEWHERE != 0 {
-            return None;
-        }
+    fn holds_for_here(&self) -> Option<MailboxId<M>> {
         // SAFETY: as above.
-        let to = unsafe { KnownId::from_bits(self.step) };
-        Some((MailboxId::new(to), to.slot()?))
+        (self.step & ELSEWHERE == 0).then(|| MailboxId::new(unsafe { KnownId::from_bits(self.step) }))
     }
 
     /// Takes out what is there.
@@ -169,6 +165,8 @@ impl<M: Send + 'static> SendFuture<M> {
 
     #[inline(always)]
     fn push_now(&mut self) -> bool {
+        // First of all: what a future that was just made holds the compiler knows, up to the first atomic load.
+        let Some(to) = self.holds_for_here() else { return false };
         context::with_local(
             #[inline(always)]
             |local| {
@@ -176,7 +174,7 @@ impl<M: Send + 'static> SendFuture<M> {
                 if local.current().is_none() || !local.turn.has_left() {
                     return false;
                 }
-                let Some((to, slot)) = self.holds_for_here() else { return false };
+                let Some(slot) = to.id.slot() else { return false };
                 // SAFETY: the message is there. It is forgotten here as soon as the mailbox has it, and stays here otherwise.
                 let node = unsafe { Node::of_copy::<M>(&local.nodes, (&raw const self.rest.message).cast()) };
                 match to.put(slot, node) {

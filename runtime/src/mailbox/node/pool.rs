@@ -37,22 +37,24 @@ impl Cache {
         Some(index)
     }
 
-    /// Takes back a node, and gives some to the others where there are too many.
+    /// Takes back a node, which is the next that is taken; before that it gives some of the others away where there are too
+    /// many.
     #[inline]
     pub(super) fn release(&self, index: u32) {
-        if self.push(index) >= 2 * BATCH {
-            self.spill();
-        }
+        if self.count.get() < CACHED_MAX - 1 { self.push(index) } else { self.release_into_full(index) }
     }
 
-    /// How many there are now.
+    #[cold]
+    fn release_into_full(&self, index: u32) {
+        self.spill();
+        self.push(index);
+    }
+
     #[inline]
-    fn push(&self, index: u32) -> u32 {
+    fn push(&self, index: u32) {
         unit(index).next.store(self.head.get(), Ordering::Relaxed);
         self.head.set(index);
-        let count = self.count.get() + 1;
-        self.count.set(count);
-        count
+        self.count.set(self.count.get() + 1);
     }
 
     /// A free node.
@@ -76,7 +78,7 @@ impl Cache {
             return;
         }
         for _ in 0..BATCH {
-            let _count = self.push(pool.fresh());
+            self.push(pool.fresh());
         }
     }
 
