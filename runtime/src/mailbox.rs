@@ -229,14 +229,6 @@ fn after_push(slot: SlotRef, pushed: Pushed) {
     }
 }
 
-/// As [`after_push`], on this worker.
-#[inline(always)]
-fn after_push_on(local: &Local, slot: SlotRef, pushed: Pushed) {
-    if pushed == Pushed::Schedule {
-        sched::schedule_on(local, slot);
-    }
-}
-
 fn message_of<M: Send + 'static>(node: Node) -> M {
     match node.take() {
         Ok(message) => message,

@@ -53,6 +53,10 @@ pub(crate) const UNBOUNDED: u32 = u32::MAX;
 /// The largest bound that can be told from "unbounded".
 pub(crate) const MAX_BOUND: u32 = 0xFFF;
 
+/// With so many messages a mailbox has enough for the present: what is sent to it lies about, and is no longer in the cache by
+/// the time that it is received.
+const MANY: u32 = 128;
+
 const HEAD: u64 = (1 << 30) - 1;
 const SCHEDULED: u64 = 1 << 30;
 const RUNNING: u64 = 1 << 31;
@@ -340,6 +344,13 @@ impl LaneWord {
     pub(crate) fn has_mail(&self) -> bool {
         // ORDER: Relaxed: a hint.
         self.0.load(Ordering::Relaxed) & (HEAD | WAITERS | COUNT) != 0
+    }
+
+    /// Whether a great many messages were pushed since the receiver last took all, as far as one look tells.
+    #[inline]
+    pub(crate) fn has_many(&self) -> bool {
+        // ORDER: Relaxed: a hint.
+        filled(self.0.load(Ordering::Relaxed)) >= MANY
     }
 
     /// Puts a new tenant in, which `close` left room for. It counts as scheduled, so nobody else queues it: the caller

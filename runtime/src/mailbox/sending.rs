@@ -16,10 +16,10 @@ use std::task::{Context, Poll};
 
 use super::node::Node;
 use super::wait::{self, Waiter};
-use super::{MailboxId, Undelivered, Unsent, after_push_on, message_of};
+use super::{MailboxId, Undelivered, Unsent, message_of};
 use crate::context;
 use crate::id::Namespace;
-use crate::lane::word::Refused;
+use crate::lane::word::{Pushed, Refused};
 use crate::sched;
 use crate::sched::turn::Share;
 use crate::slot::{KnownId, SlotRef};
@@ -182,7 +182,11 @@ impl<M: Send + 'static> SendFuture<M> {
                         // The message is the mailbox's, whatever becomes of what is left to do.
                         self.step = THROUGH;
                         local.turn.take_left();
-                        after_push_on(local, slot, pushed);
+                        match pushed {
+                            Pushed::Schedule => sched::schedule_on(local, slot),
+                            Pushed::Nothing if slot.word.has_many() => local.turn.shorten(),
+                            Pushed::Nothing => {}
+                        }
                         true
                     }
                     Err((_, node)) => {

@@ -2,6 +2,9 @@
 //!
 //! An operation is whatever might have had to wait: a receive, a send, a read from a socket that keeps being ready. A
 //! lane over its share is queued behind all others and goes on where it was.
+//!
+//! A lane that sends to one which has many messages waiting has a short turn, so that those who produce do not run ahead of
+//! those who consume. (Erlang's schedulers long did the same, by a price in reductions.)
 
 use std::cell::Cell;
 use std::task::{Context, Poll};
@@ -12,9 +15,12 @@ use crate::env::Instant;
 
 /// Operations in a turn.
 const OPERATIONS: u32 = 256;
-/// Time in a turn, looked at once in [`CLOCK_EVERY`] operations and not at all in a turn that is shorter than that.
+/// Time in a turn, looked at once in [`CLOCK_EVERY`] operations, or more seldom while they are quick, and not at all in a turn
+/// that is shorter than that.
 const TIME: Duration = Duration::from_millis(1);
 const CLOCK_EVERY: u32 = 16;
+/// A turn that has taken no longer than this is looked at again when it has had twice the operations.
+const QUICK: Duration = Duration::from_micros(100);
 
 /// What is left of the present turn.
 #[derive(Debug, Default)]
@@ -83,6 +89,13 @@ impl Turn {
         }
     }
 
+    /// The turn is over after so many operations as are between two looks at the clock.
+    #[inline]
+    pub(crate) fn shorten(&self) {
+        self.left.set(self.left.get().min(CLOCK_EVERY));
+        self.beyond.set(0);
+    }
+
     /// The turn is over, whatever was left of it.
     pub(crate) fn exhaust(&self) {
         self.left.set(0);
@@ -97,16 +110,18 @@ impl Turn {
             return false;
         }
         let now = now();
+        let mut step = CLOCK_EVERY;
         match self.began.get() {
             None => self.began.set(Some(now)),
             Some(began) if now - began >= TIME => {
                 self.beyond.set(0);
                 return false;
             }
+            Some(began) if now - began <= QUICK => step = (OPERATIONS - beyond).min(beyond),
             Some(_) => {}
         }
-        self.beyond.set(beyond - CLOCK_EVERY);
-        self.left.set(CLOCK_EVERY - 1);
+        self.beyond.set(beyond - step);
+        self.left.set(step - 1);
         true
     }
 
@@ -224,6 +239,41 @@ mod tests {
                 assert!(left <= due && due < left + CLOCK_EVERY, "{left} left after {before} and {charged}");
                 assert_eq!((turn.taken(), turn.is_over()), (u64::from(OPERATIONS), true));
             }
+        }
+    }
+
+    #[test]
+    fn quick_operations_are_looked_at_seldom_and_slow_ones_often() {
+        let looks = |each: Duration| {
+            let (turn, now, looks) = (Turn::default(), Cell::new(Instant::ZERO), Cell::new(0));
+            turn.begin();
+            let look = || {
+                looks.set(looks.get() + 1);
+                now.get()
+            };
+            let mut taken = 0;
+            while turn.take(look) {
+                taken += 1;
+                now.set(now.get() + each);
+            }
+            (taken, looks.get())
+        };
+        assert_eq!(looks(Duration::from_nanos(100)), (OPERATIONS, 4));
+        assert_eq!(looks(Duration::from_micros(4)), (OPERATIONS, 14));
+        // One that turns slow is not noticed before it has had as many operations again.
+        assert_eq!(looks(Duration::from_micros(20)).0, 80);
+    }
+
+    #[test]
+    fn a_turn_that_is_shortened_ends_soon() {
+        for before in [0, 3, 40, 200] {
+            let turn = Turn::default();
+            turn.begin();
+            assert!((0..before).all(|_| turn.take(|| Instant::ZERO)));
+            turn.shorten();
+            let left = (0..OPERATIONS).filter(|_| turn.take(|| Instant::ZERO)).count();
+            assert!(left <= CLOCK_EVERY as usize, "{left} left after {before}");
+            assert!(turn.is_over());
         }
     }
 
