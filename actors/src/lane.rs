@@ -17,6 +17,7 @@ use crate::group::{Change, GroupRef};
 
 mod downs;
 mod groups;
+mod receiving;
 
 use downs::{Downs, MakeDown};
 use groups::Groups;
@@ -47,9 +48,6 @@ use groups::Groups;
 pub struct Lane<M> {
     inbox: Inbox<M>,
 }
-
-/// Bytes of a message that the compiler keeps in registers, from its mailbox to whoever receives it.
-const IN_REGISTERS: usize = 2 * size_of::<u64>();
 
 type MakeExit<M> = Box<dyn FnMut(Exit) -> M + Send>;
 
@@ -121,28 +119,7 @@ impl<M: Send + 'static> Lane<M> {
     /// As [`Lane::recv`], for those who poll.
     #[inline(always)]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
-        match self.inbox.poll_message(cx) {
-            Poll::Ready(None) if size_of::<M>() <= IN_REGISTERS => {
-                let mut outcome = None;
-                self.poll_apart(cx, &mut outcome).map(|()| outcome)
-            }
-            Poll::Ready(None) => self.poll_closely(cx),
-            // `Some`, or nothing yet.
-            polled => polled,
-        }
-    }
-
-    /// Where it is no message of the lane's that comes next, or not by the short way.
-    #[inline(never)]
-    fn poll_closely(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
-        self.poll_by(cx, Inbox::poll_recv)
-    }
-
-    /// As `poll_closely`, but what it brings has a place of its own: so a message that comes by the short way need not go by
-    /// memory.
-    #[inline(never)]
-    fn poll_apart(&mut self, cx: &mut Context<'_>, outcome: &mut Option<M>) -> Poll<()> {
-        self.poll_by(cx, Inbox::poll_recv).map(|polled| *outcome = polled)
+        receiving::poll(&mut self.inbox, cx)
     }
 
     /// The first message that `wanted` likes; what came before it stays, in order. Notices, as of the end of a lane that
@@ -151,25 +128,10 @@ impl<M: Send + 'static> Lane<M> {
     ///
     /// `wanted` must not call the runtime.
     pub async fn recv_match(&mut self, mut wanted: impl FnMut(&M) -> bool) -> Option<M> {
-        poll_fn(|cx| self.poll_by(cx, |inbox, cx| inbox.poll_recv_match(cx, &mut wanted))).await
-    }
-
-    fn poll_by(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut poll: impl FnMut(&mut Inbox<M>, &mut Context<'_>) -> Poll<Received<M>>,
-    ) -> Poll<Option<M>> {
-        loop {
-            match poll(&mut self.inbox, cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Received::Message(message)) => return Poll::Ready(Some(message)),
-                Poll::Ready(other) => {
-                    if let Some(outcome) = self.turn_into_message(other) {
-                        return Poll::Ready(outcome);
-                    }
-                }
-            }
-        }
+        let poll = |cx: &mut Context<'_>| {
+            receiving::poll_by(&mut self.inbox, cx, |inbox, cx| inbox.poll_recv_match(cx, &mut wanted))
+        };
+        poll_fn(poll).await
     }
 
     /// As [`Lane::recv`], but waits no longer than `length`.
@@ -186,47 +148,12 @@ impl<M: Send + 'static> Lane<M> {
             match self.inbox.try_recv()? {
                 Received::Message(message) => return Some(message),
                 other => {
-                    if let Some(outcome) = self.turn_into_message(other) {
+                    if let Some(outcome) = receiving::turn_into_message(&mut self.inbox, other) {
                         return outcome;
                     }
                 }
             }
         }
-    }
-
-    /// `None`: nobody asked for it. `Some(None)`: the lane is to stop.
-    fn turn_into_message(&mut self, received: Received<M>) -> Option<Option<M>> {
-        match received {
-            Received::Message(message) => Some(Some(message)),
-            Received::Down(notified) => {
-                let down = notified.into_down();
-                let number = down.reference.number;
-                let make = self.inbox.with_extra(|more: &mut More<M>| more.downs.remove(number))?;
-                Some(Some(make(down)))
-            }
-            Received::Exit(exit) => {
-                let make = self.inbox.with_extra(|more: &mut More<M>| more.exits.take())?;
-                let mut taken = TakenExits { inbox: &mut self.inbox, make: Some(make) };
-                let make = taken.make.as_mut()?;
-                Some(Some(make(exit)))
-            }
-            Received::Group(changed) => self.turn_change_into_message(changed.into_change()).map(Some),
-            Received::Stop(_) => {
-                self.inbox.receive_no_more();
-                Some(None)
-            }
-            _ => None,
-        }
-    }
-
-    // Never: the way of a notice of death would be longer for it.
-    #[inline(never)]
-    fn turn_change_into_message(&mut self, change: Change) -> Option<M> {
-        let number = change.reference.number;
-        let make = self.inbox.with_extra(|more: &mut More<M>| more.groups.remove(number))?;
-        let mut taken = TakenChanges { inbox: &mut self.inbox, number, make: Some(make) };
-        let make = taken.make.as_mut()?;
-        Some(make(change))
     }
 
     /// Why the lane was asked to stop, once [`Lane::recv`] has said so; `None` also where another lane asks. A lane that
@@ -414,34 +341,6 @@ impl<M: Send + 'static> Lane<M> {
             Err(NotInLane) if lane::is_abandoned() => abandoned(self.id()),
             Err(NotInLane) => panic!("a `Lane` is of use only in the lane that it is, {}", self.id()),
         }
-    }
-}
-
-/// What exit signals turn into, taken out while it is called, which is the user's code; put back also where it panics.
-struct TakenExits<'a, M: Send + 'static> {
-    inbox: &'a mut Inbox<M>,
-    make: Option<MakeExit<M>>,
-}
-
-impl<M: Send + 'static> Drop for TakenExits<'_, M> {
-    fn drop(&mut self) {
-        let make = self.make.take();
-        self.inbox.with_extra(|more: &mut More<M>| more.exits = make);
-    }
-}
-
-/// What the changes of a group turn into, as [`TakenExits`].
-struct TakenChanges<'a, M: Send + 'static> {
-    inbox: &'a mut Inbox<M>,
-    number: u64,
-    make: Option<groups::MakeChange<M>>,
-}
-
-impl<M: Send + 'static> Drop for TakenChanges<'_, M> {
-    fn drop(&mut self) {
-        let (number, Some(make)) = (self.number, self.make.take()) else { return };
-        let before = self.inbox.with_extra(|more: &mut More<M>| more.groups.insert(number, make));
-        drop(before);
     }
 }
 

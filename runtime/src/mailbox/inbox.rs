@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use super::MailboxId;
-use super::node::{self, List, Node};
+use super::node::{self, List, Node, NodeOf};
 use super::wait;
 use crate::context;
 use crate::exit::ExitReason;
@@ -20,6 +20,7 @@ use crate::lane::own::{DOOMED, Own, RECEIVES_BY_WAKER, RECEIVES_NO_MORE, WANTS_M
 use crate::lane::waker::is_of;
 use crate::lane::word::{EMPTY, Taken};
 use crate::sched;
+use crate::sched::worker::Local;
 use crate::signal::{self, Exit, Fate, MonitorRef, Notified, Signal};
 use crate::slot::{KnownId, SlotRef};
 
@@ -68,56 +69,79 @@ impl<M: Send + 'static> Inbox<M> {
     /// Outside of the lane to which it belongs.
     #[inline]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Received<M>> {
-        match self.poll_message(cx) {
-            Poll::Ready(Some(message)) => Poll::Ready(Received::Message(message)),
-            Poll::Ready(None) => self.poll_next(cx, List::pop_front),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    /// The short way of [`Inbox::poll_recv`], which most receives go: the next message, or pending where there is none.
-    /// Ready with `None` where it takes a closer look, by `poll_recv`.
-    // Always: with it the whole way of a message out of a mailbox is part of the lane's own code.
-    #[inline(always)]
-    pub fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
         context::with_local(
             #[inline(always)]
             |local| {
-                let Some(local) = local else { return Poll::Ready(None) };
-                if !local.turn.has_left() {
-                    return Poll::Ready(None);
+                let Some(local) = local else { return self.poll_closely(cx) };
+                match self.find_now(local, cx) {
+                    Short::Message(node) => Poll::Ready(Received::Message(node.into_message(&local.nodes))),
+                    Short::Pending => Poll::Pending,
+                    Short::Closer => self.poll_closely(cx),
                 }
-                let hold = &local.pulse.hold;
-                let mut mark = hold.borrow();
-                let Some((slot, own)) =
-                    context::current_within(hold, &mut mark).filter(|(slot, _)| slot.is_or_was(self.id.id()))
-                else {
-                    return Poll::Ready(None);
-                };
-                if own.has(DOOMED | RECEIVES_NO_MORE) {
-                    return Poll::Ready(None);
-                }
-                if own.inbox.is_empty() && slot.word.has_mail() {
-                    take_all_in(slot, own, true);
-                    if own.has(DOOMED) {
-                        return Poll::Ready(None);
-                    }
-                }
-                if own.inbox.is_empty() {
-                    if !is_of(cx.waker(), slot) {
-                        return Poll::Ready(None);
-                    }
-                    own.flags |= WANTS_MAIL;
-                    local.turn.take_left();
-                    return Poll::Pending;
-                }
-                let node = own.inbox.pop_front_of::<M>();
-                drop(mark);
-                let Some(node) = node else { return Poll::Ready(None) };
-                local.turn.take_left();
-                Poll::Ready(Some(node.into_message(&local.nodes)))
             },
         )
+    }
+
+    /// As [`Inbox::poll_recv`], without the short way of [`Inbox::poll_message_or`]: for whoever has tried that.
+    #[inline]
+    pub fn poll_closely(&mut self, cx: &mut Context<'_>) -> Poll<Received<M>> {
+        self.poll_next(cx, List::pop_front)
+    }
+
+    /// The next message by a short way, which most receives go: pending also where there is none. What `closer` says where it
+    /// takes a closer look, as by [`Inbox::poll_closely`].
+    // Always: with it the whole way of a message out of a mailbox is part of the lane's own code.
+    #[inline(always)]
+    pub fn poll_message_or(
+        &mut self,
+        cx: &mut Context<'_>,
+        closer: impl FnOnce(&mut Inbox<M>, &mut Context<'_>) -> Poll<Option<M>>,
+    ) -> Poll<Option<M>> {
+        context::with_local(
+            #[inline(always)]
+            |local| {
+                let Some(local) = local else { return closer(self, cx) };
+                match self.find_now(local, cx) {
+                    // Taken here, where it is to go: on the way it need not be told from what else there could have been.
+                    Short::Message(node) => Poll::Ready(Some(node.into_message(&local.nodes))),
+                    Short::Pending => Poll::Pending,
+                    Short::Closer => closer(self, cx),
+                }
+            },
+        )
+    }
+
+    #[inline(always)]
+    fn find_now(&mut self, local: &Local, cx: &Context<'_>) -> Short<M> {
+        if !local.turn.has_left() {
+            return Short::Closer;
+        }
+        let hold = &local.pulse.hold;
+        let mut mark = hold.borrow();
+        let current = context::current_within(hold, &mut mark);
+        let Some((slot, own)) = current.filter(|(slot, _)| slot.is_or_was(self.id.id())) else {
+            return Short::Closer;
+        };
+        if own.has(DOOMED | RECEIVES_NO_MORE) {
+            return Short::Closer;
+        }
+        if own.inbox.is_empty() && slot.word.has_mail() {
+            take_all_in(slot, own, true);
+            if own.has(DOOMED) {
+                return Short::Closer;
+            }
+        }
+        if own.inbox.is_empty() {
+            if !is_of(cx.waker(), slot) {
+                return Short::Closer;
+            }
+            own.flags |= WANTS_MAIL;
+            local.turn.take_left();
+            return Short::Pending;
+        }
+        let Some(node) = own.inbox.pop_front_of::<M>() else { return Short::Closer };
+        local.turn.take_left();
+        Short::Message(node)
     }
 
     /// The first message that `wanted` likes, with what came before it left in place; or the first thing that is no
@@ -268,6 +292,13 @@ impl<M: Send + 'static> Inbox<M> {
             Err(_) => unreachable!("a mailbox holds messages of one type, and signals"),
         }
     }
+}
+
+/// What the short way to a message led to.
+enum Short<M> {
+    Message(NodeOf<M>),
+    Pending,
+    Closer,
 }
 
 /// What a look into the mailbox brought.
