@@ -63,16 +63,26 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
 
     #[inline]
     fn poll_steps(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, AskError>> {
-        if !self.sending.is_through()
-            && !self.is_sent_now()
-            && let Err(unsent) = ready!(self.poll_sending(cx))
-        {
-            return Poll::Ready(Err(unsent));
+        if !self.sending.is_through() {
+            if self.is_sent_now() {
+                if self.begins_to_wait(cx) {
+                    return Poll::Pending;
+                }
+            } else if let Err(unsent) = ready!(self.poll_sending(cx)) {
+                return Poll::Ready(Err(unsent));
+            }
         }
         match self.answer.poll_answer_to(&mut self.asked, cx) {
             Poll::Ready(answered) => Poll::Ready(answered.map_err(AskError::from)),
             Poll::Pending => self.poll_timeout(cx),
         }
+    }
+
+    /// The short way to wait for the answer, once the question is sent.
+    #[inline]
+    fn begins_to_wait(&mut self, cx: &Context<'_>) -> bool {
+        let limit = self.timeout.map(|length| (&mut self.deadline, length));
+        self.answer.wakes_by(cx.waker()) && self.asked.begin(limit, cx)
     }
 
     /// The short way to send the question.

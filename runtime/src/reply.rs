@@ -185,6 +185,12 @@ impl<T> Answer<T> {
         self.end.take_if(Result::is_ok)?.ok()
     }
 
+    /// Whether the answer is to come and will wake by this waker.
+    #[inline]
+    pub fn wakes_by(&self, waker: &Waker) -> bool {
+        self.end.wakes_by(waker)
+    }
+
     /// The answer, once it is there.
     ///
     /// # Panics

@@ -320,6 +320,22 @@ impl Deadline {
         if self.is_covered(cx) { Poll::Pending } else { self.poll_closely(cx) }
     }
 
+    /// Sets it so far from now where it is not set yet and the current lane, whose owner's half it is, has an alarm that is early
+    /// enough: whether that was so. It is as if it had been polled, and was not there yet.
+    #[inline(always)]
+    pub(crate) fn begin_within_alarm(&mut self, length: Duration, local: &Local, own: &Own) -> bool {
+        if self.ahead_in != UNSET || length.is_zero() {
+            return false;
+        }
+        let at = lenient_now(&local.scheduler, length) + length;
+        let covered = own.alarm > local.scheduler.timers.fired() && is_after(at, own.alarm - 1);
+        if covered {
+            self.at = at;
+            self.ahead_in = POLLED;
+        }
+        covered
+    }
+
     /// Whether the deadline lies ahead and the lane has an alarm that is early enough, as far as that is seen without a look
     /// at the clock.
     #[inline]

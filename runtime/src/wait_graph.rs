@@ -13,6 +13,7 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 use std::task::Context;
+use std::time::Duration;
 
 mod chain;
 mod claim;
@@ -26,6 +27,7 @@ use record::{Seen, Wait};
 
 use crate::id::Id;
 use crate::slot::SlotRef;
+use crate::time::Deadline;
 
 /// What a lane waits for another to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -321,8 +323,27 @@ impl Question {
     /// The current lane waits for the answer; the error with which that is to end instead, where there is one.
     #[inline]
     pub(crate) fn park(&mut self, cx: &Context<'_>) -> Option<Deadlock> {
-        let Question { of, at, handed_out, .. } = *self;
-        let wait = Wait { awaits: Awaits::Answer, of: Some(of), lock: None, at: Some(at), handed_out, mute: false };
+        let wait = self.wait();
         note::park(cx, &mut self.number, wait)
+    }
+
+    /// The current lane waits for the answer, which is to wake it by this waker, and no longer than so long from now, where there
+    /// is a limit: the short way of what is else done step by step. False where it is to be done so; nothing was done then.
+    #[inline]
+    pub fn begin(&mut self, limit: Option<(&mut Deadline, Duration)>, cx: &Context<'_>) -> bool {
+        let wait = self.wait();
+        note::park_first(
+            cx,
+            &mut self.number,
+            wait,
+            #[inline(always)]
+            |local, own| limit.is_none_or(|(deadline, length)| deadline.begin_within_alarm(length, local, own)),
+        )
+    }
+
+    #[inline]
+    fn wait(&self) -> Wait {
+        let Question { of, at, handed_out, .. } = *self;
+        Wait { awaits: Awaits::Answer, of: Some(of), lock: None, at: Some(at), handed_out, mute: false }
     }
 }

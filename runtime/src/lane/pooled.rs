@@ -66,6 +66,8 @@ impl<T> DerefMut for Pooled<T> {
 }
 
 impl<T> Drop for Pooled<T> {
+    // Never: where there may be one and as a rule is none, to see that is all that is inlined.
+    #[inline(never)]
     fn drop(&mut self) {
         /// Frees the memory also where the value's destructor panics.
         struct Release<T>(NonNull<T>);

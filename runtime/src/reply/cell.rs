@@ -200,6 +200,14 @@ impl<V> WaiterEnd<V> {
         Some(value)
     }
 
+    /// Whether there is no value yet and this waker, or one that wakes the same, is to be woken for it.
+    #[inline]
+    pub(crate) fn wakes_by(&self, waker: &Waker) -> bool {
+        let Some(cell) = &self.0 else { return false };
+        // SAFETY: as in `poll`: a waker that was seen there stays, and is compared by address alone.
+        cell.word().is_waiting() && unsafe { (*cell.waker().cast::<ManuallyDrop<Waker>>()).will_wake(waker) }
+    }
+
     /// The value, where it is there already. Whoever was to be woken for it still is.
     pub(crate) fn try_take(&mut self) -> Option<V> {
         let cell = self.0.take_if(|cell| cell.word().look() == OnLook::Filled)?;

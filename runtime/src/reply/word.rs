@@ -92,6 +92,13 @@ impl Word<'_> {
         self.0.load(Ordering::Acquire) == FILLED
     }
 
+    /// Whether the waiter's waker lies there, for the waiter.
+    #[inline]
+    pub(crate) fn is_waiting(self) -> bool {
+        // ORDER: Relaxed: the waker is what the waiter itself has put there.
+        self.0.load(Ordering::Relaxed) == WAITING
+    }
+
     /// The waiter looks. Between the taking of its waker and `FILLED` it waits for the answerer, who is at work.
     pub(crate) fn look(self) -> OnLook {
         loop {

@@ -7,7 +7,6 @@ use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
-use super::crew::REPORT_EVERY;
 use super::hold::Left;
 use super::worker::{Local, NEWS, PARKED};
 use crate::alloc;
@@ -27,9 +26,9 @@ use crate::slot::SlotRef;
 use crate::wait_graph::note;
 
 impl Local {
-    /// Gives a lane its turn.
+    /// Gives a lane its turn: whether it used that up.
     #[inline]
-    pub(super) fn run(&self, slot: SlotRef) {
+    pub(super) fn run(&self, slot: SlotRef) -> bool {
         if slot.waits.is_in_wait() {
             note::get_up(self, slot);
         }
@@ -37,21 +36,20 @@ impl Local {
         self.pulse.begin(Some(slot));
         self.running.set(Some(slot));
         self.turn.begin();
-        if let Goes::On { wants_mail } = self.turn_of(slot, on) {
-            self.go_on(slot, wants_mail);
+        match self.turn_of(slot, on) {
+            Goes::On { wants_mail } => self.go_on(slot, wants_mail),
+            Goes::NoMore => self.end_turn_of_dead(slot),
         }
         self.counters.note_turn();
-        // What is left is that of a lane that has ended.
+        self.pulse.end();
+        self.turn.end()
+    }
+
+    /// What is left to tell is that of a lane that has ended.
+    #[inline]
+    fn end_turn_of_dead(&self, slot: SlotRef) {
         if self.has_news.get() != 0 {
             self.tell_news(slot, None);
-        }
-        self.pulse.end();
-        // The turn itself is one, so that a lane that only ends counts as well.
-        let operations = self.operations.get() + self.turn.taken() + 1;
-        self.operations.set(operations);
-        if operations >= REPORT_EVERY {
-            self.operations.set(0);
-            self.scheduler.stand_by.report(operations, || self.scheduler.env.now());
         }
     }
 
@@ -70,6 +68,7 @@ impl Local {
             OnIdle::Kill => {
                 self.running.set(Some(slot));
                 let _ = self.end(slot, ExitReason::Killed);
+                self.end_turn_of_dead(slot);
             }
         }
     }
@@ -80,6 +79,7 @@ impl Local {
     fn tell_before_idle(&self, slot: SlotRef, wants_mail: bool) -> bool {
         if slot.word.is_killed() {
             let _ = self.end(slot, ExitReason::Killed);
+            self.end_turn_of_dead(slot);
             return false;
         }
         if self.has_news.get() == PARKED {

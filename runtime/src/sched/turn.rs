@@ -32,6 +32,8 @@ pub(crate) struct Turn {
     /// Operations after that look.
     beyond: Cell<u32>,
     began: Cell<Option<Instant>>,
+    /// Operations of turns that are over, and nobody has asked for.
+    done: Cell<u64>,
 }
 
 impl Turn {
@@ -125,15 +127,24 @@ impl Turn {
         true
     }
 
-    /// Operations taken so far; all of them where the time was over first.
+    /// The turn ends, with this lane or without it: whether it was used up. The turn itself counts as an operation, so that
+    /// a lane that only ends counts as well; one whose time was over first counts as if it had had them all.
     #[inline]
-    pub(crate) fn taken(&self) -> u64 {
-        u64::from(OPERATIONS) - u64::from(self.left.get()) - u64::from(self.beyond.get())
+    pub(crate) fn end(&self) -> bool {
+        let unused = self.left.get() + self.beyond.get();
+        self.done.set(self.done.get() + u64::from(OPERATIONS + 1 - unused));
+        unused == 0
     }
 
-    /// Whether the lane used up its turn.
+    /// The operations of the turns that have ended since this was asked for, once there are so many.
     #[inline]
-    pub(crate) fn is_over(&self) -> bool {
+    pub(crate) fn take_done(&self, at_least: u64) -> Option<u64> {
+        (self.done.get() >= at_least).then(|| self.done.replace(0))
+    }
+
+    /// Whether the lane has used up its turn.
+    #[cfg(test)]
+    fn is_over(&self) -> bool {
         self.left.get() == 0 && self.beyond.get() == 0
     }
 }
@@ -237,7 +248,8 @@ mod tests {
                 let left = (0..2 * OPERATIONS).filter(|_| turn.take(|| Instant::ZERO)).count() as u32;
                 let due = OPERATIONS.saturating_sub(charged.saturating_add(before));
                 assert!(left <= due && due < left + CLOCK_EVERY, "{left} left after {before} and {charged}");
-                assert_eq!((turn.taken(), turn.is_over()), (u64::from(OPERATIONS), true));
+                assert!(turn.end(), "{before} and {charged}");
+                assert_eq!(turn.take_done(0), Some(u64::from(OPERATIONS) + 1));
             }
         }
     }
@@ -275,6 +287,18 @@ mod tests {
             assert!(left <= CLOCK_EVERY as usize, "{left} left after {before}");
             assert!(turn.is_over());
         }
+    }
+
+    #[test]
+    fn what_was_done_is_told_once_there_is_enough_of_it() {
+        let turn = Turn::default();
+        for operations in [0, 5, 17, 300] {
+            turn.begin();
+            let _ = (0..operations).all(|_| turn.take(|| Instant::ZERO));
+            assert_eq!(turn.end(), operations > OPERATIONS);
+        }
+        let done = u64::from(4 + 5 + 17 + OPERATIONS);
+        assert_eq!((turn.take_done(done + 1), turn.take_done(done), turn.take_done(1)), (None, Some(done), None));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::task::Waker;
 
 use super::Scheduler;
 use super::batch::Batch;
+use super::crew::REPORT_EVERY;
 use super::pulse::{HandedOver, Pulse};
 use super::queue::Queue;
 use super::rounds::{LOOK_OUTSIDE_EVERY, Rounds};
@@ -77,8 +78,6 @@ pub(crate) struct Local {
     /// What is to be looked at when the turn is over: [`NEWS`], [`PARKED`].
     pub(super) has_news: Cell<u8>,
     pub(crate) counters: Arc<Line>,
-    /// Operations that are not reported yet.
-    pub(super) operations: Cell<u64>,
     random: Cell<u64>,
 }
 
@@ -108,7 +107,6 @@ impl Local {
             unpolled: RefCell::default(),
             has_news: Cell::new(0),
             counters,
-            operations: Cell::new(0),
             random: Cell::new(u64::from_ne_bytes(seed) | 1),
         }
     }
@@ -295,8 +293,7 @@ impl Local {
                     if rounds.searching {
                         self.scheduler.found_work(&mut rounds.searching);
                     }
-                    self.run(slot);
-                    if self.turn.is_over() {
+                    if self.run(slot) {
                         self.look_after_long_turn(&mut rounds);
                     }
                 }
@@ -328,6 +325,9 @@ impl Local {
             if !self.scheduler.stand_by.includes(self.index) && self.queue.len() <= HANDED_OVER {
                 // The look is still due, also where the crew has grown by the time that this is seen.
                 return None;
+            }
+            if let Some(operations) = self.turn.take_done(REPORT_EVERY) {
+                self.scheduler.stand_by.report(operations, || self.scheduler.env.now());
             }
             self.batch.woken_ahead.note_turns(rounds.look_every);
             // Whoever is to run next waits for once, which shows whether messages gather for it meanwhile.

@@ -211,34 +211,71 @@ pub(crate) fn park(cx: &Context<'_>, number: &mut Number, wait: Wait) -> Option<
                 return Some(deadlock);
             }
             let record = Record::of(slot)?;
-            if own.flags & (HAS_SENT_AHEAD | HAS_WAITED) != HAS_WAITED {
-                waits_first_or_has_sent_ahead(slot, own, record, number.number);
-            }
-            let is_noted = if fresh {
-                number.number = notes.next_number.get();
-                number.record = Some(record);
-                notes.next_number.set(number.number + 1);
-                record.begins(number.number)
-            } else {
-                record.goes_on(number.number)
-            };
-            let number = number.number;
-            if !is_noted {
-                let this = wait.of.filter(|_| fresh).map(|of| LaneWait { of, awaits: wait.awaits, at: wait.at });
-                one_of_several_begins(own, record, number, this);
-            }
-            if wait.has_port() {
-                own.flags |= HAS_SENT_AHEAD;
-            }
-            let before = record.write(number, fresh, wait);
-            let parked_before = notes.parked.replace(Some(record)).is_some();
-            if (parked_before && before != number) || !waker::is_of(cx.waker(), slot) {
+            note_wait(local, slot, own, record, number, wait);
+            if !waker::is_of(cx.waker(), slot) {
                 mix(local);
             }
-            local.note_news(PARKED);
             None
         },
     )
+}
+
+/// As [`park`], in an operation that has not parked before, polled by the lane's own waker; if it `may`, which is asked when
+/// all else is fine. False where it is to be done by `park`; nothing was done then.
+#[inline(always)]
+pub(crate) fn park_first(
+    cx: &Context<'_>,
+    number: &mut Number,
+    wait: Wait,
+    may: impl FnOnce(&Local, &Own) -> bool,
+) -> bool {
+    context::with_local(
+        #[inline(always)]
+        |local| {
+            let Some(local) = local else { return false };
+            let hold = &local.pulse.hold;
+            let mut mark = hold.borrow();
+            let Some((slot, own)) = context::current_within(hold, &mut mark) else { return false };
+            let Some(record) = Record::of(slot) else { return false };
+            if number.record.is_some() || !waker::is_of(cx.waker(), slot) || !may(local, own) {
+                return false;
+            }
+            note_wait(local, slot, own, record, number, wait);
+            true
+        },
+    )
+}
+
+/// Notes what the current lane is about to wait for.
+#[inline(always)]
+fn note_wait(local: &Local, slot: SlotRef, own: &mut Own, record: &'static Record, number: &mut Number, wait: Wait) {
+    let notes = &local.notes;
+    let fresh = number.record.is_none();
+    if own.flags & (HAS_SENT_AHEAD | HAS_WAITED) != HAS_WAITED {
+        waits_first_or_has_sent_ahead(slot, own, record, number.number);
+    }
+    let is_noted = if fresh {
+        number.number = notes.next_number.get();
+        number.record = Some(record);
+        notes.next_number.set(number.number + 1);
+        record.begins(number.number)
+    } else {
+        record.goes_on(number.number)
+    };
+    let number = number.number;
+    if !is_noted {
+        let this = wait.of.filter(|_| fresh).map(|of| LaneWait { of, awaits: wait.awaits, at: wait.at });
+        one_of_several_begins(own, record, number, this);
+    }
+    if wait.has_port() {
+        own.flags |= HAS_SENT_AHEAD;
+    }
+    let before = record.write(number, fresh, wait);
+    let parked_before = notes.parked.replace(Some(record)).is_some();
+    if parked_before && before != number {
+        mix(local);
+    }
+    local.note_news(PARKED);
 }
 
 /// The lane that is about to park has not done so in its life, or has left a message ahead that waits for room. Such a message
@@ -304,7 +341,7 @@ pub(crate) fn get_up(local: &Local, slot: SlotRef) {
 
 /// The poll is over, and all that were to be woken in it are: lets others see what the lane waits for, and looks whether it
 /// waits for itself. `goes_on` is whether it waits for mail as well; `None` where it has ended.
-#[inline]
+#[inline(always)]
 pub(crate) fn settle_down(local: &Local, slot: SlotRef, goes_on: Option<bool>) {
     let notes = &local.notes;
     let parked = notes.parked.take();
