@@ -349,9 +349,10 @@ impl Local {
             let goes_ahead = self.pulse.has_next() && self.batch.woken_ahead.take(1);
             rounds.from_next = if goes_ahead { 0 } else { NEXT_IN_A_ROW };
         }
-        if rounds.from_next < NEXT_IN_A_ROW {
+        // Where nobody waits in the queue, nobody has to wait longer for it.
+        if rounds.from_next < NEXT_IN_A_ROW || self.queue.is_empty() {
             if let Some(slot) = self.pulse.take_next() {
-                rounds.from_next += 1;
+                rounds.from_next = rounds.from_next.wrapping_add(1);
                 return Some(slot);
             }
         } else if let Some(slot) = self.pulse.take_next() {
