@@ -62,6 +62,32 @@ fn an_unbounded_mailbox_takes_all() {
 }
 
 #[test]
+fn who_sends_to_a_lane_that_has_many_messages_lets_others_run_soon() {
+    const MANY: u64 = 128;
+    test(async |_: Lane<News>| {
+        let target = Spawn::new().unbounded().spawn(async |_: Lane<u64>| std::future::pending::<()>().await).unwrap();
+        let sent = Arc::new(AtomicU64::new(0));
+        let counter = sent.clone();
+        let sender = laneway::spawn(async move |_: Lane<()>| {
+            for number in 0..20 * MANY {
+                target.send(number).await.unwrap();
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        sender.unwrap();
+        let mut turns = Vec::new();
+        while turns.iter().sum::<u64>() < 20 * MANY {
+            laneway::yield_now().await;
+            turns.push(sent.swap(0, Ordering::Relaxed));
+        }
+        turns.retain(|sent| *sent != 0);
+        let (first, others) = turns.split_first().unwrap();
+        assert!((MANY..2 * MANY).contains(first), "{turns:?}");
+        assert!(others.iter().all(|sent| *sent < MANY / 4), "{turns:?}");
+    });
+}
+
+#[test]
 fn waiting_senders_are_served_first_come_first_served_and_nobody_gets_between() {
     test(async |mut lane: Lane<News>| {
         let me = lane.address();
