@@ -67,6 +67,21 @@ impl List {
         Some(NodeOf(ManuallyDrop::into_inner(first), PhantomData))
     }
 
+    /// As `pop_front`, where `wanted` likes the first node.
+    #[inline]
+    pub(crate) fn pop_front_if(&mut self, wanted: impl FnOnce(&Node) -> bool) -> Option<Node> {
+        if self.head == EMPTY {
+            return None;
+        }
+        // The list stays its owner where it is not wanted, or should `wanted` panic.
+        let first = ManuallyDrop::new(Node(self.head));
+        if !wanted(&first) {
+            return None;
+        }
+        self.head = unit(self.head).next.load(Ordering::Relaxed);
+        Some(ManuallyDrop::into_inner(first))
+    }
+
     /// Puts all nodes of another list behind those of this one.
     #[inline]
     pub(crate) fn append(&mut self, other: List) {
