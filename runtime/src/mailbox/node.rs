@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 mod list;
 mod pool;
 
-pub(crate) use list::{List, drain, list, messages, only_message};
+pub(crate) use list::{List, drain, drop_kept, keep, list, messages, only_message, push_kept};
 pub(crate) use pool::{CACHED_MAX, Cache, made};
 use pool::{allocate, release};
 

@@ -54,9 +54,15 @@ impl Local {
             // From here on the lane may run elsewhere.
             match slot.word.transition_to_idle(wants_mail) {
                 OnIdle::Parked => {}
-                OnIdle::Schedule => self.push_back(slot),
+                OnIdle::Schedule => self.push_again(slot, wants_mail),
             }
         }
+        self.end_turn(slot);
+    }
+
+    /// What follows each turn.
+    #[inline(always)]
+    pub(super) fn end_turn(&self, slot: SlotRef) {
         self.counters.note_turn();
         // What is left is that of a lane that has ended.
         if self.has_news.get() != 0 {
