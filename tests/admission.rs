@@ -370,7 +370,8 @@ fn a_waiter_is_killed_at_each_of_its_awaits_and_leaves_its_place() {
         Ok::<(), SpawnError>(())
     });
     let report = report.unwrap_or_else(|failure| panic!("{failure}"));
-    assert!(report.kills >= 4, "{report}");
+    // It waits three times.
+    assert!(report.kills >= 3, "{report}");
 }
 
 struct Big(Vec<u8>);

@@ -162,6 +162,8 @@ pub(crate) async fn run<A: Actor>(mut actor: A, inbox: Inbox<A::Msg>, starter: O
 /// Handles what comes until something ends the actor: what it was.
 async fn serve<A: Actor>(actor: &mut A, cx: &mut Context<A::Msg>) -> ExitReason {
     let mut outcome = caught!(actor.started(cx));
+    // Notices of death often come in numbers.
+    let mut is_down = false;
     loop {
         cx.reset_scratch();
         match outcome {
@@ -172,7 +174,13 @@ async fn serve<A: Actor>(actor: &mut A, cx: &mut Context<A::Msg>) -> ExitReason 
         if let Some(reason) = cx.take_stop() {
             return reason;
         }
-        outcome = match cx.next().await {
+        let more = if is_down { cx.next_down() } else { None };
+        let received = match more {
+            Some(notified) => Some(Received::Down(notified)),
+            None => cx.next().await,
+        };
+        is_down = matches!(received, Some(Received::Down(_)));
+        outcome = match received {
             None => caught!(actor.idle(cx)),
             Some(Received::Message(message)) => caught!(actor.handle(message, cx)),
             Some(Received::Down(notified)) => caught!(actor.down(notified.into_down(), cx)),

@@ -9,7 +9,7 @@ use runtime::arena::{self, Heap, Scratch};
 use runtime::lane::{self, DemonitorError, NameError, NotInLane, Resources};
 use runtime::mailbox::{Inbox, Received};
 use runtime::time::Deadline;
-use runtime::{ExitReason, Id, MonitorRef};
+use runtime::{ExitReason, Id, MonitorRef, Notified};
 
 use crate::address::Address;
 use crate::group::GroupRef;
@@ -258,6 +258,12 @@ impl<M: Send + 'static> Context<M> {
 
     pub(crate) fn take_stop(&mut self) -> Option<ExitReason> {
         self.stop.take()
+    }
+
+    /// The next notice of death, where it is what comes next and lies ready.
+    #[inline]
+    pub(crate) fn next_down(&mut self) -> Option<Notified> {
+        self.inbox.next_down()
     }
 
     /// What comes next; `None` where the actor was idle for too long.

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 
 pub(crate) mod budget;
 pub(crate) mod death;
+pub(crate) mod ending;
 pub(crate) mod few;
 pub(crate) mod frame;
 pub mod giving;
@@ -96,7 +97,7 @@ pub fn kill(id: Id) -> bool {
     let Some(slot) = slot_of(id) else { return false };
     let kill = || {
         let on = slot.word.kill(id.generation().get());
-        sched::act(slot, on);
+        sched::act_on_killed(slot, on);
         on != word::OnWake::Stale
     };
     context::unless_abandoned(kill).unwrap_or(false)
@@ -256,7 +257,7 @@ pub fn panic_reason(payload: Box<dyn Any + Send>) -> ExitReason {
 
 /// Why the lane ends whose destructors run here; `None` elsewhere.
 pub fn ending() -> Option<ExitReason> {
-    context::with_local(|local| local.and_then(|local| local.ending.borrow().clone()))
+    context::with_local(|local| local.and_then(|local| local.ending.reason()))
 }
 
 /// Ties the fates of the current lane and another: the end of either is an exit signal to the other.

@@ -120,6 +120,7 @@ mod sched {
     pub(crate) mod crew;
     pub(crate) mod hold;
     pub(crate) mod idle;
+    pub(crate) mod notices;
     pub(crate) mod parker;
     pub(crate) mod pulse;
 }

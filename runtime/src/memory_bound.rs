@@ -123,8 +123,8 @@ impl MemoryTable {
         table.row(FREE_CHUNKS, scheduler.vat.most_kept(), "what the vat keeps warm, and its workers' caches");
         table.row(
             QUEUES,
-            lanes.saturating_mul(places + 1).saturating_mul(QUEUED),
-            format!("{places} workers + 1 for all, {QUEUED} bytes for each of {lanes} lanes"),
+            lanes.saturating_mul(2 * places + 1).saturating_mul(QUEUED),
+            format!("2 for each of {places} workers + 1 for all, {QUEUED} bytes for each of {lanes} lanes"),
         );
         table.row(WORKERS, (places + 1) * stack, format!("{places} workers, stand-ins included, and a watchdog"));
         let blocking = blocking_threads();

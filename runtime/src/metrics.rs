@@ -163,6 +163,16 @@ impl Line {
         }
     }
 
+    /// As [`Line::note_death`], of a lane that was killed and had nothing.
+    pub(crate) fn note_killed(&self, bytes: u64, panics: u64) {
+        self.add(ENDED, 1);
+        self.add(ABNORMAL, 1);
+        self.add(BYTES, bytes);
+        if panics != 0 {
+            self.add(PANICS, panics);
+        }
+    }
+
     /// A lane that was buried elsewhere has left this worker.
     pub(crate) fn note_departure(&self, bytes: u64, panics: u64) {
         self.add(BYTES, bytes);

@@ -17,7 +17,9 @@ pub(crate) mod batch;
 pub(crate) mod crew;
 pub(crate) mod hold;
 pub(crate) mod idle;
+pub(crate) mod killed;
 pub(crate) mod neighbour;
+pub(crate) mod notices;
 pub(crate) mod parker;
 pub(crate) mod pulse;
 pub(crate) mod queue;
@@ -118,6 +120,16 @@ pub(crate) fn schedule(slot: SlotRef) {
 #[inline]
 pub(crate) fn schedule_on(local: &Local, slot: SlotRef) {
     if slot.is_of(local.table) { local.push_woken(slot) } else { schedule_elsewhere(slot) }
+}
+
+/// As [`act`], of a lane that was killed.
+pub(crate) fn act_on_killed(slot: SlotRef, on: OnWake) {
+    if on == OnWake::Schedule {
+        context::with_local(|local| match local {
+            Some(local) if slot.is_of(local.table) => local.push_killed(slot),
+            _ => schedule_elsewhere(slot),
+        });
+    }
 }
 
 #[cold]

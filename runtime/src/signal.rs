@@ -69,8 +69,15 @@ impl Notified {
     // Always: what it says is put together in its place.
     #[inline(always)]
     pub fn into_down(self) -> Down {
-        match self.node.take() {
-            Ok(Signal::Down(notice)) => notice.into_down(self.watcher),
+        let Notified { watcher, mut node } = self;
+        match node.peek_mut() {
+            // Out of its place, as taking out the whole signal first would move what was stored a moment ago.
+            Some(Signal::Down(Notice { number, id, reason, receipt })) => Down {
+                reference: MonitorRef { watcher, number: *number },
+                id: *id,
+                reason: std::mem::replace(reason, Brief::Normal).into(),
+                receipt: receipt.take(),
+            },
             _ => unreachable!("seen to be a notice"),
         }
     }
@@ -171,15 +178,6 @@ pub(crate) struct Notice {
     pub(crate) id: Id,
     pub(crate) reason: Brief,
     pub(crate) receipt: Option<Arc<ExitReceipt>>,
-}
-
-impl Notice {
-    /// The notice as the watcher sees it.
-    #[inline(always)]
-    pub(crate) fn into_down(self, watcher: Id) -> Down {
-        let Notice { number, id, reason, receipt } = self;
-        Down { reference: MonitorRef { watcher, number }, id, reason: reason.into(), receipt }
-    }
 }
 
 /// An exit signal.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use laneway::runtime::inspect;
-use laneway::{DemonitorError, ExitReason, Lane, Spawn};
+use laneway::{DemonitorError, ExitReason, Id, Lane, Spawn};
 
 use crate::support::*;
 
@@ -205,5 +205,46 @@ fn otp_028_a_watcher_that_kills_what_it_watches_ends_well_whoever_ends_first() {
             assert_eq!((heard.id, heard.reason), (watcher.id(), ExitReason::Normal));
             laneway::join(target.id()).await;
         }
+    });
+}
+
+#[test]
+fn of_many_that_are_killed_each_watcher_hears_once_of_each_that_is_his() {
+    race(20, async |mut lane: Lane<News>| {
+        let puppets: Vec<_> = (0..300).map(|_| puppet()).collect();
+        let (mine, others): (Vec<_>, Vec<_>) = puppets.iter().enumerate().partition(|(number, _)| number % 3 != 0);
+        let watched: BTreeSet<Id> = mine.iter().map(|(_, puppet)| puppet.id()).collect();
+        for (_, puppet) in &mine {
+            lane.monitor(**puppet, News::Down);
+        }
+        let others: BTreeSet<Id> = others.iter().map(|(_, puppet)| puppet.id()).collect();
+        let heard = lane.address();
+        let their_watcher = laneway::spawn(async move |mut it: Lane<News>| {
+            for id in &others {
+                it.monitor(*id, News::Down);
+            }
+            heard.send(News::Number(0)).await.expect("it lives");
+            let mut told = BTreeSet::new();
+            for _ in 0..others.len() {
+                told.insert(down(&mut it).await.id);
+            }
+            assert_eq!(told, others);
+            heard.send(News::Number(1)).await.expect("it lives");
+        });
+        their_watcher.expect("a lane");
+        assert_eq!(number(&mut lane).await, 0);
+        for puppet in &puppets {
+            puppet.kill();
+        }
+        let (mut told, mut numbers) = (BTreeSet::new(), 0);
+        while told.len() < watched.len() || numbers == 0 {
+            match lane.recv().await {
+                Some(News::Down(down)) => assert!(told.insert(down.id), "{} was told of twice", down.id),
+                Some(News::Number(number)) => numbers += number,
+                _ => panic!("neither a notice nor a number"),
+            }
+        }
+        assert_eq!(told, watched);
+        assert_silence(&mut lane).await;
     });
 }

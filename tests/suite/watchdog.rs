@@ -298,6 +298,45 @@ fn a_destructor_that_blocks_is_told_of_as_its_lane() {
     end(runtime);
 }
 
+/// One worker ends all of them, one after the other.
+#[test]
+fn those_who_were_killed_before_and_after_one_whose_destructor_blocks_are_told_of() {
+    struct Blocks(Receiver<()>);
+    impl Drop for Blocks {
+        fn drop(&mut self) {
+            block_on_release(&self.0);
+        }
+    }
+    let runtime = watched(1);
+    in_lane(&runtime, async move |mut lane: Lane<News>| {
+        let (release, released) = mpsc::channel();
+        let blocks = Blocks(released);
+        let blocking = laneway::spawn(async move |mut it: Lane<()>| {
+            let _blocks = blocks;
+            it.recv().await;
+        });
+        let mut killed: Vec<_> = (0..5).map(|_| puppet().id()).collect();
+        killed.extend([blocking.expect("a lane").id(), puppet().id()]);
+        for id in &killed {
+            lane.monitor(*id, News::Down);
+        }
+        // All of them wait from here on.
+        laneway::yield_now().await;
+        for id in &killed {
+            assert!(laneway::kill(*id));
+        }
+        let mut told = Vec::new();
+        for _ in &killed {
+            told.push(down(&mut lane).await.id);
+        }
+        release.send(()).expect("a lane waits");
+        told.sort_unstable();
+        killed.sort_unstable();
+        assert_eq!(told, killed);
+    });
+    end(runtime);
+}
+
 #[test]
 fn a_call_of_a_timer_that_blocks_keeps_nobody() {
     let runtime = watched(1);

@@ -17,6 +17,8 @@
 //! memory, locks of the system, reply ports in its hands, whose callers hear of it then, and sockets that it has made its
 //! own.
 
+mod killed;
+
 use std::cell::LazyCell;
 use std::mem;
 use std::sync::Arc;
@@ -50,6 +52,7 @@ use crate::slot::{SlotRef, Table};
 use crate::wait_list::By;
 
 /// Ends the lane that `local` runs.
+#[inline(always)]
 pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     let Some(id) = slot.tenant() else { return };
     if let Some(plan) = &local.scheduler.faults {
@@ -58,6 +61,23 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
 
     // 1.
     let taken = close(slot, id);
+    if matches!(reason, ExitReason::Killed)
+        && context::with_own(local, slot, |own| killed::has_nothing(local, own, &taken))
+    {
+        return killed::end(local, slot, id);
+    }
+    end_closed(local, slot, id, reason, taken);
+}
+
+/// Ends a lane that was killed while it waited, which `local` has taken out of a queue.
+#[inline]
+pub(crate) fn end_killed(local: &Local, slot: SlotRef) {
+    end(local, slot, ExitReason::Killed);
+}
+
+/// As [`end`], of a lane whose mailbox is closed and had this in it.
+#[inline(never)]
+fn end_closed(local: &Local, slot: SlotRef, id: Id, reason: ExitReason, taken: Taken) {
     // What destructors do from here on they do outside of any lane: nothing new can be held by the dead. What stays in the
     // owner's half may be buried elsewhere while they run.
     let (frame, extra, flags, in_index) = context::with_own(local, slot, |own| {
@@ -74,7 +94,7 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
         }
         (own.frame.take(), extra, own.flags, in_index)
     });
-    let is_killed = reason == ExitReason::Killed;
+    let is_killed = matches!(reason, ExitReason::Killed);
     // Its place while destructors run, who may ask for it.
     let outer = local.ending.replace(Some(reason));
     let mut dying = Dying {
@@ -147,7 +167,7 @@ pub(crate) fn end(local: &Local, slot: SlotRef, reason: ExitReason) {
     }
 
     // 6.
-    dying.tell_all(local, signals);
+    dying.tell_all(local, signals, if is_killed { Some(local) } else { None });
 }
 
 /// Ends a lane that was killed while it was stuck in its poll, or in its destructors, and was taken from its worker. All
@@ -203,7 +223,7 @@ pub(crate) fn bury(local: &Local, remains: Remains) {
     if slot.word.transition_to_dead() {
         signals.extend(watch::take_late(id));
     }
-    dying.tell_all(local, signals);
+    dying.tell_all(local, signals, None);
     if let Some(left) = local.scheduler.abandoned.is_buried(slot, index, budget) {
         release_leftovers(local, slot, left);
     }
@@ -392,19 +412,19 @@ impl Dying {
     fn report(&self) {
         if !self.receipt.reason.is_ordinary() {
             let names = self.more.as_ref().map_or(&[][..], |more| &more.names);
-            report(self.slot, self.id, names, &self.receipt);
+            report(self.slot, self.id, names, &self.receipt.reason);
         }
     }
 
     /// Step 6.
     #[inline(always)]
-    fn tell_all(&mut self, local: &Local, signals: Vec<Signal>) {
+    fn tell_all(&mut self, local: &Local, signals: Vec<Signal>, keeper: Option<&Local>) {
         let Dying { id, flags, receipt, .. } = self;
         let (watch, more) = (self.watch.take(), self.more.take());
         let awaits_left = more.as_ref().filter(|_| *flags & COUNTS_AWAITS != 0).map(|more| more.awaits_left);
         local.pass_verdict(|| NoAnswer::Ended(receipt.reason.clone()));
         if watch.is_some() || more.is_some() || !signals.is_empty() {
-            tell(*id, watch, more, signals, receipt);
+            tell(*id, watch, more, signals, receipt, keeper);
         }
         local.counters.note_death(receipt);
         if let Some(plan) = &local.scheduler.faults {
@@ -473,7 +493,7 @@ pub(crate) fn abandon(slot: SlotRef, id: Id) {
     if is_last {
         Table::retire(slot);
     }
-    tell(id, None, None, signals, &mut receipt);
+    tell(id, None, None, signals, &mut receipt, None);
 }
 
 /// Whether the lane was given descriptors that it had not heard of.
@@ -492,9 +512,9 @@ fn discard(node: Node, signals: &mut Vec<Signal>, receipt: &mut ExitReceipt) {
 }
 
 /// Writes of an end that was no ordinary one.
-fn report(slot: SlotRef, id: Id, names: &[Arc<str>], receipt: &ExitReceipt) {
+fn report(slot: SlotRef, id: Id, names: &[Arc<str>], reason: &ExitReason) {
     let spawned_at = slot.spawned_at().map(tracing::field::display);
-    tracing::warn!(lane = %id, ?names, spawned_at, reason = %receipt.reason, "lane ended");
+    tracing::warn!(lane = %id, ?names, spawned_at, %reason, "lane ended");
 }
 
 /// Tells all who are tied to the lane, those included whose wish was still unread.
@@ -504,6 +524,7 @@ fn tell(
     mut more: Option<Pooled<More>>,
     signals: Vec<Signal>,
     receipt: &mut ExitReceipt,
+    keeper: Option<&Local>,
 ) {
     for signal in signals {
         match signal {
@@ -517,7 +538,7 @@ fn tell(
     match more {
         None => {
             if let Some(watch) = watch {
-                watch::answer_with_down(watch, id, receipt.reason.clone(), || Arc::new(receipt.clone()));
+                watch::answer_with_down(watch, id, receipt.reason.clone(), || Arc::new(receipt.clone()), keeper);
             }
         }
         Some(mut more) => tell_more(id, watch, &mut more, receipt),
@@ -535,7 +556,7 @@ fn tell_more(id: Id, watch: Option<Node>, more: &mut More, receipt: &mut ExitRec
         watch::send_exit(link, id, reason.clone(), true);
     }
     if let Some(watch) = watch {
-        watch::answer_with_down(watch, id, reason.clone(), || shared.clone());
+        watch::answer_with_down(watch, id, reason.clone(), || shared.clone(), None);
     }
     for ((watcher, number), wanted) in mem::take(&mut more.watchers) {
         let receipt_for_it = wanted.then(|| shared.clone());

@@ -3,6 +3,7 @@
 //! Everything here is a signal in the other lane's mailbox, so it comes in order with messages, and no lane ever
 //! touches what another holds.
 
+use std::mem;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -21,6 +22,8 @@ use crate::peer;
 use crate::receipt::ExitReceipt;
 use crate::reply::{self, Answer};
 use crate::sched;
+use crate::sched::notices::Kept;
+use crate::sched::worker::Local;
 use crate::signal::{Brief, ExitSignal, MonitorRef, Notice, Signal};
 use crate::slot::{SlotRef, slot_of};
 
@@ -109,15 +112,47 @@ pub(crate) fn send_down(reference: MonitorRef, id: Id, reason: ExitReason, recei
 }
 
 /// As [`send_down`], to the watcher whose wish lies in `node`: the node goes back with the notice, and nothing has to be
-/// found for it. `receipt` is asked where that is wanted.
-pub(crate) fn answer_with_down(mut node: Node, id: Id, reason: ExitReason, receipt: impl FnOnce() -> Arc<ExitReceipt>) {
+/// found for it. `receipt` is asked where that is wanted. `keeper` may send it with others that come.
+#[inline]
+pub(crate) fn answer_with_down(
+    mut node: Node,
+    id: Id,
+    reason: ExitReason,
+    receipt: impl FnOnce() -> Arc<ExitReceipt>,
+    keeper: Option<&Local>,
+) {
     let Some(signal) = node.peek_mut::<Signal>() else { return };
     let Signal::Monitor { watcher, number, receipt: wanted } = *signal else { return };
     let receipt = if wanted { Some(receipt()) } else { None };
     *signal = Signal::Down(Notice { number, id, reason: reason.into(), receipt });
-    if let Some(slot) = slot_of(watcher) {
+    if let Some(keeper) = keeper {
+        keeper.keep_notice(watcher, node);
+    } else if let Some(slot) = slot_of(watcher) {
         deliver_node(watcher, slot, node, Weight::Exempt);
     }
+}
+
+/// As [`answer_with_down`] of a lane that was killed, if the receipt is not wanted: else the wish.
+#[inline]
+pub(crate) fn answer_with_death(mut node: Node, id: Id, keeper: &Local) -> Option<Node> {
+    let Some(signal) = node.peek_mut::<Signal>() else { return Some(node) };
+    let Signal::Monitor { watcher, number, receipt: false } = *signal else { return Some(node) };
+    // A wish has nothing to drop. The compiler does not know that.
+    mem::forget(mem::replace(signal, Signal::Down(Notice { number, id, reason: Brief::Killed, receipt: None })));
+    keeper.keep_notice(watcher, node);
+    None
+}
+
+/// Sends the notices that were kept for a watcher; one that is gone does not hear them. The slot, if it is to be queued.
+pub(crate) fn send_kept(kept: Kept) -> Option<SlotRef> {
+    let watcher = Id::from_bits(kept.watcher);
+    debug_assert!(watcher.is_some(), "the bits of an id");
+    let Some((watcher, slot)) = watcher.and_then(|watcher| Some((watcher, slot_of(watcher)?))) else {
+        node::drop_kept(kept);
+        return None;
+    };
+    let pushed = node::push_kept(&slot.word, watcher.generation().get(), kept);
+    (pushed == Some(Pushed::Schedule)).then_some(slot)
 }
 
 /// Tells a lane of a change of a group that it monitors; one that is gone does not hear it.

@@ -31,8 +31,8 @@
 //! 3. A push succeeds only while the word bears the generation it is for; [`LaneWord::close`] takes the generation out
 //!    and the list with it in one step. So a node is in the list before death, or its sender still has it.
 //! 4. Only the holder of `RUNNING`, or who took the lane from him (`sched/hold.rs`), or the spawner before the lane is
-//!    queued, calls `take`, `close`,
-//!    `transition_to_idle`, `transition_to_dead` and `open`.
+//!    queued, calls `take`, `close`, `transition_to_idle`, `transition_to_dead` and `open`; and who has taken a lane out of
+//!    a queue that was killed calls `close`, which is `RUNNING` as well.
 //! 5. `KILL` and `SIGNAL` are only set together with `SCHEDULED`, so that somebody will look; and `MAIL` is set while the
 //!    list is empty and the count 0, or together with `SCHEDULED`. So no lane sleeps over what it waits for.
 //! 6. Every change but `open` is a read-modify-write, so the changes of one word have one order.
@@ -353,6 +353,13 @@ impl LaneWord {
         filled(self.0.load(Ordering::Relaxed)) >= MANY
     }
 
+    /// Whether nothing has come but signals.
+    pub(crate) fn has_signals_alone(&self) -> bool {
+        // ORDER: Relaxed: a hint.
+        let word = self.0.load(Ordering::Relaxed);
+        word & (WAITERS | COUNT) == 0 && head_of(word) != EMPTY
+    }
+
     /// Puts a new tenant in, which `close` left room for. It counts as scheduled, so nobody else queues it: the caller
     /// does once it is born.
     pub(crate) fn open(&self, generation: u16) {
@@ -565,9 +572,11 @@ impl LaneWord {
 
     /// The lane has ended and what it held is released: whether somebody came late who wants to hear of it.
     pub(crate) fn transition_to_dead(&self) -> bool {
+        // Of a closed word these bits stay as they are, whoever comes late.
+        let next = self.0.load(Ordering::Relaxed) & NEXT;
         // ORDER: AcqRel: Release, as who sees the lane dead sees its resources free; Acquire pairs with the Release of
         // `transition_to_awaited`.
-        self.0.fetch_and(NEXT, Ordering::AcqRel) & LATE != 0
+        self.0.swap(next, Ordering::AcqRel) & LATE != 0
     }
 
     /// Marks that somebody waits for room. The caller holds the lock of the wait list.

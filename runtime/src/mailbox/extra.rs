@@ -6,7 +6,8 @@
 use super::Inbox;
 use crate::context;
 use crate::exit::ExitReason;
-use crate::lane::own::{Extra, RECEIVES_NO_MORE};
+use crate::lane::own::{DOOMED, Extra, RECEIVES_NO_MORE};
+use crate::signal::{Notified, Signal};
 
 impl<M: Send + 'static> Inbox<M> {
     /// Runs `f` with the layer's own value of the lane, made at the first call, or each time in a lane that
@@ -43,6 +44,24 @@ impl<M: Send + 'static> Inbox<M> {
     fn with_extra_of_nobody<T: Default, R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         self.must_be_abandoned();
         f(&mut T::default())
+    }
+
+    /// The next thing, where it is a notice of death that lies ready: for whoever has just got one, as they often come in
+    /// numbers. `None` says only that [`Inbox::poll_recv`] is to be asked; so it does outside of the lane.
+    #[inline]
+    pub fn next_down(&mut self) -> Option<Notified> {
+        context::with_local(|local| {
+            let local = local.filter(|local| local.turn.has_left())?;
+            let node = context::with_current_of(local, |current| {
+                let (_, own) = current.filter(|(slot, _)| slot.is_or_was(self.id.id()))?;
+                if own.has(DOOMED | RECEIVES_NO_MORE) {
+                    return None;
+                }
+                own.inbox.pop_front_if(|node| matches!(node.peek(), Some(Signal::Down(_))))
+            })?;
+            local.turn.take_left();
+            Some(Notified::new(self.id.id(), node))
+        })
     }
 
     /// Ends receiving, the lane having received that it is to stop: from now on it receives just that.

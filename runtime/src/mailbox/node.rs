@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 mod list;
 mod pool;
 
-pub(crate) use list::{List, drain, list, messages, only_message};
+pub(crate) use list::{List, drain, drop_kept, keep, list, messages, only_message, push_kept};
 pub(crate) use pool::{CACHED_MAX, Cache, made};
 use pool::{allocate, release};
 
@@ -179,7 +179,7 @@ impl Node {
     #[inline]
     fn is<T: Send + 'static>(&self) -> bool {
         // The address alone says so most often; that of another copy of the same kind may be another.
-        self.is_seen_as::<T>() || self.kind().type_id == TypeId::of::<T>()
+        self.is_seen_as::<T>() || ptr::eq(self.kind(), KindOf::<T>::SIGNAL) || self.kind().type_id == TypeId::of::<T>()
     }
 
     /// Whether it is seen at once that the payload is a message of type `T`.

@@ -240,6 +240,13 @@ impl Slot {
         if !self.queue.pop() {
             return false;
         }
+        if self.word.is_killed() {
+            // As `Local::end_one`.
+            let me = self.word.generation();
+            self.own.turns.store(self.own.turns.load(Relaxed) + 1, Relaxed);
+            self.end(me);
+            return true;
+        }
         let on = self.word.transition_to_running();
         let me = self.word.generation();
         assert_eq!(self.own.tenant.load(Relaxed), u32::from(me), "the lane runs and was not born");

@@ -37,6 +37,7 @@
 
 use super::barrier;
 use super::hold::Hold;
+use super::notices::Notices;
 use crate::shim::{AtomicU8, AtomicU32, Mutex, Ordering};
 use crate::slot::{AtomicSlot, SlotRef, is_same};
 
@@ -62,6 +63,8 @@ pub(crate) struct Pulse<R> {
     thread: AtomicU32,
     /// Whose the lane is that it runs.
     pub(crate) hold: Hold,
+    /// Notices of death that it has not sent.
+    pub(crate) notices: Notices,
     robbery: Mutex<Option<Robbery<R>>>,
 }
 
@@ -94,6 +97,7 @@ impl<R> Pulse<R> {
             next: AtomicSlot::empty(),
             thread: AtomicU32::new(0),
             hold: Hold::new(),
+            notices: Notices::new(),
             robbery: Mutex::new(None),
         }
     }

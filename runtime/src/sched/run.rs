@@ -38,8 +38,14 @@ impl Local {
         self.turn.begin();
         match self.turn_of(slot, on) {
             Goes::On { wants_mail } => self.go_on(slot, wants_mail),
-            Goes::NoMore => self.end_turn_of_dead(slot),
+            Goes::NoMore => self.tell_of_dead(slot),
         }
+        self.end_turn()
+    }
+
+    /// What follows each turn: whether the lane used it up.
+    #[inline(always)]
+    pub(super) fn end_turn(&self) -> bool {
         self.counters.note_turn();
         self.pulse.end();
         self.turn.end()
@@ -47,7 +53,7 @@ impl Local {
 
     /// What is left to tell is that of a lane that has ended.
     #[inline]
-    fn end_turn_of_dead(&self, slot: SlotRef) {
+    pub(super) fn tell_of_dead(&self, slot: SlotRef) {
         if self.has_news.get() != 0 {
             self.tell_news(slot, None);
         }
@@ -64,11 +70,11 @@ impl Local {
         // From here on the lane may run elsewhere.
         match slot.word.transition_to_idle(wants_mail) {
             OnIdle::Parked => {}
-            OnIdle::Schedule => self.push_back(slot),
+            OnIdle::Schedule => self.push_again(slot, wants_mail),
             OnIdle::Kill => {
                 self.running.set(Some(slot));
                 let _ = self.end(slot, ExitReason::Killed);
-                self.end_turn_of_dead(slot);
+                self.tell_of_dead(slot);
             }
         }
     }
@@ -79,7 +85,7 @@ impl Local {
     fn tell_before_idle(&self, slot: SlotRef, wants_mail: bool) -> bool {
         if slot.word.is_killed() {
             let _ = self.end(slot, ExitReason::Killed);
-            self.end_turn_of_dead(slot);
+            self.tell_of_dead(slot);
             return false;
         }
         if self.has_news.get() == PARKED {

@@ -43,6 +43,7 @@ use super::queue::Queue;
 use super::{Scheduler, worker};
 use crate::context;
 use crate::env::Instant;
+use crate::lane::watch::send_kept;
 use crate::lane::{death, word};
 use crate::panic::contain;
 use crate::runtime::{LaneInfo, describe};
@@ -193,6 +194,9 @@ impl Scheduler {
     fn take_from(&self, worker: usize, section: Section, note: Stuck) -> Option<()> {
         if let Some(slot) = self.pulses[worker].rob(section, note)? {
             self.queues.inject(slot);
+        }
+        if let Some(watcher) = self.pulses[worker].notices.rob().and_then(send_kept) {
+            super::schedule(watcher);
         }
         // Left in its queue, they would wait until somebody has nothing else to do.
         self.queues.spill(worker);

@@ -17,15 +17,18 @@ use super::turn::Turn;
 use super::watchdog::{self, Stuck};
 use crate::alloc;
 use crate::context;
-use crate::exit::ExitReason;
+use crate::env::Instant;
 use crate::id::Id;
 use crate::lane::death;
+use crate::lane::ending::Ending;
 use crate::lane::index::Unpolled;
 use crate::lane::memory;
-use crate::mailbox::node;
+use crate::lane::watch;
+use crate::mailbox::node::{self, Node};
 use crate::metrics::Line;
 use crate::reply::NoAnswer;
 use crate::reply::verdict::Verdict;
+use crate::sched;
 use crate::slot::{SlotRef, Table, Vacant, batch};
 use crate::wait_graph::note::Notes;
 
@@ -64,7 +67,7 @@ pub(crate) struct Local {
     /// The future of `running` is polled.
     pub(crate) polls: Cell<bool>,
     /// Why the lane ends whose destructors run.
-    pub(crate) ending: RefCell<Option<ExitReason>>,
+    pub(crate) ending: Ending,
     /// What reply ports that are dropped in the present turn answer with.
     verdict: RefCell<Option<Verdict>>,
     /// What the panic hook saw last.
@@ -75,6 +78,10 @@ pub(crate) struct Local {
     pub(super) late_wakers: RefCell<Vec<Waker>>,
     /// What was offered to the lane whose turn is over, and passes on.
     pub(super) unpolled: RefCell<Vec<Unpolled>>,
+    /// There may be lanes that were killed in the queue, or notices that are not sent.
+    pub(super) minds_dead: Cell<bool>,
+    /// When the notices that are kept must go out.
+    pub(super) notices_late_after: Cell<Instant>,
     /// What is to be looked at when the turn is over: [`NEWS`], [`PARKED`].
     pub(super) has_news: Cell<u8>,
     pub(crate) counters: Arc<Line>,
@@ -98,13 +105,15 @@ impl Local {
             slots: RefCell::default(),
             running: Cell::new(None),
             polls: Cell::new(false),
-            ending: RefCell::new(None),
+            ending: Ending::default(),
             verdict: RefCell::new(None),
             panic_place: RefCell::new(None),
             turn: Turn::of_worker(index),
             notes: Notes::of_worker(index),
             late_wakers: RefCell::default(),
             unpolled: RefCell::default(),
+            minds_dead: Cell::new(false),
+            notices_late_after: Cell::default(),
             has_news: Cell::new(0),
             counters,
             random: Cell::new(u64::from_ne_bytes(seed) | 1),
@@ -144,13 +153,55 @@ impl Local {
         }
     }
 
+    /// Queues a lane that was woken in its turn.
+    pub(super) fn push_again(&self, slot: SlotRef, wants_mail: bool) {
+        // Who waits for notices of death would else find them all at once when those before it in the queue are dead.
+        if wants_mail && slot.word.has_signals_alone() { self.push_next(slot) } else { self.push_back(slot) }
+    }
+
+    /// Keeps a notice of death until there are more for the same lane, or something else is to be done.
+    #[inline]
+    pub(crate) fn keep_notice(&self, watcher: Id, notice: Node) {
+        if !self.pulse.notices.may_be_for(watcher.to_bits()) {
+            self.send_notices();
+        }
+        self.minds_dead.set(true);
+        node::keep(&self.pulse.notices, watcher, notice);
+    }
+
+    /// Sends what is kept. Of many at once the lane is to hear next.
+    #[inline(never)]
+    pub(super) fn send_notices(&self) {
+        let many = self.pulse.notices.count() > 1;
+        let Some(slot) = self.pulse.notices.take().and_then(watch::send_kept) else { return };
+        if many && slot.is_of(self.table) { self.push_next(slot) } else { sched::schedule(slot) }
+    }
+
     /// Queues a lane behind all others of this worker.
     pub(crate) fn push_back(&self, slot: SlotRef) {
         if alloc::charged().is_none() {
             self.queue.push(slot);
         } else {
-            self.push_uncharged(slot);
+            self.push_uncharged(slot, false);
         }
+        self.note_pushed();
+    }
+
+    /// Queues a lane that was killed while it waited.
+    #[inline]
+    pub(crate) fn push_killed(&self, slot: SlotRef) {
+        self.minds_dead.set(true);
+        if alloc::charged().is_none() {
+            self.queue.push_killed(slot);
+        } else {
+            self.push_uncharged(slot, true);
+        }
+        self.note_pushed();
+    }
+
+    /// Others may want to have what was pushed.
+    #[inline]
+    fn note_pushed(&self) {
         // A hint will do for a worker that comes to the lane by itself. This one may be stuck: then it sees here that it
         // was robbed, or whoever robs it finds the lane (`pulse.rs`).
         if self.pulse.orders().is_robbed() {
@@ -162,16 +213,20 @@ impl Local {
 
     /// The queue may grow, and is not the lane's that wakes. It does not unwind.
     #[inline(never)]
-    fn push_uncharged(&self, slot: SlotRef) {
+    fn push_uncharged(&self, slot: SlotRef, is_killed: bool) {
         let payer = alloc::charge_nobody();
-        self.queue.push(slot);
+        if is_killed {
+            self.queue.push_killed(slot)
+        } else {
+            self.queue.push(slot)
+        }
         alloc::charge(payer);
     }
 
     /// This worker is stuck in the poll that wakes others: they are for those who are not.
     #[cold]
     pub(super) fn pass_on(&self) {
-        while let Some(slot) = self.queue.pop() {
+        while let Some(slot) = self.queue.pop_any() {
             self.scheduler.inject(slot);
         }
     }
@@ -230,10 +285,16 @@ impl Local {
         self.has_news.set(self.has_news.get() | what);
     }
 
+    /// Whether there may be something to be looked at: no verdict comes without it.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        self.has_news.get() != 0
+    }
+
     /// What will have become of the lane that has its turn or dies here; `None` where there is none.
     pub(crate) fn verdict(&self) -> Option<Verdict> {
         // A lane that is buried is none that runs here.
-        if self.running.get().is_none() && self.ending.borrow().is_none() {
+        if self.running.get().is_none() && !self.ending.is_some() {
             return None;
         }
         self.note_news(NEWS);
@@ -288,6 +349,9 @@ impl Local {
                     break;
                 }
             }
+            if self.minds_dead.get() && self.end_killed(&mut rounds) {
+                continue;
+            }
             match self.pick(&mut rounds) {
                 Some(slot) => {
                     if rounds.searching {
@@ -300,6 +364,7 @@ impl Local {
                 None => self.sleep(&mut rounds),
             }
         }
+        self.send_notices();
         if self.scheduler.abandoned.are_unburied() {
             // There may be nobody else to do it.
             self.scheduler.bury(self.index);
@@ -317,12 +382,13 @@ impl Local {
         self.frames.flush();
     }
 
+    #[inline(always)]
     fn pick(&self, rounds: &mut Rounds) -> Option<SlotRef> {
         self.mind_batch();
         if rounds.until_look != 0 {
             rounds.until_look -= 1;
         } else {
-            if !self.scheduler.stand_by.includes(self.index) && self.queue.len() <= HANDED_OVER {
+            if !self.scheduler.stand_by.includes(self.index) && self.queue.len_of_all() <= HANDED_OVER {
                 // The look is still due, also where the crew has grown by the time that this is seen.
                 return None;
             }
@@ -359,13 +425,16 @@ impl Local {
             self.queue.push(slot);
         }
         rounds.from_next = 0;
-        self.queue.pop().or_else(|| self.search(rounds))
+        match self.queue.pop() {
+            None => self.search(rounds),
+            picked => picked,
+        }
     }
 
     /// Looks outside after a turn that was used up. Where the next pick looks anyway, that is left to it: it would move who
     /// was woken here behind the others.
     #[cold]
-    fn look_after_long_turn(&self, rounds: &mut Rounds) {
+    pub(super) fn look_after_long_turn(&self, rounds: &mut Rounds) {
         if rounds.until_look == 0 {
             return;
         }
@@ -375,8 +444,12 @@ impl Local {
         }
     }
 
+    #[inline(never)]
     fn search(&self, rounds: &mut Rounds) -> Option<SlotRef> {
         let queues = &self.scheduler.queues;
+        if let Some(slot) = self.queue.pop_killed() {
+            return Some(slot);
+        }
         if let Some(slot) = queues.take_injected(&self.queue) {
             return Some(slot);
         }
@@ -393,6 +466,10 @@ impl Local {
             if let Some(slot) = queues.take_injected(&self.queue) {
                 return Some(slot);
             }
+            if let Some(slot) = queues.steal_killed(self.index, self.draw(), &self.queue) {
+                self.minds_dead.set(true);
+                return Some(slot);
+            }
             if !self.scheduler.idle.another_is_awake() {
                 break;
             }
@@ -403,7 +480,7 @@ impl Local {
 
     /// Gives all lanes that wait here to the other workers.
     fn hand_over(&self) {
-        while let Some(slot) = self.pulse.take_next().or_else(|| self.queue.pop()) {
+        while let Some(slot) = self.pulse.take_next().or_else(|| self.queue.pop_any()) {
             self.scheduler.inject(slot);
         }
     }
@@ -439,7 +516,7 @@ impl Local {
             return self.stand_by(rounds);
         }
         self.scheduler.turn_driver(self.index, &mut rounds.searching);
-        if !self.queue.is_empty() || self.pulse.has_next() {
+        if self.queue.len_of_all() != 0 || self.pulse.has_next() {
             return;
         }
         // Whoever is at work comes to what is pushed, and looks once more before it sleeps: nobody needs our search.

@@ -378,9 +378,8 @@ impl Trouble {
     const NONE: Trouble = Trouble(0);
 
     pub(super) fn now() -> Trouble {
-        let is_ending = |local: Option<&Local>| {
-            local.is_some_and(|local| local.current().is_none() && local.ending.borrow().is_some())
-        };
+        let is_ending =
+            |local: Option<&Local>| local.is_some_and(|local| local.current().is_none() && local.ending.is_some());
         Trouble(Trouble::of_panic().0 | u8::from(context::with_local(is_ending)) << 1)
     }
 

@@ -7,7 +7,9 @@ use std::mem::ManuallyDrop;
 use std::sync::atomic::Ordering;
 
 use super::{Node, NodeOf, unit};
-use crate::lane::word::EMPTY;
+use crate::id::Id;
+use crate::lane::word::{EMPTY, LaneWord, Pushed, Weight};
+use crate::sched::notices::{Kept, Notices};
 
 /// Nodes in a row. All-zero bytes are an empty list.
 #[derive(Debug, Default)]
@@ -65,6 +67,21 @@ impl List {
         }
         self.head = unit(self.head).next.load(Ordering::Relaxed);
         Some(NodeOf(ManuallyDrop::into_inner(first), PhantomData))
+    }
+
+    /// As `pop_front`, where `wanted` likes the first node.
+    #[inline]
+    pub(crate) fn pop_front_if(&mut self, wanted: impl FnOnce(&Node) -> bool) -> Option<Node> {
+        if self.head == EMPTY {
+            return None;
+        }
+        // The list stays its owner where it is not wanted, or should `wanted` panic.
+        let first = ManuallyDrop::new(Node(self.head));
+        if !wanted(&first) {
+            return None;
+        }
+        self.head = unit(self.head).next.load(Ordering::Relaxed);
+        Some(ManuallyDrop::into_inner(first))
     }
 
     /// Puts all nodes of another list behind those of this one.
@@ -125,6 +142,32 @@ impl Drop for List {
             drop(node);
         }
     }
+}
+
+/// Adds a node to those that a worker keeps for a lane.
+#[inline]
+pub(crate) fn keep(notices: &Notices, watcher: Id, node: Node) {
+    let index = node.into_index();
+    // ORDER: Relaxed: published with the chain.
+    notices.add(watcher.to_bits(), index, |before| unit(index).next.store(before, Ordering::Relaxed));
+}
+
+/// Pushes nodes that were kept into their watcher's mailbox, or drops them where it is gone.
+pub(crate) fn push_kept(word: &LaneWord, generation: u16, kept: Kept) -> Option<Pushed> {
+    let Kept { last, first, .. } = kept;
+    // ORDER: Relaxed: the push publishes it.
+    let link = |next| unit(first).next.store(next, Ordering::Relaxed);
+    let pushed = word.push(generation, last, || Weight::Exempt, link);
+    if pushed.is_err() {
+        drop_kept(kept);
+    }
+    pushed.ok()
+}
+
+/// Frees nodes that were kept for somebody who is gone.
+pub(crate) fn drop_kept(Kept { last, first, .. }: Kept) {
+    unit(first).next.store(EMPTY, Ordering::Relaxed);
+    drop(list(List::default(), last, |_| true));
 }
 
 /// The node of a mailbox that held one alone, and that a message; else the mailbox's nodes are still the caller's.
