@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use laneway::time::now;
-use laneway::{Address, Ask, AskError, Lane, Reply, Spawn};
+use laneway::{Address, Ask, AskError, ExitReason, Lane, Reply, Spawn};
 
 use crate::support::*;
 
@@ -209,15 +209,36 @@ fn an_ask_that_moves_to_another_lane_takes_its_time_and_its_answer_with_it() {
             .expect("a lane");
             assert_eq!(number(&mut lane).await, 1);
         }
-        // One that was made here, and is polled elsewhere alone.
-        leave_alarm(server, MILLI, MILLI * 300).await;
-        let ask = in_vain(server, MILLI * 50);
-        let elsewhere = laneway::spawn(async move |_: Lane<()>| {
-            leave_alarm(server, MILLI, MILLI * 30).await;
-            assert_times_out_after(MILLI * 50, ask).await;
-        });
-        assert_eq!(laneway::join(elsewhere.expect("a lane").id()).await, laneway::ExitReason::Normal);
     });
+}
+
+#[test]
+fn an_ask_that_was_made_elsewhere_wakes_the_lane_that_waits_in_it() {
+    /// Sees that both are over in time, in a lane with an alarm that comes between the two.
+    async fn assert_wakes(server: Address<Question>, answered: Asked, in_vain: Asked) {
+        leave_alarm(server, MILLI, MILLI * 30).await;
+        let before = now();
+        assert_eq!((answered.await, now() - before), (Ok(1), MILLI * 10));
+        leave_alarm(server, MILLI, MILLI * 30).await;
+        assert_times_out_after(MILLI * 50, in_vain).await;
+    }
+    let make = |server: Address<Question>| {
+        let answered = server.ask(|reply| (Some(MILLI * 10), reply)).timeout(MILLI * 50);
+        (answered, in_vain(server, MILLI * 50))
+    };
+    // In another lane.
+    test(async move |_: Lane<News>| {
+        let server = server();
+        let (answered, in_vain) = make(server);
+        let waits = laneway::spawn(async move |_: Lane<()>| assert_wakes(server, answered, in_vain).await);
+        assert_eq!(laneway::join(waits.expect("a lane").id()).await, ExitReason::Normal);
+    });
+    // Outside of lanes.
+    let runtime = virtual_runtime();
+    let server = runtime.block_on(async { server() });
+    let (answered, in_vain) = make(server);
+    in_lane(&runtime, async move |_: Lane<()>| assert_wakes(server, answered, in_vain).await);
+    end(runtime);
 }
 
 #[test]
