@@ -322,6 +322,43 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_wakes_by_the_waker_of_the_last_poll_until_it_is_there() {
+        let wakers: [Waker; 2] = [(); 2].map(|()| std::sync::Arc::<Count>::default().into());
+        let wakes = |answer: &Answer<_>| wakers.each_ref().map(|waker| answer.wakes_by(waker));
+        for is_answered in [true, false] {
+            let (answerer, mut answer) = port();
+            assert_eq!(wakes(&answer), [false; 2], "none is there");
+            for (waker, expected) in wakers.iter().zip([[true, false], [false, true]]) {
+                assert!(answer.poll_answer(&mut Context::from_waker(waker)).is_pending());
+                assert_eq!(wakes(&answer), expected);
+            }
+            if is_answered {
+                assert_eq!(answerer.answer([1_u64; 9]), Ok(()));
+            } else {
+                drop(answerer);
+            }
+            assert_eq!(wakes(&answer), [false; 2], "it has been woken");
+            assert_eq!(poll(&mut answer), Poll::Ready(if is_answered { Ok([1; 9]) } else { Err(NoAnswer::Dropped) }));
+            assert_eq!(wakes(&answer), [false; 2], "nothing is to come");
+        }
+    }
+
+    #[test]
+    fn whether_an_answer_wakes_may_be_asked_while_it_comes() {
+        for number in 0..300 {
+            let (answerer, mut answer) = port();
+            assert!(poll(&mut answer).is_pending());
+            std::thread::scope(|scope| {
+                scope.spawn(move || answerer.answer(number));
+                while answer.wakes_by(Waker::noop()) {
+                    std::hint::spin_loop();
+                }
+            });
+            assert_eq!(poll(&mut answer), Poll::Ready(Ok(number)));
+        }
+    }
+
+    #[test]
     fn what_nobody_took_is_dropped() {
         let witness = std::sync::Arc::new(());
         let (answerer, answer) = port();

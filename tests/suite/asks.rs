@@ -143,6 +143,48 @@ fn otp_035_asks_of_a_lane_that_is_killed_meanwhile_all_come_back() {
 }
 
 #[test]
+fn an_answer_that_comes_from_another_worker_while_the_ask_is_polled_is_not_lost() {
+    const ROUNDS: u64 = 1000;
+    let runtime = runtime(2);
+    in_lane(&runtime, async |mut lane: Lane<News>| {
+        let answered = Arc::new(AtomicU64::new(0));
+        let told = answered.clone();
+        let me = lane.address();
+        // It keeps its worker until all is answered, so that the lane that asks has the other.
+        let server = laneway::spawn(async move |mut lane: Lane<Reply<u64>>| {
+            me.send(News::Number(0)).await.expect("the test waits");
+            for number in 1..=2 * ROUNDS {
+                let reply = loop {
+                    match lane.try_recv() {
+                        Some(reply) => break reply,
+                        None => std::thread::yield_now(),
+                    }
+                };
+                assert_eq!(reply.send(number), Ok(()));
+                told.store(number, Ordering::Release);
+            }
+        });
+        let server = server.expect("a lane");
+        assert_eq!(number(&mut lane).await, 0);
+        for round in 1..=ROUNDS {
+            // While the ask is polled for the first time, or soon after.
+            assert_eq!(server.ask(|reply| reply).timeout(LONG).await, Ok(2 * round - 1));
+            // Then or later, but in the same poll of the lane, which finds the answer by itself, or is woken for nothing.
+            let mut ask = server.ask(|reply| reply).timeout(LONG);
+            let mut polled = poll_once(&mut ask).await;
+            while answered.load(Ordering::Acquire) < 2 * round {
+                std::thread::yield_now();
+            }
+            if polled.is_pending() {
+                polled = poll_once(&mut ask).await;
+            }
+            assert_eq!(polled, Poll::Ready(Ok(2 * round)));
+        }
+    });
+    end(runtime);
+}
+
+#[test]
 fn otp_036_a_timeout_ends_the_ask_alone_and_the_late_answer_goes_nowhere() {
     test(async |mut lane: Lane<News>| {
         let me = lane.address();

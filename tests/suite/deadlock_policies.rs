@@ -84,6 +84,28 @@ fn a_policy_that_panics_or_names_a_stranger_leaves_the_newcomer_to_be_told() {
 }
 
 #[test]
+fn who_gets_the_slot_of_a_newcomer_that_was_killed_waits_for_nobody() {
+    let policy = DeadlockPolicy::KillNewcomer;
+    let runtime = Runtime::builder().workers(1).virtual_time(7).on_deadlock(policy).build().expect("a runtime");
+    in_lane(&runtime, async |lane: Lane<News>| {
+        let peer = asks_back(lane.address());
+        assert_eq!(peer.ask(|reply| reply).await, Err(AskError::Ended(ExitReason::Killed)));
+        for _ in 0..100_000 {
+            let next = laneway::spawn(async |_: Lane<()>| ()).expect("a lane");
+            if next.id().key() == peer.id().key() {
+                // It has had no turn yet.
+                let graph = Handle::current().expect("a runtime").wait_graph();
+                assert!(graph.waits().is_empty(), "{graph}");
+                return;
+            }
+            laneway::join(next.id()).await;
+        }
+        panic!("the slot is not used again");
+    });
+    end(runtime);
+}
+
+#[test]
 fn a_policy_kills_the_newcomer() {
     let policy = DeadlockPolicy::KillNewcomer;
     let runtime = Runtime::builder().workers(1).virtual_time(7).on_deadlock(policy).build().expect("a runtime");

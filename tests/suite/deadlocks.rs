@@ -385,14 +385,39 @@ fn nothing_is_claimed_of_a_lane_that_a_timer_may_wake() {
 
 #[test]
 fn nothing_is_claimed_of_a_lane_that_waits_for_two_others() {
-    assert_nothing_is_claimed(async |peer, _| {
+    let late = || {
         let late = laneway::spawn(async |mut lane: Lane<Reply<u64>>| {
-            let reply = lane.recv().await.expect("a question");
-            laneway::sleep(Duration::from_secs(1)).await;
-            assert_eq!(reply.send(1), Ok(()));
+            while let Some(reply) = lane.recv().await {
+                laneway::sleep(Duration::from_secs(1)).await;
+                // Whoever asked may have what it wanted from the other.
+                let _: Result<(), u64> = reply.send(1);
+            }
         });
-        assert!(either(peer.ask(|reply| reply), late.expect("a lane").ask(|reply| reply)).await.is_none());
-    });
+        late.expect("a lane")
+    };
+    // With an alarm that an earlier ask has left, and without one.
+    for asked_before in [false, true] {
+        for limit in [None, Some(Duration::from_secs(4))] {
+            for comes_first in [false, true] {
+                assert_nothing_is_claimed(async move |peer, _| {
+                    let late = late();
+                    if asked_before {
+                        assert_eq!(late.ask(|reply| reply).await, Ok(1));
+                    }
+                    let (mut one, mut other) = (peer.ask(|reply| reply), late.ask(|reply| reply));
+                    (one, other) = match limit {
+                        Some(limit) => (one.timeout(limit), other.timeout(limit)),
+                        None => (one.no_timeout(), other.no_timeout()),
+                    };
+                    if comes_first {
+                        assert!(either(one, other).await.is_none());
+                    } else {
+                        assert_eq!(either(other, one).await, Some(Ok(1)));
+                    }
+                });
+            }
+        }
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod abandoned;
 mod actors;
 mod arenas;
+mod ask_timeouts;
 mod asks;
 mod channels;
 mod deadlock_policies;

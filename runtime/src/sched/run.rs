@@ -73,6 +73,10 @@ impl Local {
             OnIdle::Schedule => self.push_again(slot, wants_mail),
             OnIdle::Kill => {
                 self.running.set(Some(slot));
+                // Its next tenant waits for nothing.
+                if slot.waits.is_in_wait() {
+                    note::get_up(self, slot);
+                }
                 let _ = self.end(slot, ExitReason::Killed);
                 self.tell_of_dead(slot);
             }
