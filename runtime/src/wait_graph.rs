@@ -329,6 +329,9 @@ impl Question {
 
     /// The current lane waits for the answer, which is to wake it by this waker, and no longer than so long from now, where there
     /// is a limit: the short way of what is else done step by step. False where it is to be done so; nothing was done then.
+    ///
+    /// The question was sent in this very poll, and its answer [wakes by](crate::reply::Answer::wakes_by) this waker. A wait that is
+    /// noted for no such question may be taken for part of a deadlock.
     #[inline]
     pub fn begin(&mut self, limit: Option<(&mut Deadline, Duration)>, cx: &Context<'_>) -> bool {
         let wait = self.wait();

@@ -91,7 +91,8 @@ pub(crate) struct WaiterEnd<V>(Option<Cell<V>>);
 unsafe impl<V: Send> Send for AnswererEnd<V> {}
 // SAFETY: as above.
 unsafe impl<V: Send> Send for WaiterEnd<V> {}
-// SAFETY: through a shared reference one can only look at the atomic word.
+// SAFETY: through a shared reference one can only look at the atomic word, and at the address of the waiter's waker, which the
+// waiter writes by `&mut` alone and the answerer reads.
 unsafe impl<V: Send> Sync for AnswererEnd<V> {}
 // SAFETY: as above.
 unsafe impl<V: Send> Sync for WaiterEnd<V> {}
