@@ -23,6 +23,7 @@ mod mailboxes;
 mod monitors;
 mod names;
 mod reports;
+mod review_a;
 mod resources;
 mod shutdown;
 mod support;

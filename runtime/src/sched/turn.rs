@@ -290,6 +290,24 @@ mod tests {
     }
 
     #[test]
+    fn a_turn_that_is_shortened_counts_what_was_done_in_it() {
+        let turn = Turn::default();
+        turn.begin();
+        turn.take_left();
+        turn.shorten();
+        assert!((0..5).all(|_| turn.take(|| Instant::ZERO)));
+        // It parks: six operations and the turn itself.
+        let _ = turn.end();
+        assert_eq!(turn.take_done(0), Some(7));
+        turn.begin();
+        turn.take_left();
+        turn.shorten();
+        assert_eq!((0..300).filter(|_| turn.take(|| Instant::ZERO)).count(), 15);
+        let _ = turn.end();
+        assert_eq!(turn.take_done(0), Some(17));
+    }
+
+    #[test]
     fn what_was_done_is_told_once_there_is_enough_of_it() {
         let turn = Turn::default();
         for operations in [0, 5, 17, 300] {
