@@ -32,6 +32,8 @@ pub(crate) struct Turn {
     /// Operations after that look.
     beyond: Cell<u32>,
     began: Cell<Option<Instant>>,
+    /// Operations that were taken from the turn without being done, as it was shortened.
+    cut: Cell<u32>,
     /// Operations of turns that are over, and nobody has asked for.
     done: Cell<u64>,
 }
@@ -54,6 +56,7 @@ impl Turn {
         self.left.set(CLOCK_EVERY);
         self.beyond.set(OPERATIONS - CLOCK_EVERY);
         self.began.set(None);
+        self.cut.set(0);
     }
 
     /// Takes one operation; false where the turn is over.
@@ -94,7 +97,10 @@ impl Turn {
     /// The turn is over after so many operations as are between two looks at the clock.
     #[inline]
     pub(crate) fn shorten(&self) {
-        self.left.set(self.left.get().min(CLOCK_EVERY));
+        let (left, beyond) = (self.left.get(), self.beyond.get());
+        let less = left.min(CLOCK_EVERY);
+        self.cut.set(self.cut.get() + (left - less) + beyond);
+        self.left.set(less);
         self.beyond.set(0);
     }
 
@@ -131,7 +137,7 @@ impl Turn {
     /// a lane that only ends counts as well; one whose time was over first counts as if it had had them all.
     #[inline]
     pub(crate) fn end(&self) -> bool {
-        let unused = self.left.get() + self.beyond.get();
+        let unused = self.left.get() + self.beyond.get() + self.cut.get();
         self.done.set(self.done.get() + u64::from(OPERATIONS + 1 - unused));
         unused == 0
     }
