@@ -36,7 +36,7 @@ fn a_chosen_newcomer_that_is_stuck_in_its_destructors_is_told_of_at_once() {
         }
     }
     let policy = DeadlockPolicy::choose(|deadlock| deadlock.chain().first().map(|first| first.lane));
-    let builder = Runtime::builder().workers(2).watchdog(Duration::from_millis(1));
+    let builder = Runtime::builder().workers(1).watchdog(Duration::from_millis(1));
     let runtime = builder.on_deadlock(policy).build().expect("a runtime");
     let in_time = Arc::<AtomicBool>::default();
     let seen = in_time.clone();
