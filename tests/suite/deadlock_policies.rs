@@ -1,10 +1,11 @@
 //! What is done about lanes that wait for each other in a circle: who is killed, and who decides.
 
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use laneway::runtime::wait_graph::Awaits;
-use laneway::{AskError, DeadlockPolicy, ExitReason, Handle, Id, Lane, Runtime};
+use laneway::{AskError, DeadlockPolicy, ExitReason, Handle, Id, Lane, Reply, Runtime};
 
 use crate::deadlocks::{By, asks_back, assert_broken_once, close, length, waits_for_next};
 use crate::support::*;
@@ -139,4 +140,51 @@ fn where_deadlocks_are_ignored_timeouts_end_them_and_the_graph_shows_them() {
         assert_eq!(asked, Err(AskError::Timeout(Duration::from_secs(1))));
     });
     end(runtime);
+}
+
+#[test]
+fn a_chosen_newcomer_that_is_stuck_in_its_destructors_is_told_of_at_once() {
+    struct Blocks(mpsc::Receiver<()>, Arc<AtomicBool>);
+    impl Drop for Blocks {
+        fn drop(&mut self) {
+            self.1.store(self.0.recv_timeout(Duration::from_secs(3)).is_ok(), SeqCst);
+        }
+    }
+    // As a rule the other lane comes last; on a busy machine a stand-in may have it ask first.
+    let spared: Arc<Mutex<Option<Id>>> = Arc::default();
+    let of_policy = spared.clone();
+    let policy = DeadlockPolicy::choose(move |deadlock| {
+        let spared = *of_policy.lock().unwrap();
+        deadlock.chain().iter().map(|waiting| waiting.lane).find(|lane| Some(*lane) != spared)
+    });
+    let builder = Runtime::builder().workers(1).watchdog(Duration::from_millis(1));
+    let runtime = builder.on_deadlock(policy).build().expect("a runtime");
+    let in_time = Arc::<AtomicBool>::default();
+    let seen = in_time.clone();
+    in_lane(&runtime, async move |lane: Lane<News>| {
+        *spared.lock().unwrap() = Some(lane.id());
+        let (release, released) = mpsc::channel();
+        let blocks = Blocks(released, seen);
+        let other = lane.address();
+        let peer = laneway::spawn(async move |mut lane: Lane<Reply<u64>>| {
+            let _blocks = blocks;
+            while let Some(reply) = lane.recv().await {
+                let heard = other.ask(News::Ask).await;
+                reply.send(heard.unwrap_or(0)).ok();
+            }
+        });
+        let peer = peer.expect("a lane");
+        laneway::spawn(async move |_: Lane<()>| {
+            assert_eq!(laneway::join(peer.id()).await, ExitReason::Killed);
+            let _ = release.send(());
+        })
+        .expect("a lane");
+        let heard = peer.ask(|reply| reply).await;
+        assert_eq!(heard, Err(AskError::Ended(ExitReason::Killed)));
+        while Handle::current().expect("a runtime").metrics().abandoned_lanes != 0 {
+            laneway::yield_now().await;
+        }
+    });
+    end(runtime);
+    assert!(in_time.load(SeqCst), "who joined it heard of the end only once its destructor was through");
 }

@@ -39,6 +39,8 @@
 //!
 //! Models: `model/word.rs`, `model/mailbox.rs`, `model/slot.rs`.
 
+use std::ops::Range;
+
 use crate::shim::{AtomicU64, Ordering, spin};
 
 /// No node.
@@ -54,8 +56,8 @@ pub(crate) const UNBOUNDED: u32 = u32::MAX;
 pub(crate) const MAX_BOUND: u32 = 0xFFF;
 
 /// With so many messages a mailbox has enough for the present: what is sent to it lies about, and is no longer in the cache by
-/// the time that it is received.
-const MANY: u32 = 128;
+/// the time that it is received. With more than these its senders are too many to be held back one by one.
+const MANY: Range<u32> = 128..512;
 
 const HEAD: u64 = (1 << 30) - 1;
 const SCHEDULED: u64 = 1 << 30;
@@ -319,7 +321,7 @@ impl LaneWord {
     /// Whether a kill came in while the lane ran.
     #[inline]
     pub(crate) fn is_killed(&self) -> bool {
-        // ORDER: Relaxed: a hint that spares a turn through the queue; the bit is seen again by the next run.
+        // ORDER: Relaxed: a hint; the bit is seen again by the next step of the word.
         self.0.load(Ordering::Relaxed) & KILL != 0
     }
 
@@ -346,11 +348,12 @@ impl LaneWord {
         self.0.load(Ordering::Relaxed) & (HEAD | WAITERS | COUNT) != 0
     }
 
-    /// Whether a great many messages were pushed since the receiver last took all, as far as one look tells.
+    /// Whether so many messages were pushed since the receiver last took all, as far as one look tells, that it should be
+    /// given time.
     #[inline]
     pub(crate) fn has_many(&self) -> bool {
         // ORDER: Relaxed: a hint.
-        filled(self.0.load(Ordering::Relaxed)) >= MANY
+        MANY.contains(&filled(self.0.load(Ordering::Relaxed)))
     }
 
     /// Whether nothing has come but signals.

@@ -80,8 +80,10 @@ impl World {
                 self.look_for_circle(me);
             }
         }
-        if lane.word.transition_to_idle(false) == OnIdle::Schedule {
-            lane.queue.push();
+        match lane.word.transition_to_idle(false) {
+            OnIdle::Parked => {}
+            OnIdle::Schedule => lane.queue.push(),
+            OnIdle::Kill => unreachable!("nobody is killed here"),
         }
     }
 

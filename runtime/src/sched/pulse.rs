@@ -120,6 +120,12 @@ impl<R> Pulse<R> {
         self.lane.store(None, Ordering::Relaxed);
     }
 
+    /// What runs from here on is this lane's again.
+    #[inline]
+    pub(crate) fn set_lane(&self, lane: SlotRef) {
+        self.lane.store(Some(lane), Ordering::Relaxed);
+    }
+
     /// The section is over. The worker must look at its [`orders`](Pulse::orders) before it takes from the hand-over place.
     #[inline]
     pub(crate) fn end(&self) {

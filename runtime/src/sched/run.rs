@@ -73,10 +73,11 @@ impl Local {
             OnIdle::Schedule => self.push_again(slot, wants_mail),
             OnIdle::Kill => {
                 self.running.set(Some(slot));
-                // Its next tenant waits for nothing.
+                // What was told may have begun a wait, and may have been code of nobody in particular.
                 if slot.waits.is_in_wait() {
                     note::get_up(self, slot);
                 }
+                self.pulse.set_lane(slot);
                 let _ = self.end(slot, ExitReason::Killed);
                 self.tell_of_dead(slot);
             }

@@ -4,7 +4,8 @@
 //! lane over its share is queued behind all others and goes on where it was.
 //!
 //! A lane that sends to one which has many messages waiting has a short turn, so that those who produce do not run ahead of
-//! those who consume. (Erlang's schedulers long did the same, by a price in reductions.)
+//! those who consume. (Erlang's schedulers long did the same, by a price in reductions.) Where that is of no use, as there are
+//! too many producers, it has one like others: the bound of the mailbox holds them up.
 
 use std::cell::Cell;
 use std::task::{Context, Poll};
@@ -19,8 +20,10 @@ const OPERATIONS: u32 = 256;
 /// that is shorter than that.
 const TIME: Duration = Duration::from_millis(1);
 const CLOCK_EVERY: u32 = 16;
-/// A turn that has taken no longer than this is looked at again when it has had twice the operations.
+/// A turn that has taken no longer than this is looked at again when it has had twice the operations, or so many more: one that
+/// turns slow is not noticed before.
 const QUICK: Duration = Duration::from_micros(100);
+const CLOCK_EVERY_AT_MOST: u32 = 64;
 
 /// What is left of the present turn.
 #[derive(Debug, Default)]
@@ -32,6 +35,8 @@ pub(crate) struct Turn {
     /// Operations after that look.
     beyond: Cell<u32>,
     began: Cell<Option<Instant>>,
+    /// The turn that was shortened last, by its number.
+    shortened: Cell<u64>,
     /// Operations of turns that are over, and nobody has asked for.
     done: Cell<u64>,
 }
@@ -91,11 +96,16 @@ impl Turn {
         }
     }
 
-    /// The turn is over after so many operations as are between two looks at the clock.
+    /// The turn is over after so many operations as are between two looks at the clock at first.
     #[inline]
     pub(crate) fn shorten(&self) {
-        self.left.set(self.left.get().min(CLOCK_EVERY));
+        let (left, beyond) = (self.left.get(), self.beyond.get());
+        let kept = left.min(CLOCK_EVERY);
+        // They are not done, but count with the turn's end.
+        self.done.set(self.done.get().wrapping_sub(u64::from(left - kept + beyond)));
+        self.left.set(kept);
         self.beyond.set(0);
+        self.shortened.set(self.number.get());
     }
 
     /// The turn is over, whatever was left of it.
@@ -119,7 +129,7 @@ impl Turn {
                 self.beyond.set(0);
                 return false;
             }
-            Some(began) if now - began <= QUICK => step = (OPERATIONS - beyond).min(beyond),
+            Some(began) if now - began <= QUICK => step = (OPERATIONS - beyond).min(beyond).min(CLOCK_EVERY_AT_MOST),
             Some(_) => {}
         }
         self.beyond.set(beyond - step);
@@ -127,13 +137,13 @@ impl Turn {
         true
     }
 
-    /// The turn ends, with this lane or without it: whether it was used up. The turn itself counts as an operation, so that
-    /// a lane that only ends counts as well; one whose time was over first counts as if it had had them all.
+    /// The turn ends, with this lane or without it: whether it was a long one that was used up. The turn itself counts as an
+    /// operation, so that a lane that only ends counts as well; one whose time was over first counts as if it had had them all.
     #[inline]
     pub(crate) fn end(&self) -> bool {
         let unused = self.left.get() + self.beyond.get();
-        self.done.set(self.done.get() + u64::from(OPERATIONS + 1 - unused));
-        unused == 0
+        self.done.set(self.done.get().wrapping_add(u64::from(OPERATIONS + 1 - unused)));
+        unused == 0 && self.shortened.get() != self.number.get()
     }
 
     /// The operations of the turns that have ended since this was asked for, once there are so many.
@@ -270,7 +280,7 @@ mod tests {
             }
             (taken, looks.get())
         };
-        assert_eq!(looks(Duration::from_nanos(100)), (OPERATIONS, 4));
+        assert_eq!(looks(Duration::from_nanos(100)), (OPERATIONS, 5));
         assert_eq!(looks(Duration::from_micros(4)), (OPERATIONS, 14));
         // One that turns slow is not noticed before it has had as many operations again.
         assert_eq!(looks(Duration::from_micros(20)).0, 80);
@@ -285,8 +295,26 @@ mod tests {
             turn.shorten();
             let left = (0..OPERATIONS).filter(|_| turn.take(|| Instant::ZERO)).count();
             assert!(left <= CLOCK_EVERY as usize, "{left} left after {before}");
-            assert!(turn.is_over());
+            assert!(turn.is_over() && !turn.end(), "it is over, and was no long one");
         }
+    }
+
+    #[test]
+    fn a_turn_that_is_shortened_counts_what_was_done_in_it() {
+        let turn = Turn::default();
+        turn.begin();
+        turn.take_left();
+        turn.shorten();
+        assert!((0..5).all(|_| turn.take(|| Instant::ZERO)));
+        // It parks: six operations and the turn itself.
+        let _ = turn.end();
+        assert_eq!(turn.take_done(0), Some(7));
+        turn.begin();
+        turn.take_left();
+        turn.shorten();
+        assert_eq!((0..300).filter(|_| turn.take(|| Instant::ZERO)).count(), 15);
+        let _ = turn.end();
+        assert_eq!(turn.take_done(0), Some(17));
     }
 
     #[test]
