@@ -39,8 +39,6 @@
 //!
 //! Models: `model/word.rs`, `model/mailbox.rs`, `model/slot.rs`.
 
-use std::ops::Range;
-
 use crate::shim::{AtomicU64, Ordering, spin};
 
 /// No node.
@@ -56,8 +54,8 @@ pub(crate) const UNBOUNDED: u32 = u32::MAX;
 pub(crate) const MAX_BOUND: u32 = 0xFFF;
 
 /// With so many messages a mailbox has enough for the present: what is sent to it lies about, and is no longer in the cache by
-/// the time that it is received. With more than these its senders are too many to be held back one by one.
-const MANY: Range<u32> = 128..512;
+/// the time that it is received.
+const MANY: u32 = 128;
 
 const HEAD: u64 = (1 << 30) - 1;
 const SCHEDULED: u64 = 1 << 30;
@@ -353,7 +351,7 @@ impl LaneWord {
     #[inline]
     pub(crate) fn has_many(&self) -> bool {
         // ORDER: Relaxed: a hint.
-        MANY.contains(&filled(self.0.load(Ordering::Relaxed)))
+        filled(self.0.load(Ordering::Relaxed)) >= MANY
     }
 
     /// Whether nothing has come but signals.

@@ -4,8 +4,8 @@
 //! lane over its share is queued behind all others and goes on where it was.
 //!
 //! A lane that sends to one which has many messages waiting has a short turn, so that those who produce do not run ahead of
-//! those who consume. (Erlang's schedulers long did the same, by a price in reductions.) Where that is of no use, as there are
-//! too many producers, it has one like others: the bound of the mailbox holds them up.
+//! those who consume. (Erlang's schedulers long did the same, by a price in reductions.) One that receives them has a turn for as
+//! many as some dozens of senders make in theirs.
 
 use std::cell::Cell;
 use std::task::{Context, Poll};
@@ -14,8 +14,8 @@ use std::time::Duration;
 use crate::context;
 use crate::env::Instant;
 
-/// Operations in a turn.
-const OPERATIONS: u32 = 256;
+/// Operations in a turn: of the shortest, what takes some ten microseconds.
+const OPERATIONS: u32 = 1024;
 /// Time in a turn, looked at once in [`CLOCK_EVERY`] operations, or more seldom while they are quick, and not at all in a turn
 /// that is shorter than that.
 const TIME: Duration = Duration::from_millis(1);
@@ -241,7 +241,7 @@ mod tests {
     fn a_turn_ends_after_its_operations() {
         let turn = Turn::default();
         turn.begin();
-        assert_eq!((0..1000).filter(|_| turn.take(|| Instant::ZERO)).count(), OPERATIONS as usize);
+        assert_eq!((0..2 * OPERATIONS).filter(|_| turn.take(|| Instant::ZERO)).count(), OPERATIONS as usize);
         assert!(turn.is_over());
         turn.begin();
         assert!(turn.take(|| Instant::ZERO));
@@ -280,8 +280,8 @@ mod tests {
             }
             (taken, looks.get())
         };
-        assert_eq!(looks(Duration::from_nanos(100)), (OPERATIONS, 5));
-        assert_eq!(looks(Duration::from_micros(4)), (OPERATIONS, 14));
+        assert_eq!(looks(Duration::from_nanos(50)), (OPERATIONS, 17));
+        assert_eq!(looks(Duration::from_micros(3)), (352, 21));
         // One that turns slow is not noticed before it has had as many operations again.
         assert_eq!(looks(Duration::from_micros(20)).0, 80);
     }
@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn what_was_done_is_told_once_there_is_enough_of_it() {
         let turn = Turn::default();
-        for operations in [0, 5, 17, 300] {
+        for operations in [0, 5, 17, 2 * OPERATIONS] {
             turn.begin();
             let _ = (0..operations).all(|_| turn.take(|| Instant::ZERO));
             assert_eq!(turn.end(), operations > OPERATIONS);
