@@ -144,7 +144,7 @@ impl Handle {
 
     /// The workers that are in one poll for too long, as far as the [watchdog](Builder::watchdog) has found them.
     pub fn stuck(&self) -> Vec<Stuck> {
-        self.0.pulses.iter().filter_map(|pulse| pulse.note()).filter(|stuck| !stuck.releases).collect()
+        self.0.pulses.iter().filter_map(|pulse| pulse.note()).filter(Stuck::is_too_long).collect()
     }
 
     /// Which lanes wait for which.

@@ -53,7 +53,7 @@ pub struct Builder {
     arena_limit: Option<u64>,
 }
 
-/// How long a poll may take before the watchdog acts, unless told otherwise.
+/// How long a poll may take before the watchdog says so, unless told otherwise.
 const WATCHDOG_LIMIT: Duration = Duration::from_millis(10);
 
 impl Builder {
@@ -161,13 +161,14 @@ impl Builder {
         self
     }
 
-    /// How long a poll may take before the watchdog acts, 10 milliseconds by default and one at least; `None` for no
+    /// How long a poll may take before the watchdog says so, 10 milliseconds by default and one at least; `None` for no
     /// watchdog. There is none under [`virtual_time`](Builder::virtual_time).
     ///
-    /// A lane that is in one poll for longer, or for half as long again, keeps a worker from all others. The watchdog then
-    /// says so by `tracing`, with the lane's names and where it was spawned; [`Handle::stuck`] shows it and
-    /// [`Metrics::polls_too_long`] counts it. A stand-in worker takes over until the poll returns: there may be as many of
-    /// them as there are workers, and 56 of both. For work that is known to block there is
+    /// A lane that is in one poll keeps a worker from all others. After half of that time, or three quarters of it, a stand-in
+    /// worker takes over until the poll returns: there may be as many of them as there are workers, and 56 of both. After the
+    /// whole of it, or a quarter more, the watchdog says by `tracing` that the poll takes too long, with the lane's names and where
+    /// it was spawned; [`Handle::stuck`] shows it and [`Metrics::polls_too_long`] counts it; and the lane, if it is killed, ends
+    /// without it. For work that is known to block there is
     /// [`spawn_blocking`](crate::spawn_blocking).
     ///
     /// ```

@@ -1,5 +1,5 @@
-//! The watchdog: a thread that sees a worker that has been in one poll for too long, says so, and lets another thread
-//! stand in for it.
+//! The watchdog: a thread that sees a worker that has been in one poll for long, lets another thread stand in for it, and, if
+//! it is for too long, says so.
 //!
 //! Owns: [`Watchdog`], the thread's half and the stand-ins' half of it. Which section is too long is decided in `watch`;
 //! how a stuck worker is robbed of what waits for it is told in `pulse.rs`, and how of its lane, should that be killed, in
@@ -35,6 +35,7 @@ mod watch;
 
 pub use self::stack::{Does, Stack, Thread};
 pub use self::stuck::Stuck;
+use self::stuck::Why;
 use self::watch::{Verdict, Watch};
 use super::abandoned::Remains;
 use super::hold;
@@ -121,12 +122,17 @@ impl Scheduler {
             let now = self.env.now();
             let mut found = Vec::new();
             for worker in 0..self.pulses.len() {
-                let verdict = watch.look(now, worker, self.pulses[worker].section());
-                if let Verdict::TooLong(section, since) = verdict
-                    && let Some(stuck) = self.rob(worker, section, since)
-                {
-                    watch.reported(worker);
-                    found.push(stuck);
+                match watch.look(now, worker, self.pulses[worker].section()) {
+                    Verdict::Fine => {}
+                    Verdict::Long(section, since) => {
+                        if self.rob(worker, section, since).is_some() {
+                            watch.robbed(worker);
+                        }
+                    }
+                    Verdict::TooLong(section) => {
+                        watch.reported(worker);
+                        found.extend(self.find_too_long(worker, section));
+                    }
                 }
             }
             stand_ins.extend(self.hire());
@@ -165,12 +171,19 @@ impl Scheduler {
         }
     }
 
-    /// Takes from a stuck worker what waits for it; `None` where it is not stuck any more.
-    fn rob(&self, worker: usize, section: Section, since: Instant) -> Option<Stuck> {
+    /// Takes from a worker that is long in a section what waits for it; `None` where it is not there any more.
+    fn rob(&self, worker: usize, section: Section, since: Instant) -> Option<()> {
+        let lane = self.pulses[worker].lane().and_then(|slot| describe(self, slot, slot.tenant()?));
+        let note = Stuck { lane, worker, since, why: Why::TakesLong, thread: None, stack: None, looks: 0 };
+        self.take_from(worker, section, note)
+    }
+
+    /// Finds that a worker which was robbed has been too long in its section; `None` where it is not there any more.
+    fn find_too_long(&self, worker: usize, section: Section) -> Option<Stuck> {
         let pulse = &self.pulses[worker];
-        let lane = pulse.lane().and_then(|slot| describe(self, slot, slot.tenant()?));
-        let stuck = Stuck { lane, worker, since, releases: false, thread: None, stack: None, looks: 0 };
-        self.take_from(worker, section, stuck.clone())?;
+        let mut stuck = pulse.note().filter(|note| note.why == Why::TakesLong)?;
+        stuck.why = Why::TakesTooLong;
+        pulse.set_note(section, stuck.clone());
         self.metrics.note_too_long();
         Some(stuck)
     }
@@ -183,7 +196,7 @@ impl Scheduler {
             return;
         }
         let since = self.env.now();
-        let note = Stuck { lane: None, worker, since, releases: true, thread: None, stack: None, looks: 0 };
+        let note = Stuck { lane: None, worker, since, why: Why::Releases, thread: None, stack: None, looks: 0 };
         if self.take_from(worker, section, note).is_some() {
             // It hires, also where it sleeps.
             self.watchdog.wake();
@@ -230,8 +243,9 @@ impl Scheduler {
 
     /// A thread that had no processor, or would not be interrupted, has not said where it is.
     fn try_again_to_look_closer(&self) {
-        let wanted =
-            |stuck: &Stuck| self.stuck_stacks && !stuck.releases && stuck.stack.is_none() && stuck.looks < LOOKS_MAX;
+        let wanted = |stuck: &Stuck| {
+            self.stuck_stacks && stuck.is_too_long() && stuck.stack.is_none() && stuck.looks < LOOKS_MAX
+        };
         for mut stuck in self.pulses.iter().filter_map(|pulse| pulse.note()).filter(wanted) {
             self.look_closer(&mut stuck);
         }
@@ -240,8 +254,8 @@ impl Scheduler {
     /// Takes the lane of a stuck worker away, if it is killed: it is to end at once.
     fn abandon_killed(&self, worker: usize) {
         let pulse = &self.pulses[worker];
-        // One that stepped aside is at work on a death, and not stuck.
-        if pulse.note().is_none_or(|note| note.releases) {
+        // One that stepped aside is at work on a death, and not stuck; one that is only long may be about to come back.
+        if !pulse.note().is_some_and(|note| note.is_too_long()) {
             return;
         }
         let Some(section) = pulse.robbed_in() else { return };
@@ -381,7 +395,7 @@ impl Scheduler {
         // Without a note the robber has found another section.
         if let Some(stuck) = self.pulses[worker].settle() {
             self.balance(false);
-            if !stuck.releases {
+            if stuck.is_too_long() {
                 contain(|| stuck.report_return(self.env.now()));
             }
         }

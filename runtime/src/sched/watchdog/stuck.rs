@@ -15,8 +15,7 @@ pub struct Stuck {
     pub worker: usize,
     /// Since when at least, by the clock of the runtime's env.
     pub since: Instant,
-    /// It is not stuck, but stepped aside to release what a lane held.
-    pub(crate) releases: bool,
+    pub(crate) why: Why,
     /// The worker's thread and what it does, where the system tells: whether it computes, or waits and for what.
     pub thread: Option<Thread>,
     pub(super) stack: Option<Stack>,
@@ -24,7 +23,23 @@ pub struct Stuck {
     pub(super) looks: u32,
 }
 
+/// Why somebody stands in for a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// It has been in one poll for half of what is too long: nobody is to wait for it, and nothing is said of it yet.
+    TakesLong,
+    /// It has been in one poll for too long.
+    TakesTooLong,
+    /// It is not stuck, but stepped aside to release what a lane held.
+    Releases,
+}
+
 impl Stuck {
+    /// Whether it has been for too long.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.why == Why::TakesTooLong
+    }
+
     /// Where the worker's code is, where stacks were [asked for](crate::Builder::stuck_stacks) and this one was had.
     pub fn stack(&self) -> Option<&Stack> {
         self.stack.as_ref()

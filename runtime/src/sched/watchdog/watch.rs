@@ -1,4 +1,4 @@
-//! Which worker has been in one section for too long. Pure: looks and `now` go in, verdicts come out.
+//! Which worker has been in one section for long, and for too long. Pure: looks and `now` go in, verdicts come out.
 
 use std::time::Duration;
 
@@ -22,7 +22,15 @@ pub(crate) struct Watch {
 struct Seen {
     section: Section,
     since: Instant,
-    reported: bool,
+    done: Done,
+}
+
+/// What was done about a section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    Nothing,
+    Robbed,
+    Reported,
 }
 
 /// What a look at a worker means.
@@ -31,8 +39,10 @@ struct Seen {
 pub(crate) enum Verdict {
     /// Nothing is to be done.
     Fine,
-    /// It has been in this section for longer than the limit, since this time or somewhat before; to be reported.
-    TooLong(Section, Instant),
+    /// It has been in this section for half the limit, since this time or somewhat before; to be robbed.
+    Long(Section, Instant),
+    /// It has been in this section, in which it was robbed, for the limit; to be reported.
+    TooLong(Section),
 }
 
 impl Watch {
@@ -40,13 +50,14 @@ impl Watch {
         Watch { limit, seen: vec![None; workers], moved: false, beats: 0, quiet: 0 }
     }
 
-    /// The time between two rounds of looks: a section is found too long when it has lasted for the limit and a quarter
-    /// of it again, at the latest.
+    /// The time between two rounds of looks: a section is found long when it has lasted for three quarters of the limit, and
+    /// too long when it has for the limit and a quarter of it again, at the latest.
     pub(crate) fn period(&self) -> Duration {
         self.limit / 4
     }
 
-    /// A look at a worker. One that is too long is said to be so at each look until it was [`reported`](Watch::reported).
+    /// A look at a worker. One that is long is said to be so at each look until it was [`robbed`](Watch::robbed), and only then
+    /// that it is too long, until that was [`reported`](Watch::reported).
     pub(crate) fn look(&mut self, now: Instant, worker: usize, section: Option<Section>) -> Verdict {
         let seen = &mut self.seen[worker];
         let Some(section) = section else {
@@ -55,24 +66,31 @@ impl Watch {
         };
         self.moved = true;
         match seen {
-            Some(seen) if seen.section == section => {
-                if seen.reported || now - seen.since < self.limit {
-                    Verdict::Fine
-                } else {
-                    Verdict::TooLong(section, seen.since)
-                }
-            }
+            Some(seen) if seen.section == section => match (seen.done, now - seen.since) {
+                (Done::Nothing, lasts) if lasts >= self.limit / 2 => Verdict::Long(section, seen.since),
+                (Done::Robbed, lasts) if lasts >= self.limit => Verdict::TooLong(section),
+                _ => Verdict::Fine,
+            },
             _ => {
-                *seen = Some(Seen { section, since: now, reported: false });
+                *seen = Some(Seen { section, since: now, done: Done::Nothing });
                 Verdict::Fine
             }
         }
     }
 
+    /// What waits for the worker was taken.
+    pub(crate) fn robbed(&mut self, worker: usize) {
+        self.note(worker, Done::Robbed);
+    }
+
     /// The worker's section was reported.
     pub(crate) fn reported(&mut self, worker: usize) {
+        self.note(worker, Done::Reported);
+    }
+
+    fn note(&mut self, worker: usize, done: Done) {
         if let Some(seen) = &mut self.seen[worker] {
-            seen.reported = true;
+            seen.done = done;
         }
     }
 
@@ -109,17 +127,23 @@ mod tests {
     }
 
     #[test]
-    fn a_section_is_too_long_once_it_was_seen_for_the_limit_and_until_it_is_reported() {
+    fn a_section_is_long_after_half_the_limit_until_it_is_robbed_and_too_long_after_it_until_it_is_reported() {
         let [one, other] = sections();
         let mut watch = Watch::new(2, LIMIT);
         assert_eq!(watch.look(at(5), 0, Some(one)), Verdict::Fine);
-        assert_eq!(watch.look(at(24), 0, Some(one)), Verdict::Fine);
-        assert_eq!(watch.look(at(24), 1, Some(other)), Verdict::Fine);
-        assert_eq!(watch.look(at(25), 0, Some(one)), Verdict::TooLong(one, at(5)));
-        assert_eq!(watch.look(at(35), 0, Some(one)), Verdict::TooLong(one, at(5)));
+        assert_eq!(watch.look(at(14), 0, Some(one)), Verdict::Fine);
+        assert_eq!(watch.look(at(15), 0, Some(one)), Verdict::Long(one, at(5)));
+        assert_eq!(watch.look(at(26), 0, Some(one)), Verdict::Long(one, at(5)), "it was not robbed");
+        watch.robbed(0);
+        assert_eq!(watch.look(at(26), 1, Some(other)), Verdict::Fine);
+        assert_eq!(watch.look(at(27), 0, Some(one)), Verdict::TooLong(one));
+        assert_eq!(watch.look(at(35), 0, Some(one)), Verdict::TooLong(one));
         watch.reported(0);
         assert_eq!(watch.look(at(45), 0, Some(one)), Verdict::Fine);
-        assert_eq!(watch.look(at(45), 1, Some(other)), Verdict::TooLong(other, at(24)));
+        assert_eq!(watch.look(at(45), 1, Some(other)), Verdict::Long(other, at(26)));
+        watch.robbed(1);
+        assert_eq!(watch.look(at(45), 1, Some(other)), Verdict::Fine);
+        assert_eq!(watch.look(at(46), 1, Some(other)), Verdict::TooLong(other));
     }
 
     #[test]
@@ -130,7 +154,8 @@ mod tests {
         assert_eq!(watch.look(at(30), 0, Some(other)), Verdict::Fine);
         assert_eq!(watch.look(at(60), 0, None), Verdict::Fine);
         assert_eq!(watch.look(at(90), 0, Some(other)), Verdict::Fine);
-        assert_eq!(watch.look(at(110), 0, Some(other)), Verdict::TooLong(other, at(90)));
+        assert_eq!(watch.look(at(99), 0, Some(other)), Verdict::Fine);
+        assert_eq!(watch.look(at(100), 0, Some(other)), Verdict::Long(other, at(90)));
     }
 
     #[test]
