@@ -1,6 +1,7 @@
 //! Monitors: hearing of an end without sharing it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use laneway::runtime::inspect;
 use laneway::{DemonitorError, ExitReason, Id, Lane, Spawn};
@@ -247,4 +248,43 @@ fn of_many_that_are_killed_each_watcher_hears_once_of_each_that_is_his() {
         assert_eq!(told, watched);
         assert_silence(&mut lane).await;
     });
+}
+
+/// Whoever was killed while he waited does not wait for ever behind those who live, however long their turns are.
+#[test]
+fn a_lane_that_is_killed_ends_while_others_have_one_long_turn_after_the_other() {
+    let runtime = runtime(1);
+    in_lane(&runtime, async |mut lane: Lane<News>| {
+        async fn long_turns(turns: u32) {
+            for _ in 0..turns {
+                take_long();
+                laneway::yield_now().await;
+            }
+        }
+        let neighbour = laneway::spawn(async |_: Lane<()>| long_turns(u32::MAX).await).expect("a lane");
+        // From now on the worker looks at what comes from outside after each turn.
+        long_turns(200).await;
+        let puppets: Vec<_> = (0..20).map(|_| puppet()).collect();
+        long_turns(2).await;
+        for puppet in &puppets {
+            lane.monitor(*puppet, News::Down);
+        }
+        long_turns(2).await;
+        for puppet in &puppets {
+            puppet.kill();
+        }
+        long_turns(20).await;
+        assert!(!puppets.iter().any(|puppet| laneway::is_alive(puppet.id())), "of five turns each fourth lane has one");
+        for _ in &puppets {
+            down(&mut lane).await;
+        }
+        neighbour.kill();
+    });
+    end(runtime);
+}
+
+/// Takes the worker longer than it minds.
+#[expect(clippy::disallowed_methods, reason = "the worker is to be kept for real, and nothing is measured")]
+fn take_long() {
+    std::thread::sleep(Duration::from_micros(300));
 }

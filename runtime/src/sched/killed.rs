@@ -18,12 +18,17 @@ impl Local {
     /// gathered. False where that is a pick; true where there are orders, which come first, and the notices may wait.
     #[inline(never)]
     pub(super) fn end_killed(&self, rounds: &mut Rounds) -> bool {
-        while rounds.until_look != 0 && !self.notices_are_late() {
+        let mut ended = 0;
+        while !self.notices_are_late() {
             if rounds.killed_in_a_row == IN_A_ROW {
                 rounds.killed_in_a_row = 0;
                 if self.pulse.has_next() || !self.queue.is_empty() {
                     break;
                 }
+            }
+            // Where turns are long, a look outside is due after each of them, and nobody would end here if that came first.
+            if rounds.until_look == 0 && ended >= IN_A_ROW {
+                break;
             }
             let Some(slot) = self.queue.pop_killed() else {
                 self.minds_dead.set(false);
@@ -32,11 +37,16 @@ impl Local {
             if rounds.searching {
                 self.scheduler.found_work(&mut rounds.searching);
             }
-            rounds.until_look -= 1;
+            rounds.until_look = rounds.until_look.saturating_sub(1);
             rounds.killed_in_a_row += 1;
+            ended += 1;
             if self.end_one(slot) {
                 self.send_notices();
                 self.look_after_long_turn(rounds);
+                // Else that has left it to the next pick.
+                if rounds.until_look == 0 {
+                    break;
+                }
             }
             if !self.pulse.orders().are_none() {
                 return true;
