@@ -1,6 +1,7 @@
 //! Monitors: hearing of an end without sharing it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use laneway::runtime::inspect;
 use laneway::{DemonitorError, ExitReason, Id, Lane, Spawn};
@@ -247,4 +248,81 @@ fn of_many_that_are_killed_each_watcher_hears_once_of_each_that_is_his() {
         assert_eq!(told, watched);
         assert_silence(&mut lane).await;
     });
+}
+
+/// Whoever was killed while he waited does not wait for ever behind those who live, however long their turns are.
+#[test]
+fn a_lane_that_is_killed_ends_while_others_have_one_long_turn_after_the_other() {
+    let runtime = runtime(1);
+    in_lane(&runtime, async |mut lane: Lane<News>| {
+        async fn long_turns(turns: u32) {
+            for _ in 0..turns {
+                take_long();
+                laneway::yield_now().await;
+            }
+        }
+        let neighbour = laneway::spawn(async |_: Lane<()>| long_turns(u32::MAX).await).expect("a lane");
+        // From now on the worker looks at what comes from outside after each turn.
+        long_turns(200).await;
+        let puppets: Vec<_> = (0..300).map(|_| puppet()).collect();
+        long_turns(2).await;
+        for puppet in &puppets {
+            lane.monitor(*puppet, News::Down);
+        }
+        long_turns(2).await;
+        for puppet in &puppets {
+            puppet.kill();
+        }
+        long_turns(20).await;
+        assert!(
+            !puppets.iter().any(|puppet| laneway::is_alive(puppet.id())),
+            "they would end in a hundredth of that time"
+        );
+        for _ in &puppets {
+            down(&mut lane).await;
+        }
+        neighbour.kill();
+    });
+    end(runtime);
+}
+
+/// Notices are kept for a moment, not for as long as others take to end.
+#[test]
+fn whoever_watches_lanes_that_end_slowly_hears_of_the_first_before_most_have_ended() {
+    struct Slow;
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            take_long();
+        }
+    }
+    let runtime = runtime(1);
+    in_lane(&runtime, async |mut lane: Lane<News>| {
+        let spawn = |_| {
+            laneway::spawn(async |mut it: Lane<()>| {
+                let _slow = Slow;
+                it.recv().await;
+            })
+        };
+        let slow: Vec<_> = (0..24).map(spawn).map(|slow| slow.expect("a lane").id()).collect();
+        for id in &slow {
+            lane.monitor(*id, News::Down);
+        }
+        laneway::yield_now().await;
+        for id in &slow {
+            laneway::kill(*id);
+        }
+        down(&mut lane).await;
+        let alive = slow.iter().filter(|id| laneway::is_alive(**id)).count();
+        assert!(alive >= slow.len() / 2, "only {alive} are left");
+        for _ in &slow[1..] {
+            down(&mut lane).await;
+        }
+    });
+    end(runtime);
+}
+
+/// Takes the worker longer than it minds.
+#[expect(clippy::disallowed_methods, reason = "the worker is to be kept for real, and nothing is measured")]
+fn take_long() {
+    std::thread::sleep(Duration::from_micros(300));
 }

@@ -2,28 +2,37 @@
 //!
 //! Owns: when they have their last turns, for which they stand in a queue of their own, and when the notices of their deaths,
 //! which gather meanwhile (`notices.rs`), go out. While others wait for a turn, [`IN_A_ROW`] deaths are followed by one of
-//! theirs.
+//! theirs, or more deaths where such turns are long: else a hundred thousand deaths of a third of a microsecond each would
+//! take as long as 25 000 turns.
 
-use super::rounds::Rounds;
+use std::time::Duration;
+
+use super::rounds::{LOOK_OUTSIDE_EVERY, Rounds};
 use super::worker::Local;
+use crate::env::Instant;
 use crate::lane::death;
 use crate::slot::SlotRef;
 use crate::wait_graph::note;
 
-/// Deaths between two turns of others.
+/// Deaths between two turns of others, where those are short.
 const IN_A_ROW: u32 = 4;
+/// How long deaths may follow each other and their notices are kept, as far as single deaths allow: the clock is looked at
+/// after 4, 8, 16 … deaths.
+const PATIENCE: Duration = Duration::from_micros(100);
 
 impl Local {
     /// Gives lanes that were killed their last turns until it is time for something else, and sends the notices that have
     /// gathered. False where that is a pick; true where there are orders, which come first, and the notices may wait.
     #[inline(never)]
     pub(super) fn end_killed(&self, rounds: &mut Rounds) -> bool {
-        while rounds.until_look != 0 && !self.notices_are_late() {
-            if rounds.killed_in_a_row == IN_A_ROW {
-                rounds.killed_in_a_row = 0;
-                if self.pulse.has_next() || !self.queue.is_empty() {
-                    break;
-                }
+        // Where turns are long, so many deaths take little beside one; and a look outside is due after each turn, so that
+        // nobody would end here if that came first.
+        let in_a_row = IN_A_ROW * (LOOK_OUTSIDE_EVERY / rounds.look_every);
+        let (mut ended, mut began) = (0, None);
+        loop {
+            let others_wait = || rounds.until_look == 0 || self.pulse.has_next() || !self.queue.is_empty();
+            if ended >= in_a_row && others_wait() || self.takes_long(ended, &mut began) {
+                break;
             }
             let Some(slot) = self.queue.pop_killed() else {
                 self.minds_dead.set(false);
@@ -32,11 +41,15 @@ impl Local {
             if rounds.searching {
                 self.scheduler.found_work(&mut rounds.searching);
             }
-            rounds.until_look -= 1;
-            rounds.killed_in_a_row += 1;
+            rounds.until_look = rounds.until_look.saturating_sub(1);
+            ended += 1;
             if self.end_one(slot) {
                 self.send_notices();
                 self.look_after_long_turn(rounds);
+                // Else that has left it to the next pick.
+                if rounds.until_look == 0 {
+                    break;
+                }
             }
             if !self.pulse.orders().are_none() {
                 return true;
@@ -46,8 +59,14 @@ impl Local {
         false
     }
 
-    fn notices_are_late(&self) -> bool {
-        self.pulse.notices.are_late(&self.notices_late_after, || self.scheduler.env.now())
+    /// Whether so many deaths have taken long enough. The first look at the clock only says when they began.
+    #[inline]
+    fn takes_long(&self, ended: u32, began: &mut Option<Instant>) -> bool {
+        if ended < IN_A_ROW || !ended.is_power_of_two() {
+            return false;
+        }
+        let now = self.scheduler.env.now();
+        now - *began.get_or_insert(now) >= PATIENCE
     }
 
     /// The turn of a lane that was killed: whether it was a long one.

@@ -4,7 +4,7 @@
 //! which two workers would take from each other; and the watcher would be given a turn for each, or find them when all are
 //! dead and nothing of them is in a cache any more. So the worker keeps them while it does nothing else than to end lanes
 //! that were killed, and pushes them as one before it does something else (`killed.rs`): at the latest when it looks at what
-//! comes from outside, or when they have been kept for [`PATIENCE`].
+//! comes from outside, or when they have been kept for a tenth of a millisecond.
 //!
 //! Owns: [`Notices`], one a worker. What a node holds is opaque here: it is a number, and the caller links it.
 //!
@@ -17,15 +17,7 @@
 //!
 //! Model: `model/notices.rs`.
 
-use std::cell::Cell;
-use std::time::Duration;
-
-use crate::env::Instant;
 use crate::shim::{AtomicU32, AtomicU64, Mutex, Ordering};
-
-/// Notices between two looks at the clock, and how long they are kept.
-const CLOCK_EVERY: u32 = 16;
-const PATIENCE: Duration = Duration::from_micros(100);
 
 /// What a worker keeps.
 #[derive(Debug)]
@@ -133,20 +125,5 @@ impl Notices {
     #[cold]
     fn wait_for_robber(&self) {
         drop(self.robbing.lock());
-    }
-
-    /// Whether they have been kept for long. The clock is looked at now and then; the first of those looks only says from
-    /// when on they are late.
-    #[inline]
-    pub(crate) fn are_late(&self, late_after: &Cell<Instant>, now: impl FnOnce() -> Instant) -> bool {
-        let count = self.count();
-        if count == 0 || !count.is_multiple_of(CLOCK_EVERY) {
-            return false;
-        }
-        let now = now();
-        if count == CLOCK_EVERY {
-            late_after.set(now + PATIENCE);
-        }
-        now >= late_after.get()
     }
 }

@@ -27,7 +27,6 @@ pub(super) struct Rounds {
     pub(super) until_io: u32,
     pub(super) io_at: Instant,
     pub(super) from_next: u32,
-    pub(super) killed_in_a_row: u32,
     pub(super) searching: bool,
     pub(super) neighbour: Neighbour,
 }
@@ -43,7 +42,6 @@ impl Rounds {
             until_io,
             io_at: now,
             from_next: 0,
-            killed_in_a_row: 0,
             searching: false,
             neighbour: Neighbour::default(),
         }

@@ -17,7 +17,6 @@ use super::turn::Turn;
 use super::watchdog::{self, Stuck};
 use crate::alloc;
 use crate::context;
-use crate::env::Instant;
 use crate::id::Id;
 use crate::lane::death;
 use crate::lane::ending::Ending;
@@ -80,8 +79,6 @@ pub(crate) struct Local {
     pub(super) unpolled: RefCell<Vec<Unpolled>>,
     /// There may be lanes that were killed in the queue, or notices that are not sent.
     pub(super) minds_dead: Cell<bool>,
-    /// When the notices that are kept must go out.
-    pub(super) notices_late_after: Cell<Instant>,
     /// What is to be looked at when the turn is over: [`NEWS`], [`PARKED`].
     pub(super) has_news: Cell<u8>,
     pub(crate) counters: Arc<Line>,
@@ -113,7 +110,6 @@ impl Local {
             late_wakers: RefCell::default(),
             unpolled: RefCell::default(),
             minds_dead: Cell::new(false),
-            notices_late_after: Cell::default(),
             has_news: Cell::new(0),
             counters,
             random: Cell::new(u64::from_ne_bytes(seed) | 1),
