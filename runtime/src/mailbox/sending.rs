@@ -59,7 +59,7 @@ enum Taken<M> {
 impl<M: Send + 'static> SendFuture<M> {
     #[inline]
     pub(super) fn new(to: MailboxId<M>, message: M) -> SendFuture<M> {
-        // The two other steps are no ids: no generation is 0.
+        // An id is larger than the two other steps, since no generation is 0.
         SendFuture { step: to.id.to_bits(), rest: Rest { message: ManuallyDrop::new(message) } }
     }
 
@@ -67,7 +67,7 @@ impl<M: Send + 'static> SendFuture<M> {
     #[inline]
     fn holds(&self) -> Option<MailboxId<M>> {
         // SAFETY: neither of the two other steps, so the bits of an id that was known.
-        (self.step > WAITS || self.step < ELSEWHERE).then(|| MailboxId::new(unsafe { KnownId::from_bits(self.step) }))
+        (self.step > WAITS).then(|| MailboxId::new(unsafe { KnownId::from_bits(self.step) }))
     }
 
     /// As `holds`, where it is somebody here.
