@@ -112,6 +112,8 @@ impl Turn {
     pub(crate) fn exhaust(&self) {
         self.left.set(0);
         self.beyond.set(0);
+        // It counts as a long one, also where it was to be short.
+        self.shortened.set(0);
     }
 
     /// As `take`, where it is time to look at the clock.
@@ -297,6 +299,15 @@ mod tests {
             assert!(left <= CLOCK_EVERY as usize, "{left} left after {before}");
             assert!(turn.is_over() && !turn.end(), "it is over, and was no long one");
         }
+    }
+
+    #[test]
+    fn a_turn_that_was_to_be_short_and_is_exhausted_was_a_long_one() {
+        let turn = Turn::default();
+        turn.begin();
+        turn.shorten();
+        turn.exhaust();
+        assert!(turn.end());
     }
 
     #[test]
