@@ -175,29 +175,24 @@ impl Local {
 
     /// Queues a lane behind all others of this worker.
     pub(crate) fn push_back(&self, slot: SlotRef) {
-        if alloc::charged().is_none() {
-            self.queue.push(slot);
-        } else {
-            self.push_uncharged(slot, false);
-        }
-        self.note_pushed();
+        self.push_uncharged(|| self.queue.push(slot));
     }
 
     /// Queues a lane that was killed while it waited.
     #[inline]
     pub(crate) fn push_killed(&self, slot: SlotRef) {
         self.minds_dead.set(true);
-        if alloc::charged().is_none() {
-            self.queue.push_killed(slot);
-        } else {
-            self.push_uncharged(slot, true);
-        }
-        self.note_pushed();
+        self.push_uncharged(|| self.queue.push_killed(slot));
     }
 
-    /// Others may want to have what was pushed.
-    #[inline]
-    fn note_pushed(&self) {
+    /// Others may want to have what `push` queues. The queue may grow, and is not the lane's that wakes.
+    #[inline(always)]
+    fn push_uncharged(&self, push: impl FnOnce()) {
+        if alloc::charged().is_none() {
+            push();
+        } else {
+            charge_nobody_for(push);
+        }
         // A hint will do for a worker that comes to the lane by itself. This one may be stuck: then it sees here that it
         // was robbed, or whoever robs it finds the lane (`pulse.rs`).
         if self.pulse.orders().is_robbed() {
@@ -205,18 +200,6 @@ impl Local {
         } else if let Some(worker) = self.scheduler.idle.wake_one_hint() {
             self.scheduler.unpark(worker);
         }
-    }
-
-    /// The queue may grow, and is not the lane's that wakes. It does not unwind.
-    #[inline(never)]
-    fn push_uncharged(&self, slot: SlotRef, is_killed: bool) {
-        let payer = alloc::charge_nobody();
-        if is_killed {
-            self.queue.push_killed(slot)
-        } else {
-            self.queue.push(slot)
-        }
-        alloc::charge(payer);
     }
 
     /// This worker is stuck in the poll that wakes others: they are for those who are not.
@@ -315,6 +298,14 @@ impl Local {
         self.random.set(x);
         x as usize
     }
+}
+
+/// `push` does not unwind.
+#[inline(never)]
+fn charge_nobody_for(push: impl FnOnce()) {
+    let payer = alloc::charge_nobody();
+    push();
+    alloc::charge(payer);
 }
 
 /// The thread of a worker, or of a stand-in, which serves when it is hired.
