@@ -74,7 +74,7 @@ fn philosophers_are_told_of_their_deadlock_and_get_their_forks_back() {
 #[test]
 fn plan_says_how_many_lanes_fit_and_what_the_runtime_may_take() {
     let out = run("plan", &["--memory", "64MiB", "--budget", "256KiB", "--mailbox", "16", "--workers", "2"]);
-    for word in ["251 lanes fit in 64 MiB", "stacks of workers", "sum"] {
+    for word in ["250 lanes fit in 64 MiB", "stacks of workers", "sum"] {
         assert!(out.contains(word), "the plan does not say {word:?}:\n{out}");
     }
 }

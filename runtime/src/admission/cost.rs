@@ -28,8 +28,8 @@ pub(crate) const POOLED_MAX: usize = 16;
 /// place in a queue and in the lists of free slots, 64 with the room that these keep to grow; and two blocks for what few
 /// lanes have, links or names and green locks, of 512 each at most.
 pub(crate) const LANE: u64 = 128 + 128 + 64 + 64 + 2 * 512;
-/// Bytes of a message node.
-pub(crate) const NODE: u64 = LINE as u64;
+/// Bytes of a message node, and of the place of its number in the list of the free, with the room that this keeps to grow.
+pub(crate) const NODE: u64 = LINE as u64 + 8;
 
 /// Nodes beside those of the mailbox's bound: a message that is on its way, the wish of a watcher, an exit signal, a port.
 const BESIDE: u32 = 8;

@@ -297,7 +297,7 @@ fn word_of(out: u32, kept: u32) -> u64 {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::super::cost::{BLOCKS, LANES, NODES};
+    use super::super::cost::{BLOCKS, LANES, NODE, NODES};
     use super::*;
 
     fn cost(bytes: u64, things: u32) -> Cost {
@@ -314,12 +314,12 @@ mod tests {
     fn budgets_come_back_and_what_pools_keep_does_not() {
         let ledger = ledger(1000);
         assert!(ledger.try_take(&cost(500, 5), Way::Free));
-        assert_eq!(ledger.reserved(), 500 + 5 * 64);
+        assert_eq!(ledger.reserved(), 500 + 5 * NODE);
         assert!(!ledger.try_take(&cost(500, 0), Way::Free));
         assert!(!ledger.give(&cost(500, 5)));
-        assert_eq!((ledger.reserved(), ledger.is_settled()), (5 * 64, true));
+        assert_eq!((ledger.reserved(), ledger.is_settled()), (5 * NODE, true));
         // What is on the shelf is there for the next.
-        assert!(ledger.try_take(&cost(680, 5), Way::Free));
+        assert!(ledger.try_take(&cost(1000 - 5 * NODE, 5), Way::Free));
         assert_eq!(ledger.reserved(), 1000);
     }
 
@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(ledger.shelf(NODES), (10, 10), "all of it is out");
         assert!(!ledger.give(&cost(0, 10)));
         ledger.trim(|_| 4);
-        assert_eq!((ledger.shelf(NODES), ledger.reserved()), ((0, 4), 4 * 64));
+        assert_eq!((ledger.shelf(NODES), ledger.reserved()), ((0, 4), 4 * NODE));
     }
 
     #[test]
@@ -339,7 +339,7 @@ mod tests {
         let ledger = ledger(1000);
         assert!(ledger.try_take(&cost(0, 10), Way::Free));
         assert!(!ledger.give(&cost(0, 10)));
-        assert_eq!(ledger.of_no_use(&cost(0, 4), |_| 8), 4 * 64);
+        assert_eq!(ledger.of_no_use(&cost(0, 4), |_| 8), 4 * NODE);
         assert_eq!(ledger.of_no_use(&cost(0, 20), |_| 8), 0);
         assert_eq!(ledger.of_no_use(&cost(0, 0), |_| 0), 0, "what no pool has made is nobody's");
     }

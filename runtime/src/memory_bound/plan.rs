@@ -16,7 +16,7 @@ use crate::mailbox::{DEFAULT_BOUND, MAX_BOUND};
 /// use laneway_runtime::memory_bound::MemoryPlan;
 ///
 /// let plan = MemoryPlan::new(64 << 20).budget(256 << 10).mailbox(16);
-/// assert_eq!(plan.lanes(), 251);
+/// assert_eq!(plan.lanes(), 250);
 /// assert!(plan.lane() > 256 << 10);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

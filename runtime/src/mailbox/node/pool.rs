@@ -1,116 +1,106 @@
 //! Free nodes: a worker's own, and those of all.
 //!
-//! Owns: [`Cache`] and the common pool. Invariants 1 and 3 of the module above.
+//! Owns: [`Cache`] and the common pool. Invariants 1 and 3 of the module above. Their numbers lie in rows, not in the nodes
+//! themselves: a free node is not touched before it is used.
 
+use std::array;
 use std::cell::Cell;
-use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
-use super::{UNITS, unit};
+use super::UNITS;
 use crate::alloc;
 use crate::context;
-use crate::lane::word::{EMPTY, FIRST_NODE, LAST_NODE};
+use crate::lane::word::{FIRST_NODE, LAST_NODE};
 
 /// How many nodes move between a worker and the common pool at a time.
-const BATCH: u32 = 128;
+const BATCH: usize = 128;
 
-/// The most nodes that a worker keeps free, and that are made at a time.
-pub(crate) const CACHED_MAX: u32 = 2 * BATCH;
+/// The most nodes that a worker keeps free, and that are made at a time: how many there are is a `u8`, so that no place need
+/// be checked to be within the row.
+pub(crate) const CACHED_MAX: u32 = u8::MAX as u32;
 
 /// A worker's own free nodes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Cache {
-    head: Cell<u32>,
-    count: Cell<u32>,
+    /// The first `count` of these.
+    row: [Cell<u32>; CACHED_MAX as usize + 1],
+    count: Cell<u8>,
+}
+
+impl Default for Cache {
+    fn default() -> Cache {
+        Cache { row: array::from_fn(|_| Cell::default()), count: Cell::new(0) }
+    }
 }
 
 impl Cache {
-    #[inline]
-    fn pop(&self) -> Option<u32> {
-        let index = self.head.get();
-        if index == EMPTY {
-            return None;
-        }
-        self.head.set(unit(index).next.load(Ordering::Relaxed));
-        self.count.set(self.count.get() - 1);
-        Some(index)
-    }
-
     /// Takes back a node, which is the next that is taken; before that it gives some of the others away where there are too
     /// many.
     #[inline]
     pub(super) fn release(&self, index: u32) {
-        if self.count.get() < CACHED_MAX - 1 { self.push(index) } else { self.release_into_full(index) }
+        let count = self.count.get();
+        if u32::from(count) == CACHED_MAX {
+            return self.release_into_full(index);
+        }
+        self.row[usize::from(count)].set(index);
+        self.count.set(count + 1);
     }
 
     #[cold]
     fn release_into_full(&self, index: u32) {
         self.spill();
-        self.push(index);
-    }
-
-    #[inline]
-    fn push(&self, index: u32) {
-        unit(index).next.store(self.head.get(), Ordering::Relaxed);
-        self.head.set(index);
-        self.count.set(self.count.get() + 1);
+        self.release(index);
     }
 
     /// A free node.
     #[inline]
     pub(super) fn take(&self) -> u32 {
-        loop {
-            if let Some(index) = self.pop() {
-                return index;
-            }
+        let mut count = self.count.get();
+        if count == 0 {
             self.refill();
+            count = self.count.get();
         }
+        // It has been refilled.
+        let count = count.wrapping_sub(1);
+        self.count.set(count);
+        self.row[usize::from(count)].get()
     }
 
     #[cold]
     fn refill(&self) {
         let mut pool = POOL.lock();
-        if let Some((head, count)) = pool.batches.pop() {
-            drop(pool);
-            self.head.set(head);
-            self.count.set(count);
-            return;
+        for place in &self.row[..BATCH] {
+            place.set(pool.take());
         }
-        for _ in 0..BATCH {
-            self.push(pool.fresh());
-        }
+        self.count.set(BATCH as u8);
     }
 
-    /// Gives a batch to the others.
+    /// Gives a batch to the others: of those that were taken back first.
     #[cold]
     fn spill(&self) {
-        let head = self.head.get();
-        let mut last = head;
-        for _ in 1..BATCH {
-            last = unit(last).next.load(Ordering::Relaxed);
+        let count = usize::from(self.count.get());
+        POOL.lock().put(&self.row[..BATCH]);
+        for (to, from) in self.row.iter().zip(&self.row[BATCH..count]) {
+            to.set(from.get());
         }
-        self.head.set(unit(last).next.swap(EMPTY, Ordering::Relaxed));
-        self.count.set(self.count.get() - BATCH);
-        POOL.lock().push(head, BATCH);
+        self.count.set((count - BATCH) as u8);
     }
 
     /// Gives everything back.
     pub(crate) fn flush(&self) {
-        let (head, count) = (self.head.replace(EMPTY), self.count.replace(0));
-        if head != EMPTY {
-            POOL.lock().push(head, count);
-        }
+        let count = self.count.replace(0);
+        POOL.lock().put(&self.row[..usize::from(count)]);
     }
 }
 
 struct Pool {
-    /// Heads and lengths of lists of free nodes.
-    batches: Vec<(u32, u32)>,
+    free: Vec<u32>,
+    /// The first that was never used.
     fresh: u32,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { batches: Vec::new(), fresh: FIRST_NODE });
+static POOL: Mutex<Pool> = Mutex::new(Pool { free: Vec::new(), fresh: FIRST_NODE });
 
 /// How many nodes there are in the process.
 pub(crate) fn made() -> u32 {
@@ -118,8 +108,12 @@ pub(crate) fn made() -> u32 {
 }
 
 impl Pool {
-    fn push(&mut self, head: u32, count: u32) {
-        alloc::uncharged(|| self.batches.push((head, count)));
+    fn put(&mut self, nodes: &[Cell<u32>]) {
+        alloc::uncharged(|| self.free.extend(nodes.iter().map(Cell::get)));
+    }
+
+    fn take(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| self.fresh())
     }
 
     fn fresh(&mut self) -> u32 {
@@ -142,17 +136,7 @@ pub(super) fn allocate() -> u32 {
 /// For a thread that is no worker.
 #[cold]
 fn allocate_outside() -> u32 {
-    let mut pool = POOL.lock();
-    match pool.batches.pop() {
-        Some((head, count)) => {
-            let rest = unit(head).next.load(Ordering::Relaxed);
-            if count > 1 {
-                pool.batches.push((rest, count - 1));
-            }
-            head
-        }
-        None => pool.fresh(),
-    }
+    POOL.lock().take()
 }
 
 #[inline]
@@ -165,6 +149,5 @@ pub(super) fn release(index: u32) {
 
 #[cold]
 fn release_outside(index: u32) {
-    unit(index).next.store(EMPTY, Ordering::Relaxed);
-    POOL.lock().push(index, 1);
+    POOL.lock().put(&[Cell::new(index)]);
 }
