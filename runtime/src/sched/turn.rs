@@ -23,7 +23,7 @@ const CLOCK_EVERY: u32 = 16;
 /// A turn that has taken no longer than this is looked at again when it has had twice the operations, or so many more: one that
 /// turns slow is not noticed before.
 const QUICK: Duration = Duration::from_micros(100);
-const CLOCK_EVERY_AT_MOST: u32 = 64;
+const CLOCK_EVERY_AT_MOST: u32 = 128;
 
 /// What is left of the present turn.
 #[derive(Debug, Default)]
@@ -282,7 +282,7 @@ mod tests {
             }
             (taken, looks.get())
         };
-        assert_eq!(looks(Duration::from_nanos(50)), (OPERATIONS, 17));
+        assert_eq!(looks(Duration::from_nanos(50)), (OPERATIONS, 10));
         assert_eq!(looks(Duration::from_micros(3)), (352, 21));
         // One that turns slow is not noticed before it has had as many operations again.
         assert_eq!(looks(Duration::from_micros(20)).0, 80);
