@@ -23,6 +23,7 @@ const UNSAFE_FILES: &[&str] = &[
     "runtime/src/lane/pooled.rs",
     "runtime/src/lane/waker.rs",
     "runtime/src/mailbox/node.rs",
+    "runtime/src/mailbox/node/pack.rs",
     // A message is copied from the future of its send into its node without being taken out first.
     "runtime/src/mailbox/sending.rs",
     "runtime/src/region.rs",

@@ -21,9 +21,10 @@
 //!
 //! # Where unsafe code is
 //!
-//! In `alloc`, `region`, `slot`, `context`, `mailbox/node`, `lane/frame`, `lane/memory`, `lane/pooled`, `lane/waker`,
-//! `reply/cell`, `sched/watchdog/stack/snapshot`, `sync/guarded`, `vat`, `vat/mapping`, `arena/scratch`, `arena/heap` and
-//! `arena/string` alone. Each says at its head which invariants its blocks rely on.
+//! In `alloc`, `region`, `slot`, `context`, `mailbox/sending`, `mailbox/node`, `mailbox/node/pack`, `lane/frame`,
+//! `lane/memory`, `lane/pooled`, `lane/waker`, `reply/cell`, `sched/run`, `sched/watchdog/stack/snapshot`, `sync/guarded`,
+//! `vat`, `vat/mapping`, `arena/scratch`, `arena/heap` and `arena/string` alone. Each says at its head which invariants its
+//! blocks rely on.
 
 #[cfg(not(loom))]
 pub mod admission;
@@ -107,6 +108,13 @@ mod alloc {
 #[allow(dead_code, reason = "models do not call all of it")]
 mod lane {
     pub(crate) mod word;
+}
+#[cfg(loom)]
+#[allow(dead_code, reason = "models do not call all of it")]
+mod mailbox {
+    pub(crate) mod node {
+        pub(crate) mod fill;
+    }
 }
 #[cfg(loom)]
 #[allow(dead_code, reason = "models do not call all of it")]

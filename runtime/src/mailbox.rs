@@ -4,7 +4,8 @@
 //! is dropped by it), or is handed back to its sender. There is no third case. Knows nothing of asks or addresses.
 //!
 //! A bound of n means that at most n messages are queued and at most n more are in the receiver's hands, plus one for
-//! each sender that waits. What a selective receive has skipped comes on top.
+//! each sender that waits. What a selective receive has skipped comes on top. Where messages gather, a worker keeps up to
+//! five places of a mailbox for what its lanes may send next (`mailbox/node/pack.rs`): to others it is full that much sooner.
 
 use std::any::{TypeId, type_name};
 use std::fmt;
@@ -136,7 +137,8 @@ impl<M: Send + 'static> MailboxId<M> {
         self.id.id()
     }
 
-    /// Queues a message if there is room.
+    /// Queues a message if there is room. Where messages gather there may be a few places less than the bound says: those
+    /// that are kept for lanes which have just sent several.
     ///
     /// # Errors
     /// [`TrySendError`] hands the message back.

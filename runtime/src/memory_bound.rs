@@ -101,7 +101,8 @@ impl MemoryTable {
                 None => "no bound: no `Builder::memory_limit`".to_owned(),
             },
         );
-        let nodes = u64::from(node::CACHED_MAX);
+        // And the pack that it may be the last to have to do with.
+        let nodes = u64::from(node::CACHED_MAX) + 1;
         table.row(
             FREE_NODES,
             (places + 1) * nodes * NODE,

@@ -13,6 +13,7 @@ mod channels;
 mod deadlock_policies;
 mod deadlocks;
 mod exits;
+mod floods;
 mod group_model;
 mod groups;
 mod handed_on;

@@ -53,10 +53,6 @@ pub(crate) const UNBOUNDED: u32 = u32::MAX;
 /// The largest bound that can be told from "unbounded".
 pub(crate) const MAX_BOUND: u32 = 0xFFF;
 
-/// With so many messages a mailbox has enough for the present: what is sent to it lies about, and is no longer in the cache by
-/// the time that it is received.
-const MANY: u32 = 128;
-
 const HEAD: u64 = (1 << 30) - 1;
 const SCHEDULED: u64 = 1 << 30;
 const RUNNING: u64 = 1 << 31;
@@ -85,6 +81,13 @@ pub(crate) enum Weight {
     Counted {
         /// At most so many messages may be queued.
         bound: u32,
+    },
+    /// A message under this bound, in a node in which others may follow it.
+    Pack {
+        /// As above.
+        bound: u32,
+        /// So many it has room for, which all count.
+        room: u32,
     },
     /// Always let in.
     Exempt,
@@ -346,12 +349,19 @@ impl LaneWord {
         self.0.load(Ordering::Relaxed) & (HEAD | WAITERS | COUNT) != 0
     }
 
-    /// Whether so many messages were pushed since the receiver last took all, as far as one look tells, that it should be
-    /// given time.
+    /// Whether so many messages were pushed since the receiver last took all, as far as one look tells.
     #[inline]
-    pub(crate) fn has_many(&self) -> bool {
+    pub(crate) fn has_at_least(&self, messages: u32) -> bool {
         // ORDER: Relaxed: a hint.
-        filled(self.0.load(Ordering::Relaxed)) >= MANY
+        filled(self.0.load(Ordering::Relaxed)) >= messages
+    }
+
+    /// Whether `node` was pushed last and is still there, in the mailbox of the tenant of `generation`, and nobody waits for room.
+    #[inline(always)]
+    pub(crate) fn ends_with(&self, generation: u16, node: u32) -> bool {
+        // ORDER: Relaxed: what was pushed before the caller came, by anybody of whom it knows, it sees by any load.
+        let word = self.0.load(Ordering::Relaxed);
+        word & (GENERATION | WAITERS | HEAD) == u64::from(generation) << GENERATION_SHIFT | u64::from(node)
     }
 
     /// Whether nothing has come but signals.
@@ -397,6 +407,13 @@ impl LaneWord {
                     if filled != MAX_BOUND {
                         next += COUNT_ONE;
                     }
+                }
+                Weight::Pack { bound, room } => {
+                    let filled = filled(word);
+                    if filled + room > bound {
+                        return Err(Refused::Full);
+                    }
+                    next += u64::from(room.min(MAX_BOUND - filled)) << COUNT_SHIFT;
                 }
                 Weight::Exempt => {}
                 Weight::Urgent => next |= SIGNAL | SCHEDULED,

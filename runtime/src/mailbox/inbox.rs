@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use super::MailboxId;
-use super::node::{self, List, Node, NodeOf};
+use super::node::{self, List, Node, NodeOf, Packed};
 use super::wait;
 use crate::context;
 use crate::exit::ExitReason;
@@ -20,6 +20,7 @@ use crate::lane::own::{DOOMED, Own, RECEIVES_BY_WAKER, RECEIVES_NO_MORE, WANTS_M
 use crate::lane::waker::is_of;
 use crate::lane::word::{EMPTY, Taken};
 use crate::sched;
+use crate::sched::hold::Mark;
 use crate::sched::worker::Local;
 use crate::signal::{self, Exit, Fate, MonitorRef, Notified, Signal};
 use crate::slot::{KnownId, SlotRef};
@@ -75,6 +76,9 @@ impl<M: Send + 'static> Inbox<M> {
                 let Some(local) = local else { return self.poll_closely(cx) };
                 match self.find_now(local, cx) {
                     Short::Message(node) => Poll::Ready(Received::Message(node.into_message(&local.nodes))),
+                    Short::Packed(packed, mark) => {
+                        Poll::Ready(Received::Message(packed.into_message(&local.nodes, mark)))
+                    }
                     Short::Pending => Poll::Pending,
                     Short::Closer => self.poll_closely(cx),
                 }
@@ -104,6 +108,7 @@ impl<M: Send + 'static> Inbox<M> {
                 match self.find_now(local, cx) {
                     // Taken here, where it is to go: on the way it need not be told from what else there could have been.
                     Short::Message(node) => Poll::Ready(Some(node.into_message(&local.nodes))),
+                    Short::Packed(packed, mark) => Poll::Ready(Some(packed.into_message(&local.nodes, mark))),
                     Short::Pending => Poll::Pending,
                     Short::Closer => closer(self, cx),
                 }
@@ -112,7 +117,7 @@ impl<M: Send + 'static> Inbox<M> {
     }
 
     #[inline(always)]
-    fn find_now(&mut self, local: &Local, cx: &Context<'_>) -> Short<M> {
+    fn find_now<'a>(&mut self, local: &'a Local, cx: &Context<'_>) -> Short<'a, M> {
         if !local.turn.has_left() {
             return Short::Closer;
         }
@@ -139,9 +144,13 @@ impl<M: Send + 'static> Inbox<M> {
             local.turn.take_left();
             return Short::Pending;
         }
-        let Some(node) = own.inbox.pop_front_of::<M>() else { return Short::Closer };
+        if let Some(node) = own.inbox.pop_front_of::<M>() {
+            local.turn.take_left();
+            return Short::Message(node);
+        }
+        let Some(packed) = own.inbox.pop_packed::<M>() else { return Short::Closer };
         local.turn.take_left();
-        Short::Message(node)
+        Short::Packed(packed, mark)
     }
 
     /// The first message that `wanted` likes, with what came before it left in place; or the first thing that is no
@@ -295,8 +304,10 @@ impl<M: Send + 'static> Inbox<M> {
 }
 
 /// What the short way to a message led to.
-enum Short<M> {
+enum Short<'a, M> {
     Message(NodeOf<M>),
+    /// While the mark is there, nobody else has the list that the pack is in.
+    Packed(Packed<M>, Mark<'a>),
     Pending,
     Closer,
 }

@@ -6,7 +6,7 @@
 //! # Invariants
 //! 1. A node's number is owned by exactly one of: a free list, a [`Node`], a [`List`], or a mailbox's word. Only the
 //!    owner touches its payload; only the owner, or the pusher that is about to hand it over, touches its link.
-//! 2. A node outside the free lists holds one value of the type that its `kind` names.
+//! 2. A node outside the free lists holds one value of the type that its `kind` names, or it is a pack (`pack.rs`).
 //! 3. A number that was ever given out by `Pool::fresh` has its unit in the region, for ever; no other number is used.
 
 use std::alloc::Layout;
@@ -16,12 +16,16 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
+pub(crate) mod fill;
 mod list;
+mod pack;
 mod pool;
 
 pub(crate) use list::{List, drain, drop_kept, keep, list, messages, only_message, push_kept};
+use pack::Items;
+pub(crate) use pack::{Packed, Packer, room_of};
 pub(crate) use pool::{CACHED_MAX, Cache, made};
 use pool::{allocate, release};
 
@@ -35,14 +39,18 @@ const INLINE: usize = 48;
 #[repr(C, align(64))]
 struct Unit {
     next: AtomicU32,
+    /// Of a pack: see `fill.rs`.
+    fill: AtomicU8,
+    /// Of a pack: how many of its messages have been taken out.
+    taken: UnsafeCell<u8>,
     kind: UnsafeCell<Option<&'static Kind>>,
     payload: UnsafeCell<MaybeUninit<[u64; INLINE / 8]>>,
 }
 
 const _: () = assert!(size_of::<Unit>() == 64, "a node is one cache line");
 
-// SAFETY: `next` is atomic; `kind` and `payload` are touched by the owner only (invariant 1), and what is put in is
-// `Send` (`Node::new`).
+// SAFETY: `next` and `fill` are atomic; `taken`, `kind` and `payload` are touched by the owner only (invariant 1), but for what
+// the packer adds to a pack (`pack.rs`), and what is put in is `Send` (`Node::new`).
 unsafe impl Sync for Unit {}
 
 // SAFETY: a zero number, no kind, and bytes of no meaning.
@@ -54,7 +62,16 @@ static UNITS: Region<Unit> = Region::new();
 struct Kind {
     type_id: TypeId,
     drop_in_place: unsafe fn(*mut u8),
-    is_signal: bool,
+    class: Class,
+}
+
+/// What a node is to who finds it in a mailbox.
+#[derive(Clone, Copy)]
+enum Class {
+    Message,
+    Signal,
+    /// Several messages (`pack.rs`).
+    Pack(Items),
 }
 
 /// Whether a payload of this layout lies in the node itself.
@@ -66,11 +83,11 @@ struct KindOf<T>(T);
 
 impl<T: Send + 'static> KindOf<T> {
     const INLINE: bool = is_inline(Layout::new::<T>());
-    const KIND: &'static Kind = &KindOf::<T>::kind(false);
-    const SIGNAL: &'static Kind = &KindOf::<T>::kind(true);
+    const KIND: &'static Kind = &KindOf::<T>::kind(Class::Message);
+    const SIGNAL: &'static Kind = &KindOf::<T>::kind(Class::Signal);
 
-    const fn kind(is_signal: bool) -> Kind {
-        Kind { type_id: TypeId::of::<T>(), drop_in_place: drop_payload::<T>, is_signal }
+    const fn kind(class: Class) -> Kind {
+        Kind { type_id: TypeId::of::<T>(), drop_in_place: drop_payload::<T>, class }
     }
 }
 
@@ -97,6 +114,14 @@ fn unit(index: u32) -> &'static Unit {
     debug_assert!(UNITS.at(index).is_some(), "invariant 3");
     // SAFETY: invariant 3: `fresh` reached it before it gave the number out, and numbers travel by ways that publish.
     unsafe { UNITS.at_unchecked(index) }
+}
+
+/// The kind of a node that is the caller's and not free.
+#[inline]
+fn kind_of(index: u32) -> &'static Kind {
+    // SAFETY: invariant 1: the caller owns the node.
+    let kind = unsafe { *unit(index).kind.get() };
+    kind.expect("invariant 2")
 }
 
 /// A node with its payload; dropping it drops the payload and frees the node.
@@ -170,9 +195,7 @@ impl Node {
 
     #[inline]
     fn kind(&self) -> &'static Kind {
-        // SAFETY: invariant 1: we own the node.
-        let kind = unsafe { *unit(self.0).kind.get() };
-        kind.expect("invariant 2")
+        kind_of(self.0)
     }
 
     /// Whether the payload is a `T`.
@@ -194,7 +217,7 @@ impl Node {
     /// Whether it was made by [`Node::new_signal`].
     #[inline]
     pub(crate) fn is_signal(&self) -> bool {
-        self.kind().is_signal
+        matches!(self.kind().class, Class::Signal)
     }
 
     /// The payload, where it is a `T`.
@@ -240,6 +263,12 @@ impl Node {
         let value = unsafe { take_payload(index) };
         release(index);
         Ok(value)
+    }
+
+    /// By which it is told from all others while it lives.
+    #[inline]
+    pub(crate) fn number(&self) -> u32 {
+        self.0
     }
 
     /// Gives up the node for its number, which owns it from now on.

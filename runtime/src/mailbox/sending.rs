@@ -1,6 +1,6 @@
 //! A send that waits for room where there is none: [`SendFuture`].
 //!
-//! Owns: the future, and how a message gets from it into a node. Knows nothing of what is awaited where there is no room, which
+//! Owns: the future, and how a message gets from it into a node or a pack. Knows nothing of what is awaited where there is no room, which
 //! is `wait.rs`.
 //!
 //! # Invariant
@@ -14,14 +14,15 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use super::node::Node;
+use super::node::{self, Node};
 use super::wait::{self, Waiter};
 use super::{MailboxId, Undelivered, Unsent, message_of};
 use crate::context;
 use crate::id::Namespace;
 use crate::lane::word::{Pushed, Refused};
 use crate::sched;
-use crate::sched::turn::Share;
+use crate::sched::turn::{Share, Turn};
+use crate::sched::worker::Local;
 use crate::slot::{KnownId, SlotRef};
 use crate::wait_graph::Question;
 use crate::wait_graph::note::{self, hands_out};
@@ -171,32 +172,55 @@ impl<M: Send + 'static> SendFuture<M> {
             #[inline(always)]
             |local| {
                 let Some(local) = local else { return false };
-                if local.current().is_none() || !local.turn.has_left() {
-                    return false;
-                }
-                let Some(slot) = to.id.slot() else { return false };
-                // SAFETY: the message is there. It is forgotten here as soon as the mailbox has it, and stays here otherwise.
-                let node = unsafe { Node::of_copy::<M>(&local.nodes, (&raw const self.rest.message).cast()) };
-                match to.put(slot, node) {
-                    Ok(pushed) => {
-                        // The message is the mailbox's, whatever becomes of what is left to do.
-                        self.step = THROUGH;
-                        local.turn.take_left();
-                        match pushed {
-                            Pushed::Schedule => sched::schedule_on(local, slot),
-                            Pushed::Nothing if slot.word.has_many() => local.turn.shorten(),
-                            Pushed::Nothing => {}
-                        }
-                        true
-                    }
-                    Err((_, node)) => {
-                        // SAFETY: it was made from the copy, which nobody uses.
-                        unsafe { node.forget_copy::<M>() };
-                        false
-                    }
-                }
+                local.current().is_some() && local.turn.has_left() && self.push_by(local, to, Turn::take_left)
             },
         )
+    }
+
+    /// As `push_now`, with the operation of the turn that it takes granted.
+    fn push_granted(&mut self) -> bool {
+        let Some(to) = self.holds_for_here() else { return false };
+        context::with_local(|local| {
+            local.is_some_and(|local| local.current().is_some() && self.push_by(local, to, |_| ()))
+        })
+    }
+
+    /// Pushes the message, where the mailbox takes it; once it has, it `counts` with the turn.
+    #[inline(always)]
+    fn push_by(&mut self, local: &Local, to: MailboxId<M>, counts: impl Fn(&Turn)) -> bool {
+        let Some(slot) = to.id.slot() else { return false };
+        let message = (&raw const self.rest.message).cast::<M>();
+        if local.packer.is_for::<M>(self.step) {
+            // SAFETY: the packer is for this mailbox. The message is there, and forgotten here as soon as the mailbox has it.
+            let packed = unsafe { local.packer.add(&slot.word, to.id().generation_number(), message) };
+            // SAFETY: as above; it was not added.
+            if packed || unsafe { to.open_pack(local, slot, message) } {
+                self.step = THROUGH;
+                counts(&local.turn);
+                return true;
+            }
+        }
+        // SAFETY: the message is there. It is forgotten here as soon as the mailbox has it, and stays here otherwise.
+        let node = unsafe { Node::of_copy::<M>(&local.nodes, message) };
+        let number = node.number();
+        match to.put(slot, node) {
+            Ok(pushed) => {
+                // The message is the mailbox's, whatever becomes of what is left to do.
+                self.step = THROUGH;
+                counts(&local.turn);
+                match pushed {
+                    Pushed::Schedule => sched::schedule_on(local, slot),
+                    Pushed::Nothing if slot.word.has_at_least(GATHERED) => to.gathers(local, slot, number),
+                    Pushed::Nothing => {}
+                }
+                true
+            }
+            Err((_, node)) => {
+                // SAFETY: it was made from the copy, which nobody uses.
+                unsafe { node.forget_copy::<M>() };
+                false
+            }
+        }
     }
 
     /// What is not sent has a place of its own, or whoever sends would copy it around where all is well, too.
@@ -220,18 +244,21 @@ impl<M: Send + 'static> SendFuture<M> {
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, question: Option<&Question>) -> Poll<Result<(), Unsent<M>>> {
+        let is_first = self.holds().is_some();
+        let share = if is_first { sched::turn::share() } else { Share::Granted };
+        if share == Share::Over {
+            return sched::turn::over(cx);
+        }
+        if is_first && share == Share::Granted && self.push_granted() {
+            return Poll::Ready(Ok(()));
+        }
         let (to, message) = match self.take() {
             Taken::Message(to, message) => (to, message),
             Taken::Waiter(waiter) => return self.poll_waiter(waiter, cx),
             Taken::Nothing => panic!("a send was polled after it was ready"),
         };
-        match sched::turn::share() {
-            Share::Granted => {}
-            Share::Over => {
-                *self = SendFuture::new(to, message);
-                return sched::turn::over(cx);
-            }
-            Share::Abandoned => return Poll::Ready(Err(Unsent::Gone(message))),
+        if share == Share::Abandoned {
+            return Poll::Ready(Err(Unsent::Gone(message)));
         }
         let Some(slot) = to.id.slot() else { return Poll::Ready(Err(Unsent::Gone(message))) };
         match to.push(slot, Node::new(message)) {
@@ -291,5 +318,53 @@ impl<M: Send + 'static> SendFuture<M> {
             };
         }
         Poll::Ready(Err(Unsent::Gone(message_of(node))))
+    }
+}
+
+/// With so many messages a mailbox is one in which messages gather.
+const GATHERED: u32 = 16;
+
+impl<M: Send + 'static> MailboxId<M> {
+    /// With so many messages a mailbox has enough for the present: what more is sent to it lies about, and is no longer in the
+    /// cache by the time that it is received. In packs they lie closer.
+    const MANY: u32 = {
+        let closer = node::room_of::<M>();
+        128 * if closer == 0 {
+            1
+        } else if closer > 4 {
+            4
+        } else {
+            closer as u32
+        }
+    };
+
+    /// The lane that has its turn has just pushed `node`, and there are others before it: what comes next may come in packs, and
+    /// the receiver may need time.
+    #[inline(never)]
+    fn gathers(self, local: &Local, slot: SlotRef, node: u32) {
+        local.packer.has_in_mind::<M>(&local.nodes, self.id.to_bits(), node);
+        if slot.word.has_at_least(Self::MANY) {
+            local.turn.shorten();
+        }
+    }
+
+    /// Pushes a pack that begins with the message, if that is worth while: whether it did.
+    ///
+    /// # Safety
+    /// The packer is for this mailbox, and the slot is its. Of the message the caller's is forgotten where this was done.
+    #[inline(never)]
+    unsafe fn open_pack(self, local: &Local, slot: SlotRef, message: *const M) -> bool {
+        let generation = self.id().generation_number();
+        // ORDER: Relaxed: as in `push`.
+        let bound = || slot.bound.load(Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        let pushed = unsafe { local.packer.open(&local.nodes, &slot.word, generation, bound, message) };
+        match pushed {
+            Some(Pushed::Schedule) => sched::schedule_on(local, slot),
+            Some(Pushed::Nothing) if slot.word.has_at_least(Self::MANY) => local.turn.shorten(),
+            Some(Pushed::Nothing) => {}
+            None => return false,
+        }
+        true
     }
 }

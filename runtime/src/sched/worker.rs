@@ -57,6 +57,8 @@ pub(crate) struct Local {
     pub(crate) pulse: Arc<Pulse<Stuck>>,
     /// Free message nodes.
     pub(crate) nodes: node::Cache,
+    /// What this worker has of a mailbox in which messages gather.
+    pub(crate) packer: node::Packer,
     /// Free memory for futures.
     pub(crate) frames: memory::Cache,
     /// Free slots.
@@ -98,6 +100,7 @@ impl Local {
             queue,
             batch: Batch::default(),
             nodes: node::Cache::default(),
+            packer: node::Packer::default(),
             frames: memory::Cache::default(),
             slots: RefCell::default(),
             running: Cell::new(None),
@@ -365,6 +368,7 @@ impl Local {
     /// Gives all that is cached here to the others.
     fn flush(&self) {
         self.scheduler.table.give_back(self.slots.borrow_mut().drain(..));
+        self.packer.close(&self.nodes);
         self.nodes.flush();
         self.frames.flush();
     }

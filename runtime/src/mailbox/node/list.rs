@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::Ordering;
 
-use super::{Node, NodeOf, unit};
+use super::{Class, Node, NodeOf, kind_of, unit};
 use crate::id::Id;
 use crate::lane::word::{EMPTY, LaneWord, Pushed, Weight};
 use crate::sched::notices::{Kept, Notices};
@@ -14,8 +14,8 @@ use crate::sched::notices::{Kept, Notices};
 /// Nodes in a row. All-zero bytes are an empty list.
 #[derive(Debug, Default)]
 pub(crate) struct List {
-    head: u32,
-    tail: u32,
+    pub(super) head: u32,
+    pub(super) tail: u32,
 }
 
 impl List {
@@ -48,6 +48,9 @@ impl List {
     pub(crate) fn pop_front(&mut self) -> Option<Node> {
         if self.head == EMPTY {
             return None;
+        }
+        if let Class::Pack(items) = kind_of(self.head).class {
+            return Some(self.pop_of_pack(items));
         }
         let node = Node(self.head);
         self.head = unit(self.head).next.load(Ordering::Relaxed);
@@ -84,12 +87,18 @@ impl List {
         Some(ManuallyDrop::into_inner(first))
     }
 
+    /// Its first node and its last.
+    pub(super) fn into_ends(self) -> (u32, u32) {
+        // They are the caller's from here on.
+        let list = ManuallyDrop::new(self);
+        (list.head, list.tail)
+    }
+
     /// Puts all nodes of another list behind those of this one.
     #[inline]
     pub(crate) fn append(&mut self, other: List) {
         // Its nodes are ours from here on.
-        let other = ManuallyDrop::new(other);
-        let (head, tail) = (other.head, other.tail);
+        let (head, tail) = other.into_ends();
         if head == EMPTY {
             return;
         }
@@ -105,6 +114,9 @@ impl List {
     pub(crate) fn remove_first(&mut self, mut wanted: impl FnMut(&Node) -> bool) -> Option<Node> {
         let (mut before, mut index) = (EMPTY, self.head);
         while index != EMPTY {
+            if let Class::Pack(_) = kind_of(index).class {
+                index = self.unpack(before, index);
+            }
             let next = unit(index).next.load(Ordering::Relaxed);
             // The list stays the owner should `wanted` panic.
             let node = ManuallyDrop::new(Node(index));
@@ -176,8 +188,7 @@ pub(crate) fn only_message(head: u32) -> Option<Node> {
     if head == EMPTY || unit(head).next.load(Ordering::Relaxed) != EMPTY {
         return None;
     }
-    let node = ManuallyDrop::new(Node(head));
-    if node.is_signal() { None } else { Some(ManuallyDrop::into_inner(node)) }
+    if let Class::Message = kind_of(head).class { Some(Node(head)) } else { None }
 }
 
 /// Takes all nodes of a mailbox in the order in which they were pushed, each passed to `each`.
@@ -196,8 +207,7 @@ pub(crate) fn messages(head: u32) -> (List, u32) {
     let mut list = List { head: EMPTY, tail: head };
     let mut index = head;
     while index != EMPTY {
-        let node = ManuallyDrop::new(Node(index));
-        if node.is_signal() {
+        if let Class::Signal = kind_of(index).class {
             break;
         }
         let next = unit(index).next.load(Ordering::Relaxed);
@@ -214,15 +224,24 @@ pub(crate) fn list(mut list: List, head: u32, mut keeps: impl FnMut(&Node) -> bo
     let mut index = head;
     while index != EMPTY {
         // The list owns what it has got so far; what comes next is ours.
-        let node = Node(index);
         let unit = unit(index);
         let next = unit.next.load(Ordering::Relaxed);
-        if !node.is_signal() || keeps(&node) {
+        let is_kept = if let Class::Signal = kind_of(index).class {
+            let node = Node(index);
+            let is_kept = keeps(&node);
+            if is_kept {
+                node.into_index();
+            }
+            is_kept
+        } else {
+            true
+        };
+        if is_kept {
             unit.next.store(list.head, Ordering::Relaxed);
             if list.is_empty() {
                 list.tail = index;
             }
-            list.head = node.into_index();
+            list.head = index;
         }
         index = next;
     }

@@ -1,16 +1,17 @@
 //! Free nodes: a worker's own, and those of all.
 //!
 //! Owns: [`Cache`] and the common pool. Invariants 1 and 3 of the module above. Their numbers lie in rows, not in the nodes
-//! themselves: a free node is not touched before it is used.
+//! themselves: a free node is not touched before it is used, and the next can be fetched ahead.
 
 use std::array;
 use std::cell::Cell;
 
 use parking_lot::Mutex;
 
-use super::UNITS;
+use super::{UNITS, unit};
 use crate::alloc;
 use crate::context;
+use crate::lane::memory;
 use crate::lane::word::{FIRST_NODE, LAST_NODE};
 
 /// How many nodes move between a worker and the common pool at a time.
@@ -65,6 +66,13 @@ impl Cache {
         let count = count.wrapping_sub(1);
         self.count.set(count);
         self.row[usize::from(count)].get()
+    }
+
+    /// Has the processor fetch the node that is taken next.
+    #[inline]
+    pub(super) fn prefetch_next(&self) {
+        // Where there is none, it is one that there was, or the first of all, which is never used.
+        memory::prefetch(unit(self.row[usize::from(self.count.get().wrapping_sub(1))].get()));
     }
 
     #[cold]
