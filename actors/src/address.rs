@@ -4,6 +4,7 @@ use std::any::type_name;
 use std::fmt;
 use std::future::poll_fn;
 use std::hash::{Hash, Hasher};
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -146,6 +147,11 @@ impl<M: Send + 'static> Address<M> {
     #[track_caller]
     pub fn send(self, message: M) -> Sending<M> {
         Sending(self.0.send(message))
+    }
+
+    #[inline]
+    pub(crate) fn question(self, at: &'static Location<'static>) -> Question {
+        Question::to(self.0, at)
     }
 
     #[inline]

@@ -34,7 +34,7 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
     #[inline]
     #[track_caller]
     pub(crate) fn new<F: FnOnce(Reply<T>) -> M>(to: Address<M>, question: F) -> Ask<M, T> {
-        let asked = Question::to(to.id(), Location::caller());
+        let asked = to.question(Location::caller());
         let (answerer, answer) = reply::port_of_lane();
         wait_graph::hands_over_what_is_made_by(&question);
         let sending = to.send_question(question(Reply::local(answerer)));

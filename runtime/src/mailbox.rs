@@ -137,6 +137,12 @@ impl<M: Send + 'static> MailboxId<M> {
         self.id.id()
     }
 
+    /// The lane's slot, whoever lives in it now; `None` for lanes of peers.
+    #[inline]
+    pub(crate) fn slot(self) -> Option<SlotRef> {
+        self.id.slot()
+    }
+
     /// Queues a message if there is room. Where messages gather there may be a few places less than the bound says: those
     /// that are kept for lanes which have just sent several.
     ///

@@ -575,6 +575,12 @@ pub(crate) fn slot_of(id: Id) -> Option<SlotRef> {
     slot_of_namespace(id.key(), id.namespace())
 }
 
+/// The slot of the number that an id has, by its bits, whatever it is the id of: for a hint.
+#[inline]
+pub(crate) fn at_key_of(bits: u64) -> Option<SlotRef> {
+    SLOTS.at(bits as u32)
+}
+
 /// An id that is a peer's or was a lane's here, whose slot is found without a look whether there is one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct KnownId(Id);

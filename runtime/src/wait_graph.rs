@@ -26,6 +26,7 @@ use note::Number;
 use record::{Seen, Wait};
 
 use crate::id::Id;
+use crate::mailbox::MailboxId;
 use crate::slot::SlotRef;
 use crate::time::Deadline;
 
@@ -311,8 +312,8 @@ pub struct Question {
 impl Question {
     /// A question to a lane, asked from a place in the source.
     #[inline]
-    pub fn to(lane: Id, at: &'static Location<'static>) -> Question {
-        Question { of: lane, at, number: Number::default(), handed_out: note::handed_out_by(lane) }
+    pub fn to<M: Send + 'static>(lane: MailboxId<M>, at: &'static Location<'static>) -> Question {
+        Question { of: lane.id(), at, number: Number::default(), handed_out: note::handed_out_in(lane.slot()) }
     }
 
     /// The place from which it is asked.

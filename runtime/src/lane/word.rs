@@ -521,7 +521,7 @@ impl LaneWord {
     fn transition_to_running_from(&self, mut word: u64) -> OnRun {
         loop {
             debug_assert_eq!(word & (SCHEDULED | RUNNING), SCHEDULED, "invariant 2");
-            let cleared = cleared_by_run(word);
+            let cleared = if word & (KILL | SIGNAL | MAIL) == 0 { 0 } else { cleared_by_run(word) };
             let next = (word ^ (SCHEDULED | RUNNING)) & !cleared;
             // ORDER: Acquire sees the nodes and what the wakers wrote, and what the last worker left. Release keeps
             // the chain of changes whole for those who read later ones.

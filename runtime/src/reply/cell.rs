@@ -12,7 +12,7 @@ use std::mem::ManuallyDrop;
 use std::task::{Context, Poll, Waker};
 
 use super::word::{OnFill, OnLook, Word};
-use crate::lane::waker::keep;
+use crate::lane::waker::{are_of_one, keep};
 use crate::mailbox::node::{self, Lent};
 
 /// What lies in a cell's 48 bytes.
@@ -204,9 +204,10 @@ impl<V> WaiterEnd<V> {
     /// Whether there is no value yet and this waker, or one that wakes the same, is to be woken for it.
     #[inline]
     pub(crate) fn wakes_by(&self, waker: &Waker) -> bool {
-        let Some(cell) = &self.0 else { return false };
+        let Some(cell) = self.0.as_ref().filter(|cell| cell.word().is_waiting()) else { return false };
         // SAFETY: as in `poll`: a waker that was seen there stays, and is compared by address alone.
-        cell.word().is_waiting() && unsafe { (*cell.waker().cast::<ManuallyDrop<Waker>>()).will_wake(waker) }
+        let kept = unsafe { &*cell.waker().cast::<ManuallyDrop<Waker>>() };
+        are_of_one(kept, waker) || kept.will_wake(waker)
     }
 
     /// The value, where it is there already. Whoever was to be woken for it still is.

@@ -63,8 +63,15 @@ impl Local {
     /// that it waits.
     #[inline]
     fn go_on(&self, slot: SlotRef, wants_mail: bool) {
-        if self.has_news.get() != 0 && !self.tell_before_idle(slot, wants_mail) {
-            return;
+        if self.has_news.get() != 0 {
+            if !wants_mail && self.has_news.get() == PARKED && note::settles_alone(self, slot) {
+                // Whoever chooses a victim, where the wait closes a circle, is code of others.
+                if self.has_news.replace(self.has_news.get() & !PARKED) != PARKED {
+                    self.tell_others();
+                }
+            } else if !self.tell_before_idle(slot, wants_mail) {
+                return;
+            }
         }
         self.running.set(None);
         // From here on the lane may run elsewhere.

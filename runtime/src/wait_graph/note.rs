@@ -34,9 +34,15 @@ pub(crate) const UNKNOWN: u32 = u32::MAX;
 
 /// How many times a lane has handed something out in which a port could be. It stays at [`UNKNOWN`] when it gets there.
 pub(crate) fn handed_out_by(lane: Id) -> u32 {
+    handed_out_in(slot_of(lane))
+}
+
+/// As [`handed_out_by`], of the lane in a slot.
+#[inline]
+pub(crate) fn handed_out_in(slot: Option<SlotRef>) -> u32 {
     // ORDER: Acquire: the claim that reads this has seen the lane's present wait, which publishes it; whoever is about to
     // ask reads it before its question is pushed.
-    slot_of(lane).map_or(UNKNOWN, |slot| slot.handed_out.load(Ordering::Acquire))
+    slot.map_or(UNKNOWN, |slot| slot.handed_out.load(Ordering::Acquire))
 }
 
 /// The same of the lane that runs here.
@@ -339,9 +345,31 @@ pub(crate) fn get_up(local: &Local, slot: SlotRef) {
     }
 }
 
+/// The short way of [`settle_down`], for a lane that goes on and waits for no mail: true where it was enough.
+#[inline(always)]
+pub(crate) fn settles_alone(local: &Local, slot: SlotRef) -> bool {
+    let notes = &local.notes;
+    let Some(record) = notes.parked.get() else { return false };
+    // ORDER: Relaxed: as in `settle_down`.
+    let is_mixed = notes.mixed_in.get() == local.turn.number() || slot.lent.load(Ordering::Relaxed);
+    if is_mixed || notes.told.get() || slot.word.is_scheduled() {
+        return false;
+    }
+    notes.parked.set(None);
+    slot.waits.begin();
+    if record.leads_on() {
+        look_for_circle(local, slot, record);
+    }
+    true
+}
+
+#[cold]
+fn look_for_circle(local: &Local, slot: SlotRef, record: &'static Record) {
+    claim::look_for_circle(local, slot, record);
+}
+
 /// The poll is over, and all that were to be woken in it are: lets others see what the lane waits for, and looks whether it
 /// waits for itself. `goes_on` is whether it waits for mail as well; `None` where it has ended.
-#[inline(always)]
 pub(crate) fn settle_down(local: &Local, slot: SlotRef, goes_on: Option<bool>) {
     let notes = &local.notes;
     let parked = notes.parked.take();

@@ -17,7 +17,7 @@ use super::note::UNKNOWN;
 use crate::id::Id;
 use crate::lane::resources::LaneWait;
 use crate::region::Region;
-use crate::slot::{AtomicPlace, AtomicStatic, SlotRef, slot_of};
+use crate::slot::{self, AtomicPlace, AtomicStatic, SlotRef, slot_of};
 use crate::wait_list::Ticket;
 
 /// In place of the number of the one that is under way: several are, which are listed with the lane.
@@ -178,14 +178,16 @@ impl Record {
         before
     }
 
-    /// Whether somebody whom the lane waits for waits as well, for the worker of the lane, which has just begun to wait.
-    #[inline]
+    /// Whether somebody whom the lane waits for waits as well, for the worker of the lane, which has just begun to wait. It may
+    /// say so of a lane of another node; who then follows the chain finds that there is none.
+    #[inline(always)]
     pub(crate) fn leads_on(&self) -> bool {
         // ORDER: Relaxed, here and below: our own.
-        match Id::from_bits(self.of.load(Ordering::Relaxed)) {
-            Some(of) => waits(of),
-            None => self.leads_on_by_lock(),
+        let of = self.of.load(Ordering::Relaxed);
+        if of == 0 {
+            return self.leads_on_by_lock();
         }
+        slot::at_key_of(of).is_some_and(|slot| slot.waits.look().is_some())
     }
 
     #[cold]
