@@ -501,24 +501,33 @@ impl LaneWord {
 
     /// The lane was taken from a queue: from `SCHEDULED` to `RUNNING`. What it waited for, and signals that must take
     /// effect, are taken by the same step.
-    #[inline(always)]
+    #[cfg(any(test, loom))]
     pub(crate) fn transition_to_running(&self) -> OnRun {
+        match self.transition_to_running_for_mail() {
+            Ok(taken) => OnRun::LetIn(taken),
+            Err(seen) => self.transition_to_running_from(seen),
+        }
+    }
+
+    /// As [`LaneWord::transition_to_running`], where the lane waited for mail, which has come, and that is all that is to be seen
+    /// to. Else nothing is done, and the word that was seen is given, for [`LaneWord::transition_to_running_from`].
+    #[inline(always)]
+    pub(crate) fn transition_to_running_for_mail(&self) -> Result<Taken, u64> {
         let mut word = self.0.load(Ordering::Relaxed);
-        // The common case first: it waited for mail, which has come.
         while word & (KILL | SIGNAL | WAITERS | MAIL) == MAIL && head_of(word) != EMPTY {
             debug_assert_eq!(word & (SCHEDULED | RUNNING), SCHEDULED, "invariant 2");
-            // ORDER: as below.
+            // ORDER: as in `transition_to_running_from`.
             match self.0.compare_exchange_weak(word, word & GENERATION | RUNNING, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return OnRun::LetIn(taken(word, true)),
+                Ok(_) => return Ok(taken(word, true)),
                 Err(seen) => word = seen,
             }
         }
-        self.transition_to_running_from(word)
+        Err(word)
     }
 
     /// As `transition_to_running`, of a word that was `word` just now.
     #[inline]
-    fn transition_to_running_from(&self, mut word: u64) -> OnRun {
+    pub(crate) fn transition_to_running_from(&self, mut word: u64) -> OnRun {
         loop {
             debug_assert_eq!(word & (SCHEDULED | RUNNING), SCHEDULED, "invariant 2");
             let cleared = if word & (KILL | SIGNAL | MAIL) == 0 { 0 } else { cleared_by_run(word) };

@@ -18,7 +18,7 @@ use crate::lane::frame::{Frame, Polled};
 use crate::lane::index;
 use crate::lane::own::{COUNTS_AWAITS, DOOMED, HAS_BUDGET, Own, RECEIVES_BY_WAKER, WAITS, WANTS_MAIL};
 use crate::lane::waker::waker;
-use crate::lane::word::{OnIdle, OnRun};
+use crate::lane::word::{OnIdle, OnRun, Taken};
 use crate::mailbox;
 use crate::panic::{self, contain};
 use crate::reply::NoAnswer;
@@ -32,15 +32,18 @@ impl Local {
         if slot.waits.is_in_wait() {
             note::get_up(self, slot);
         }
-        let on = slot.word.transition_to_running();
-        self.pulse.begin(Some(slot));
-        self.running.set(Some(slot));
-        self.turn.begin();
-        match self.turn_of(slot, on) {
+        match self.turn_of(slot) {
             Goes::On { wants_mail } => self.go_on(slot, wants_mail),
             Goes::NoMore => self.tell_of_dead(slot),
         }
         self.end_turn()
+    }
+
+    #[inline(always)]
+    fn begin_turn(&self, slot: SlotRef) {
+        self.pulse.begin(Some(slot));
+        self.running.set(Some(slot));
+        self.turn.begin();
     }
 
     /// What follows each turn: whether the lane used it up.
@@ -113,25 +116,29 @@ impl Local {
         true
     }
 
-    /// The first half of a turn: what was taken with it is let in, and the future is polled.
+    /// The first half of a turn: it begins, what is taken with it is let in, and the future is polled.
     #[inline]
-    fn turn_of(&self, slot: SlotRef, on: OnRun) -> Goes {
+    fn turn_of(&self, slot: SlotRef) -> Goes {
+        let mut came = false;
+        // The common case first: the lane waited for mail, which has come.
+        match slot.word.transition_to_running_for_mail() {
+            Ok(taken) => {
+                self.begin_turn(slot);
+                came = self.let_in(slot, taken);
+            }
+            Err(seen) => {
+                let on = slot.word.transition_to_running_from(seen);
+                self.begin_turn(slot);
+                match on {
+                    OnRun::LetIn(taken) => came = self.let_in(slot, taken),
+                    OnRun::Poll => {}
+                    OnRun::Kill => return self.end(slot, ExitReason::Killed),
+                }
+            }
+        }
         // SAFETY: this worker has `RUNNING`, and the lane's code, within which somebody may take the lane, does not run yet
         // (`sched/hold.rs`, invariant 1). What is called while this is in use calls none, nor asks for another such reference.
         let own = unsafe { slot.own() };
-        let mut came = false;
-        match on {
-            OnRun::LetIn(taken) => {
-                slot.note_taken(taken.count);
-                came = mailbox::let_in(slot, own, taken);
-                // A signal may take effect without a trace: whoever waited for mail still does.
-                if !came && taken.had_waited {
-                    own.flags |= WANTS_MAIL;
-                }
-            }
-            OnRun::Poll => {}
-            OnRun::Kill => return self.end(slot, ExitReason::Killed),
-        }
         if own.has(DOOMED | RECEIVES_BY_WAKER | HAS_BUDGET) {
             alloc::charge(own.account(slot));
             if own.has(DOOMED | RECEIVES_BY_WAKER)
@@ -146,6 +153,20 @@ impl Local {
             Some(frame) => self.poll(slot, frame),
             None => self.end(slot, ExitReason::Killed),
         }
+    }
+
+    /// Lets in what was taken with the turn that begins: whether there is something new to receive.
+    #[inline(always)]
+    fn let_in(&self, slot: SlotRef, taken: Taken) -> bool {
+        // SAFETY: as in `turn_of`.
+        let own = unsafe { slot.own() };
+        slot.note_taken(taken.count);
+        let came = mailbox::let_in(slot, own, taken);
+        // A signal may take effect without a trace: whoever waited for mail still does.
+        if !came && taken.had_waited {
+            own.flags |= WANTS_MAIL;
+        }
+        came
     }
 
     /// Wakes whoever waits for the mail that came by a waker of his own; the reason for which the lane must end instead of
