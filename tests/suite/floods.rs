@@ -216,45 +216,64 @@ fn a_bound_holds_whoever_keeps_places_under_it() {
     });
 }
 
-#[test]
-fn a_flood_that_a_death_meets_is_received_dropped_or_handed_back() {
+/// A lane is flooded until it is killed, at the latest once it is stuck after so many messages.
+async fn flood(mut lane: Lane<News>, stuck_after: u64) {
     const SENDERS: usize = 4;
     const MANY: u64 = 2000;
-    race(40, async |mut lane: Lane<News>| {
-        let (witness, received, back) = (Arc::new(()), Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
-        let counter = received.clone();
-        let receiver = Spawn::new().monitor_with_receipt().spawn_monitored(async move |mut lane: Lane<Arc<()>>| {
-            while let Some(message) = lane.recv().await {
-                counter.fetch_add(1, SeqCst);
-                drop(message);
+    let (witness, received, back) = (Arc::new(()), Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+    let counter = received.clone();
+    let receiver = Spawn::new().monitor_with_receipt().spawn_monitored(async move |mut lane: Lane<Arc<()>>| {
+        while let Some(message) = lane.recv().await {
+            if counter.fetch_add(1, SeqCst) == stuck_after {
+                std::thread::sleep(Duration::from_millis(3));
             }
-        });
-        let (receiver, reference) = receiver.unwrap();
-        lane.on_down(reference.unwrap(), News::Down);
-        let senders = [(); SENDERS].map(|()| {
-            let (witness, back) = (witness.clone(), back.clone());
-            let sender = async move |_: Lane<()>| {
-                for _ in 0..MANY {
-                    if receiver.send(witness.clone()).await.is_err() {
-                        back.fetch_add(1, SeqCst);
-                    }
-                }
-            };
-            spawn(sender).unwrap()
-        });
-        while received.load(SeqCst) < 100 {
-            laneway::yield_now().await;
+            drop(message);
         }
-        receiver.kill();
-        let receipt = down(&mut lane).await.receipt.expect("it was asked for");
-        for sender in senders {
-            laneway::join(sender.id()).await;
-        }
-        let (received, back) = (received.load(SeqCst), back.load(SeqCst));
-        let all = received + back + receipt.messages_dropped;
-        assert_eq!(all, SENDERS as u64 * MANY, "{received} received, {back} back, {receipt:?}");
-        assert_eq!(Arc::strong_count(&witness), 1, "messages are somewhere still");
     });
+    let (receiver, reference) = receiver.unwrap();
+    lane.on_down(reference.unwrap(), News::Down);
+    let senders = [(); SENDERS].map(|()| {
+        let (witness, back) = (witness.clone(), back.clone());
+        let sender = async move |_: Lane<()>| {
+            for _ in 0..MANY {
+                if receiver.send(witness.clone()).await.is_err() {
+                    back.fetch_add(1, SeqCst);
+                }
+            }
+        };
+        spawn(sender).unwrap()
+    });
+    while received.load(SeqCst) < stuck_after.min(100) {
+        laneway::yield_now().await;
+    }
+    receiver.kill();
+    let receipt = down(&mut lane).await.receipt.expect("it was asked for");
+    for sender in senders {
+        laneway::join(sender.id()).await;
+    }
+    // A lane that was killed while it was stuck has its last message yet when its end is heard of. Nothing else has any.
+    let since = std::time::Instant::now();
+    while Arc::strong_count(&witness) != 1 {
+        assert!(since.elapsed() < LONG, "messages are somewhere still");
+        laneway::yield_now().await;
+    }
+    let (received, back) = (received.load(SeqCst), back.load(SeqCst));
+    let all = received + back + receipt.messages_dropped;
+    assert_eq!(all, SENDERS as u64 * MANY, "{received} received, {back} back, {receipt:?}");
+}
+
+#[test]
+fn a_flood_that_a_death_meets_is_received_dropped_or_handed_back() {
+    race(40, async |lane: Lane<News>| flood(lane, u64::MAX).await);
+}
+
+#[test]
+fn a_flood_of_a_lane_that_is_buried_is_received_dropped_or_handed_back() {
+    let runtime = Runtime::builder().workers(2).watchdog(Duration::from_millis(1)).build().expect("a runtime");
+    for stuck_after in 0..60 {
+        in_lane(&runtime, async move |lane: Lane<News>| flood(lane, stuck_after).await);
+    }
+    end(runtime);
 }
 
 #[test]
