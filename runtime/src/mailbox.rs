@@ -5,7 +5,9 @@
 //!
 //! A bound of n means that at most n messages are queued and at most n more are in the receiver's hands, plus one for
 //! each sender that waits. What a selective receive has skipped comes on top. Where messages gather, a worker keeps up to
-//! five places of a mailbox for what its lanes may send next (`mailbox/node/pack.rs`): to others it is full that much sooner.
+//! five places of a mailbox for what its lanes may send next (`mailbox/node/pack.rs`): to others it is full that much sooner. It
+//! gives them back when its lanes send elsewhere, but not where others have sent something in between: then they count until
+//! the receiver has taken what is there. At worst two places in seven are used.
 
 use std::any::{TypeId, type_name};
 use std::fmt;
@@ -143,8 +145,8 @@ impl<M: Send + 'static> MailboxId<M> {
         self.id.slot()
     }
 
-    /// Queues a message if there is room. Where messages gather there may be a few places less than the bound says: those
-    /// that are kept for lanes which have just sent several.
+    /// Queues a message if there is room. Where messages of several senders gather there may be less of it than the bound
+    /// says, by the places that were kept for lanes which had just sent something.
     ///
     /// # Errors
     /// [`TrySendError`] hands the message back.

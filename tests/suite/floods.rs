@@ -315,3 +315,20 @@ fn what_a_lane_that_is_stuck_has_not_received_is_dropped_when_it_is_killed() {
         end(runtime);
     }
 }
+
+#[test]
+fn who_sends_to_two_in_turn_uses_all_places_of_both() {
+    const BOUND: u64 = 200;
+    test(async |_: Lane<News>| {
+        let deaf = async |_: Lane<u64>| std::future::pending::<()>().await;
+        let deaf = [(); 2].map(|()| Spawn::new().mailbox(BOUND as u32).spawn(deaf).unwrap());
+        for number in 0..BOUND / 2 {
+            for to in deaf {
+                for number in [2 * number, 2 * number + 1] {
+                    let mut sending = Box::pin(to.send(number));
+                    assert!(poll_once(&mut sending).await.is_ready(), "{number} are all");
+                }
+            }
+        }
+    });
+}

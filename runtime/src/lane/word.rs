@@ -371,6 +371,24 @@ impl LaneWord {
         word & (WAITERS | COUNT) == 0 && head_of(word) != EMPTY
     }
 
+    /// Gives back so many of the places that came with `node`, where that was pushed last and is still there: then they still
+    /// count.
+    pub(crate) fn give_places_back(&self, generation: u16, node: u32, places: u32) {
+        let ends = u64::from(generation) << GENERATION_SHIFT | u64::from(node);
+        // ORDER: Relaxed: whether it is so still is known by the exchange.
+        let mut word = self.0.load(Ordering::Relaxed);
+        while word & (GENERATION | HEAD) == ends {
+            // With more messages than can be counted they may be fewer.
+            let count = ((word & COUNT) >> COUNT_SHIFT) as u32;
+            let next = word - u64::from(places.min(count)) * COUNT_ONE;
+            // ORDER: AcqRel keeps the changes of the word in one order.
+            match self.0.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
     /// Puts a new tenant in, which `close` left room for. It counts as scheduled, so nobody else queues it: the caller
     /// does once it is born.
     pub(crate) fn open(&self, generation: u16) {

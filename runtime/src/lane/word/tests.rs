@@ -194,3 +194,68 @@ fn an_unbounded_mailbox_outgrows_the_counter() {
     assert_eq!(word.generation(), 1);
     assert!(!word.take(true).waiters);
 }
+
+fn pack(bound: u32, room: u32) -> impl Fn() -> Weight {
+    move || Weight::Pack { bound, room }
+}
+
+#[test]
+fn a_mailbox_ends_with_a_node_until_something_happens_to_it() {
+    let word = parked();
+    assert_eq!(word.push(1, 5, pack(6, 6), |_| ()), Ok(Pushed::Schedule));
+    assert!(word.ends_with(1, 5) && !word.ends_with(1, 6) && !word.ends_with(2, 5));
+    assert_eq!(word.announce_waiter(1, 6), Announced::Waiting);
+    assert!(!word.ends_with(1, 5), "nobody overtakes those who wait");
+    word.no_more_waiters(1);
+    assert!(word.ends_with(1, 5));
+    assert_eq!(word.push(1, 6, || Weight::Exempt, |_| ()), Ok(Pushed::Nothing));
+    assert!(!word.ends_with(1, 5));
+    let _ = word.take(false);
+    assert!(!word.ends_with(1, 6));
+    // What a closed word says of its next tenant could be the number of a node.
+    assert_eq!(word.push(1, 2, || Weight::Exempt, |_| ()), Ok(Pushed::Nothing));
+    assert_eq!(word.close(2).head, 2);
+    assert!(!word.ends_with(1, 2) && !word.ends_with(2, 2));
+    assert!(!word.transition_to_dead());
+    word.open(2);
+    assert_eq!(word.push(2, 2, || Weight::Exempt, |_| ()), Ok(Pushed::Nothing));
+    assert!(!word.ends_with(1, 2) && word.ends_with(2, 2));
+}
+
+#[test]
+fn a_pack_takes_its_places_and_none_where_there_are_not_so_many() {
+    let word = parked();
+    assert_eq!(word.push(1, 5, pack(10, 6), |_| ()), Ok(Pushed::Schedule));
+    assert!(word.has_at_least(6) && !word.has_at_least(7));
+    assert_eq!(word.push(1, 6, pack(11, 6), |_| ()), Err(Refused::Full));
+    assert_eq!(word.push(1, 6, pack(12, 6), |_| ()), Ok(Pushed::Nothing));
+    assert_eq!(word.push(1, 7, bound(12), |_| ()), Err(Refused::Full));
+    assert_eq!(word.take(true).count, 12);
+    for node in 1..=1000 {
+        assert!(word.push(1, node, pack(UNBOUNDED, 6), |_| ()).is_ok());
+    }
+    assert_eq!(word.take(true).count, MAX_BOUND, "more cannot be counted");
+}
+
+#[test]
+fn places_are_given_back_by_whom_is_last_and_while_they_count() {
+    let word = parked();
+    assert_eq!(word.push(1, 5, pack(6, 6), |_| ()), Ok(Pushed::Schedule));
+    word.give_places_back(2, 5, 4);
+    word.give_places_back(1, 6, 4);
+    assert!(word.has_at_least(6), "they are not of that node");
+    assert_eq!(word.announce_waiter(1, 6), Announced::Waiting);
+    word.give_places_back(1, 5, 4);
+    assert_eq!(word.push(1, 6, bound(6), |_| ()), Err(Refused::Full), "others wait");
+    word.no_more_waiters(1);
+    assert!(word.has_at_least(2) && !word.has_at_least(3));
+    assert_eq!(word.push(1, 6, bound(6), |_| ()), Ok(Pushed::Nothing));
+    word.give_places_back(1, 5, 2);
+    assert_eq!(word.take(true).count, 3, "it was not last");
+    word.give_places_back(1, 6, 1);
+    assert_eq!(word.push(1, 5, pack(6, 6), |_| ()), Ok(Pushed::Nothing));
+    // Only signals were wanted: the places still count, and the node is gone.
+    assert_eq!(word.take(false).head, 5);
+    word.give_places_back(1, 5, 4);
+    assert_eq!(word.take(true).count, 6);
+}

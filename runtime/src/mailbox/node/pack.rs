@@ -3,7 +3,8 @@
 //! What a message costs there is, for the most part, its node: it comes from a pool, goes to the receiver's cache, and comes
 //! back by way of another pool. So a worker that has sent to such a mailbox, and nobody after it, pushes a pack next, and what
 //! it sends then it adds to that for as long as the pack comes last in the mailbox: of the mailbox's word it takes no more
-//! than a look. The places of a pack are counted under the bound when it is pushed, whether they are used or not.
+//! than a look. The places of a pack are counted under the bound when it is pushed, whether they are used or not; what is left of
+//! them is given back by a packer that turns to another mailbox, if its pack comes last still.
 //!
 //! What one sends comes in order, and what he knows to have been sent before comes before it: had anybody pushed something,
 //! the pack would not come last, and that is seen by whoever knows of it. A pack that was taken out of the mailbox since is
@@ -29,9 +30,11 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 
 use super::fill::{Fill, MOST, OnLeave};
-use super::{Cache, Class, INLINE, Kind, KindOf, List, Node, allocate, copy_by_words, release, unit};
+use super::{Cache, Class, INLINE, Kind, KindOf, List, Node, allocate, copy_by_words, kind_of, release, unit};
+use crate::id::Id;
 use crate::lane::word::{EMPTY, LaneWord, Pushed, Weight};
 use crate::sched::hold::Mark;
+use crate::slot::slot_of;
 
 /// Of what the messages in a pack are.
 #[derive(Clone, Copy)]
@@ -140,7 +143,7 @@ impl Packer {
         message: *const T,
     ) -> Option<Pushed> {
         if self.count.get() != 0 || !word.ends_with(generation, self.last.get()) {
-            self.close(free);
+            self.leave(free);
             return None;
         }
         let index = free.take();
@@ -165,7 +168,7 @@ impl Packer {
             }
             Err(_) => {
                 free.release(index);
-                self.close(free);
+                self.leave(free);
                 None
             }
         }
@@ -181,8 +184,28 @@ impl Packer {
         }
     }
 
-    /// Leaves the pack that there may be, and has no mailbox in mind.
+    /// Leaves the pack that there may be, and has no mailbox in mind. Where the pack comes last, what is left of its places is
+    /// for others.
     pub(crate) fn close(&self, free: &Cache) {
+        if self.count.get() != 0
+            && let Some(to) = Id::from_bits(self.to.get())
+            && let Some(slot) = slot_of(to)
+        {
+            self.give_places_back(&slot.word, to.generation_number());
+        }
+        self.leave(free);
+    }
+
+    /// The pack is not full, and in no other mailbox than that of this word.
+    fn give_places_back(&self, word: &LaneWord, generation: u16) {
+        let (last, count) = (self.last.get(), self.count.get());
+        if let Class::Pack(Items { room, .. }) = kind_of(last).class {
+            word.give_places_back(generation, last, u32::from(room - count));
+        }
+    }
+
+    /// As `close`, where others have pushed something since, or the mailbox is gone.
+    fn leave(&self, free: &Cache) {
         self.to.set(0);
         if self.count.replace(0) != 0 && Fill(&unit(self.last.get()).fill).give_up() {
             free.release(self.last.get());
@@ -299,7 +322,7 @@ impl List {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::{drain, messages, push};
+    use super::super::{drain, made, messages, push};
     use super::*;
     use crate::sched::hold::Hold;
 
@@ -366,7 +389,7 @@ mod tests {
     fn packs(list: &List) -> usize {
         let next = |index: &u32| Some(unit(*index).next.load(Ordering::Relaxed));
         let nodes = std::iter::successors(Some(list.head), next).take_while(|index| *index != EMPTY);
-        nodes.filter(|index| matches!(super::super::kind_of(*index).class, Class::Pack(_))).count()
+        nodes.filter(|index| matches!(kind_of(*index).class, Class::Pack(_))).count()
     }
 
     fn numbers(list: &mut List) -> Vec<u64> {
@@ -427,6 +450,48 @@ mod tests {
                 assert_eq!(post.free.take(), pack, "it is the packer's, and the next that is used");
                 post.free.release(pack);
             }
+        }
+    }
+
+    #[test]
+    fn no_pack_is_lost_whoever_leaves_it_and_why() {
+        const MANY: u32 = 10_000;
+        let end = |post: &Post| {
+            assert_eq!(post.word.close(2).head, EMPTY);
+            assert!(!post.send(7_u64));
+            assert!(!post.word.transition_to_dead());
+            post.word.open(2);
+        };
+        let receive = |post: &Post| drop(post.take());
+        let close = |post: &Post| post.packer.close(&post.free);
+        let turn_to_others = |post: &Post| {
+            let node = Node::new(7_u64);
+            post.packer.has_in_mind::<u64>(&post.free, TO + 1, node.number());
+        };
+        let add = |post: &Post| assert!(post.send(7_u64));
+        let push_behind = |post: &Post| assert!(post.push(7_u64));
+        let push_and_add = |post: &Post| {
+            push_behind(post);
+            add(post);
+        };
+        let ways: [(&str, [&dyn Fn(&Post); 2]); 6] = [
+            ("the packer closes", [&close, &receive]),
+            ("the packer closes, received before", [&receive, &close]),
+            ("another mailbox", [&receive, &turn_to_others]),
+            ("it is added to", [&receive, &add]),
+            ("others push", [&push_and_add, &receive]),
+            ("the mailbox closes", [&receive, &end]),
+        ];
+        for (why, steps) in ways {
+            let before = made();
+            for _ in 0..MANY {
+                let post = Post::new(100);
+                assert!((0..4_u64).all(|number| post.send(number)));
+                steps.iter().for_each(|step| step(&post));
+                receive(&post);
+            }
+            let more = made() - before;
+            assert!(more < MANY / 2, "{why}: {more} nodes more");
         }
     }
 
