@@ -332,3 +332,25 @@ fn who_sends_to_two_in_turn_uses_all_places_of_both() {
         }
     });
 }
+
+#[test]
+fn what_is_in_packs_needs_no_more_memory_when_its_receiver_dies() {
+    const MANY: u64 = 400_000;
+    let runtime = runtime(1);
+    let nodes = || runtime.memory_used().get("free message nodes").and_then(|row| row.bytes).expect("it is counted");
+    let (tell, told) = mpsc::channel();
+    let before = nodes();
+    in_lane(&runtime, async move |_: Lane<()>| {
+        let deaf = Spawn::new().unbounded().spawn(async |_: Lane<u64>| std::future::pending::<()>().await).unwrap();
+        for number in 0..MANY {
+            deaf.send(number).await.unwrap();
+        }
+        tell.send(deaf).unwrap();
+    });
+    let (deaf, full) = (told.recv().unwrap(), nodes());
+    assert!(full - before < MANY * 72 / 3, "they are in packs");
+    deaf.kill();
+    runtime.block_on(laneway::join(deaf.id()));
+    assert!(nodes() - full < MANY * 72 / 3, "{} and then {}", full - before, nodes() - full);
+    end(runtime);
+}

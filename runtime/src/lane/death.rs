@@ -39,7 +39,7 @@ use crate::exit::ExitReason;
 use crate::fault::Ended;
 use crate::id::Id;
 use crate::lane::word::{self, Taken};
-use crate::mailbox::node::{self, Node};
+use crate::mailbox::node::{self, List, Node};
 use crate::mailbox::wait;
 use crate::panic::contain;
 use crate::receipt::ExitReceipt;
@@ -82,7 +82,7 @@ fn end_closed(local: &Local, slot: SlotRef, id: Id, reason: ExitReason, taken: T
     // owner's half may be buried elsewhere while they run.
     let (frame, extra, flags, in_index) = context::with_own(local, slot, |own| {
         if taken.head != word::EMPTY {
-            node::drain(taken.head, |node| own.inbox.push_back(node));
+            own.inbox.append(node::list(List::default(), taken.head, |_| true));
         }
         // It comes last, and a lane that waited for long is in no cache.
         own.watch.prefetch();
