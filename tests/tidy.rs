@@ -24,6 +24,7 @@ const UNSAFE_FILES: &[&str] = &[
     "runtime/src/lane/waker.rs",
     "runtime/src/mailbox/node.rs",
     "runtime/src/mailbox/node/pack.rs",
+    "runtime/src/model/pack.rs",
     // A message is copied from the future of its send into its node without being taken out first.
     "runtime/src/mailbox/sending.rs",
     "runtime/src/region.rs",

@@ -330,6 +330,9 @@ fn who_sends_to_two_in_turn_uses_all_places_of_both() {
                 }
             }
         }
+        for to in deaf {
+            assert!(poll_once(&mut Box::pin(to.send(0))).await.is_pending(), "there are more than {BOUND}");
+        }
     });
 }
 
@@ -353,4 +356,55 @@ fn what_is_in_packs_needs_no_more_memory_when_its_receiver_dies() {
     runtime.block_on(laneway::join(deaf.id()));
     assert!(nodes() - full < MANY * 72 / 3, "{} and then {}", full - before, nodes() - full);
     end(runtime);
+}
+
+#[test]
+fn messages_in_packs_that_panic_as_they_are_dropped_are_dropped_once_each() {
+    struct Bomb(Arc<AtomicU64>);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, SeqCst);
+            panic!("as a message is dropped");
+        }
+    }
+    const MANY: u64 = 40;
+    test(async |mut lane: Lane<News>| {
+        let dropped = Arc::<AtomicU64>::default();
+        let deaf = async |_: Lane<Bomb>| std::future::pending::<()>().await;
+        let (deaf, reference) = Spawn::new().monitor_with_receipt().spawn_monitored(deaf).unwrap();
+        lane.on_down(reference.unwrap(), News::Down);
+        for _ in 0..MANY {
+            deaf.send(Bomb(dropped.clone())).await.unwrap();
+        }
+        deaf.kill();
+        let receipt = down(&mut lane).await.receipt.expect("it was asked for");
+        assert_eq!((receipt.messages_dropped, receipt.destructor_panics), (MANY, MANY));
+        assert_eq!((dropped.load(SeqCst), Arc::strong_count(&dropped)), (MANY, 1));
+    });
+}
+
+#[test]
+fn one_who_panics_as_he_picks_has_all_messages_dropped_once() {
+    const MANY: u64 = 40;
+    test(async |mut lane: Lane<News>| {
+        let witness = Arc::new(());
+        let picks = async |mut lane: Lane<Arc<()>>| {
+            let mut seen = 0;
+            lane.recv_match(|_| {
+                seen += 1;
+                assert!(seen != 27, "in the middle of a pack");
+                false
+            })
+            .await;
+        };
+        let (receiver, reference) = Spawn::new().monitor_with_receipt().spawn_monitored(picks).unwrap();
+        lane.on_down(reference.unwrap(), News::Down);
+        for _ in 0..MANY {
+            receiver.send(witness.clone()).await.unwrap();
+        }
+        let end = down(&mut lane).await;
+        assert!(matches!(end.reason, ExitReason::Panicked { .. }), "{}", end.reason);
+        assert_eq!(end.receipt.expect("it was asked for").messages_dropped, MANY);
+        assert_eq!(Arc::strong_count(&witness), 1);
+    });
 }

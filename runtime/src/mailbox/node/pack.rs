@@ -300,7 +300,9 @@ impl List {
     /// them.
     pub(super) fn unpack(&mut self, before: u32, pack: u32) -> u32 {
         let behind = unit(pack).next.swap(EMPTY, Ordering::Relaxed);
-        let (mut packed, mut singles) = (List { head: pack, tail: pack }, List::default());
+        // It stays this list's should there be no memory for one more: then what comes behind is lost, and nothing is freed twice.
+        let mut packed = mem::ManuallyDrop::new(List { head: pack, tail: pack });
+        let mut singles = List::default();
         while let Some(node) = packed.pop_front() {
             singles.push_back(node);
         }
@@ -474,11 +476,22 @@ mod tests {
             push_behind(post);
             add(post);
         };
-        let ways: [(&str, [&dyn Fn(&Post); 2]); 6] = [
+        let add_as_it_is_left = |post: &Post| {
+            // As if the packer had looked before the owner took it.
+            let last = post.packer.last.get();
+            assert!(post.word.push(1, last, || Weight::Exempt, |_| ()).is_ok());
+            assert!(post.send(7_u64));
+            let head = post.word.take(true).head;
+            assert_ne!(head, last, "the pack is free");
+            unit(head).next.store(EMPTY, Ordering::Relaxed);
+            assert_eq!(numbers(&mut messages(head).0), [7]);
+        };
+        let ways: [(&str, [&dyn Fn(&Post); 2]); 7] = [
             ("the packer closes", [&close, &receive]),
             ("the packer closes, received before", [&receive, &close]),
             ("another mailbox", [&receive, &turn_to_others]),
             ("it is added to", [&receive, &add]),
+            ("it is added to as it is left", [&receive, &add_as_it_is_left]),
             ("others push", [&push_and_add, &receive]),
             ("the mailbox closes", [&receive, &end]),
         ];
@@ -502,6 +515,15 @@ mod tests {
         assert!(post.push(4_u64));
         assert!((5..30_u64).all(|number| post.send(number)));
         assert_eq!(numbers(&mut post.take()), Vec::from_iter(0..30));
+    }
+
+    #[test]
+    fn nobody_pushes_packs_where_others_push_in_between() {
+        let post = Post::new(100);
+        assert!((0..20_u64).all(|number| if number % 2 == 0 { post.send(number) } else { post.push(number) }));
+        let mut list = post.take();
+        assert_eq!(packs(&list), 0);
+        assert_eq!(numbers(&mut list), Vec::from_iter(0..20));
     }
 
     #[test]
