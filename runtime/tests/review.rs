@@ -452,3 +452,23 @@ fn a_message_of_no_bytes_and_wide_alignment_is_dropped_once() {
     });
     assert_eq!(DROPPED.load(Ordering::Relaxed), 1);
 }
+
+#[test]
+fn a_message_of_another_type_for_one_who_is_gone_comes_back_though_a_pack_for_him_is_open() {
+    virtual_runtime(1).block_on(async {
+        let sender = Spawn::new().spawn(|_: Inbox<()>| async {
+            let deaf = Spawn::new().spawn(|_: Inbox<u64>| pending::<()>()).unwrap().mailbox;
+            for number in 0..20 {
+                deaf.send(number).await.unwrap();
+            }
+            lane::kill(deaf.id());
+            lane::join(deaf.id()).await;
+            for number in 0..20 {
+                let other = MailboxId::<[u32; 3]>::of_gone(deaf.id()).expect("he is gone");
+                assert!(other.send([number; 3]).await.is_err());
+                assert!(deaf.send(u64::from(number)).await.is_err());
+            }
+        });
+        assert_eq!(lane::join(sender.unwrap().mailbox.id()).await, ExitReason::Normal);
+    });
+}

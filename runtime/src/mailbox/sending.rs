@@ -191,7 +191,8 @@ impl<M: Send + 'static> SendFuture<M> {
         let Some(slot) = to.id.slot() else { return false };
         let message = (&raw const self.rest.message).cast::<M>();
         if local.packer.is_for::<M>(self.step) {
-            // SAFETY: the packer is for this mailbox. The message is there, and forgotten here as soon as the mailbox has it.
+            // SAFETY: the packer is for this mailbox, which takes this type; or it is gone, and its word takes nothing. The message
+            // is there, and forgotten here as soon as the mailbox has it.
             let packed = unsafe { local.packer.add(&slot.word, to.id().generation_number(), message) };
             // SAFETY: as above; it was not added.
             if packed || unsafe { to.open_pack(local, slot, message) } {
