@@ -216,16 +216,16 @@ fn a_bound_holds_whoever_keeps_places_under_it() {
     });
 }
 
-/// A lane is flooded until it is killed, at the latest once it is stuck after so many messages.
+/// A lane is flooded until it is killed, at the latest when it is stuck in the message that comes after so many.
 async fn flood(mut lane: Lane<News>, stuck_after: u64) {
     const SENDERS: usize = 4;
     const MANY: u64 = 2000;
     let (witness, received, back) = (Arc::new(()), Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
-    let counter = received.clone();
+    let (counter, (release, released)) = (received.clone(), mpsc::channel());
     let receiver = Spawn::new().monitor_with_receipt().spawn_monitored(async move |mut lane: Lane<Arc<()>>| {
         while let Some(message) = lane.recv().await {
             if counter.fetch_add(1, SeqCst) == stuck_after {
-                std::thread::sleep(Duration::from_millis(3));
+                released.recv_timeout(LONG).expect("somebody lets go");
             }
             drop(message);
         }
@@ -243,20 +243,23 @@ async fn flood(mut lane: Lane<News>, stuck_after: u64) {
         };
         spawn(sender).unwrap()
     });
-    while received.load(SeqCst) < stuck_after.min(100) {
+    while received.load(SeqCst) <= stuck_after.min(100) {
         laneway::yield_now().await;
     }
     receiver.kill();
     let receipt = down(&mut lane).await.receipt.expect("it was asked for");
+    // It hears of it, or has not got so far.
+    _ = release.send(());
     for sender in senders {
         laneway::join(sender.id()).await;
     }
     // A lane that was killed while it was stuck has its last message yet when its end is heard of. Nothing else has any.
-    let since = std::time::Instant::now();
-    while Arc::strong_count(&witness) != 1 {
-        assert!(since.elapsed() < LONG, "messages are somewhere still");
-        laneway::yield_now().await;
-    }
+    let all_gone = async {
+        while Arc::strong_count(&witness) != 1 {
+            laneway::yield_now().await;
+        }
+    };
+    laneway::timeout(LONG, all_gone).await.expect("messages are somewhere still");
     let (received, back) = (received.load(SeqCst), back.load(SeqCst));
     let all = received + back + receipt.messages_dropped;
     assert_eq!(all, SENDERS as u64 * MANY, "{received} received, {back} back, {receipt:?}");

@@ -487,7 +487,8 @@ mod tests {
             unit(head).next.store(EMPTY, Ordering::Relaxed);
             assert_eq!(numbers(&mut messages(head).0), [7]);
         };
-        let ways: [(&str, [&dyn Fn(&Post); 2]); 7] = [
+        type Step<'a> = &'a dyn Fn(&Post);
+        let ways: [(&str, [Step<'_>; 2]); 7] = [
             ("the packer closes", [&close, &receive]),
             ("the packer closes, received before", [&receive, &close]),
             ("another mailbox", [&receive, &turn_to_others]),
