@@ -488,19 +488,21 @@ mod tests {
             assert_eq!(numbers(&mut messages(head).0), [7]);
         };
         type Step<'a> = &'a dyn Fn(&Post);
-        let ways: [(&str, [Step<'_>; 2]); 7] = [
+        let fill_up = |post: &Post| assert!((0..4_u64).all(|number| post.send(number)));
+        let ways: [(&str, [Step<'_>; 2]); 8] = [
             ("the packer closes", [&close, &receive]),
             ("the packer closes, received before", [&receive, &close]),
             ("another mailbox", [&receive, &turn_to_others]),
             ("it is added to", [&receive, &add]),
             ("it is added to as it is left", [&receive, &add_as_it_is_left]),
             ("others push", [&push_and_add, &receive]),
+            ("there is room for one, and for no pack", [&fill_up, &receive]),
             ("the mailbox closes", [&receive, &end]),
         ];
         for (why, steps) in ways {
             let before = made();
             for _ in 0..MANY {
-                let post = Post::new(100);
+                let post = Post::new(12);
                 assert!((0..4_u64).all(|number| post.send(number)));
                 steps.iter().for_each(|step| step(&post));
                 receive(&post);
