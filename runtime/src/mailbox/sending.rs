@@ -246,11 +246,13 @@ impl<M: Send + 'static> SendFuture<M> {
 
     fn poll_send(&mut self, cx: &mut Context<'_>, question: Option<&Question>) -> Poll<Result<(), Unsent<M>>> {
         let is_first = self.holds().is_some();
+        // Where the short way was not even tried, it is now.
+        let is_untried = is_first && !sched::turn::has_left();
         let share = if is_first { sched::turn::share() } else { Share::Granted };
         if share == Share::Over {
             return sched::turn::over(cx);
         }
-        if is_first && share == Share::Granted && self.push_granted() {
+        if is_untried && share == Share::Granted && self.push_granted() {
             return Poll::Ready(Ok(()));
         }
         let (to, message) = match self.take() {

@@ -183,6 +183,12 @@ pub(crate) fn charge(operations: u32) {
     });
 }
 
+/// Whether the current lane has operations left until the next look at the clock; never outside of lanes.
+#[inline]
+pub(crate) fn has_left() -> bool {
+    context::with_local(|local| local.is_some_and(|local| local.current().is_some() && local.turn.has_left()))
+}
+
 /// What comes of the wish for an operation of the current lane's turn.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Share {

@@ -458,7 +458,7 @@ mod tests {
 
     #[test]
     fn no_pack_is_lost_whoever_leaves_it_and_why() {
-        const MANY: u32 = 10_000;
+        const MANY: u32 = 30_000;
         let end = |post: &Post| {
             assert_eq!(post.word.close(2).head, EMPTY);
             assert!(!post.send(7_u64));
