@@ -100,9 +100,9 @@ impl Packer {
     /// Adds a message to the worker's pack, where that still comes last in the mailbox.
     ///
     /// # Safety
-    /// The packer [is for](Packer::is_for) the mailbox, which takes messages of type `T` as long as the word has its generation (who
-    /// is gone can be named by any type, [`MailboxId::of_gone`](crate::mailbox::MailboxId::of_gone)), and the word is that of its slot. Of
-    /// the message, what was added alone is used from then on; where nothing was, the message alone.
+    /// The packer [is for](Packer::is_for) the mailbox, which takes messages of type `T` as long as the word has its generation
+    /// (who is gone can be named by any type, [`MailboxId::of_gone`](crate::mailbox::MailboxId::of_gone)), and the word is that
+    /// of its slot. Of the message, what was added alone is used from then on; where nothing was, the message alone.
     #[inline(always)]
     pub(crate) unsafe fn add<T: Send + 'static>(&self, word: &LaneWord, generation: u16, message: *const T) -> bool {
         let (last, count) = (self.last.get(), self.count.get());
