@@ -21,7 +21,7 @@
 //! All-zero is closed, released, and never opened again.
 //!
 //! That life-cycle and mailbox share a word makes a message cost three read-modify-writes on its way: the push, which
-//! schedules; the worker's [`LaneWord::transition_to_running`], which takes; and [`LaneWord::transition_to_idle`],
+//! schedules; the worker's [`LaneWord::transition_to_running_for_mail`], which takes; and [`LaneWord::transition_to_idle`],
 //! which waits for more.
 //!
 //! # Invariants
@@ -517,8 +517,7 @@ impl LaneWord {
         OnWake::Stale
     }
 
-    /// The lane was taken from a queue: from `SCHEDULED` to `RUNNING`. What it waited for, and signals that must take
-    /// effect, are taken by the same step.
+    /// Both of the following.
     #[cfg(any(test, loom))]
     pub(crate) fn transition_to_running(&self) -> OnRun {
         match self.transition_to_running_for_mail() {
@@ -527,8 +526,9 @@ impl LaneWord {
         }
     }
 
-    /// As [`LaneWord::transition_to_running`], where the lane waited for mail, which has come, and that is all that is to be seen
-    /// to. Else nothing is done, and the word that was seen is given, for [`LaneWord::transition_to_running_from`].
+    /// The lane was taken from a queue, and had waited for mail: from `SCHEDULED` to `RUNNING`, with what has come taken by the
+    /// same step. Where that is not all that is to be seen to, nothing is done, and the word that was seen is given, for
+    /// [`LaneWord::transition_to_running_from`].
     #[inline(always)]
     pub(crate) fn transition_to_running_for_mail(&self) -> Result<Taken, u64> {
         let mut word = self.0.load(Ordering::Relaxed);
@@ -543,7 +543,8 @@ impl LaneWord {
         Err(word)
     }
 
-    /// As `transition_to_running`, of a word that was `word` just now.
+    /// The lane was taken from a queue, with its word as `word` just now: from `SCHEDULED` to `RUNNING`. What it waited for, and
+    /// signals that must take effect, are taken by the same step.
     #[inline]
     pub(crate) fn transition_to_running_from(&self, mut word: u64) -> OnRun {
         loop {
