@@ -29,6 +29,10 @@ use crate::run::{Keys, Measured, Usage, Work, on_lane};
 
 /// Short, so that letters are refused for want of room as well.
 const MAILBOX: u32 = 2;
+/// That of one lane in four, in which letters gather, so that they come in packs.
+const ROOMY: u32 = 64;
+/// Letters that one writes in a row.
+const FLOOD: usize = 40;
 /// The longest that one waits for room or for an answer.
 const PATIENCE: Duration = Duration::from_millis(2);
 
@@ -59,7 +63,7 @@ struct World {
 /// Where a lane was last seen, and its number.
 #[derive(Clone, Copy)]
 struct Seen {
-    address: Address<Letter>,
+    address: Address<Box<Letter>>,
     number: u64,
 }
 
@@ -131,7 +135,8 @@ impl World {
             return;
         }
         let life = Life { world: self.clone(), number, ended: false };
-        let born = Spawn::new().mailbox(MAILBOX).spawn(async move |lane| live(lane, life).await);
+        let bound = if number.is_multiple_of(4) { ROOMY } else { MAILBOX };
+        let born = Spawn::new().mailbox(bound).spawn(async move |lane| live(lane, life).await);
         match born {
             Ok(address) => *self.place(random).lock() = Some(Seen { address, number }),
             // The lane that bears was killed while its worker had no processor for so long that it looked stuck. Its child
@@ -169,9 +174,10 @@ struct Letter {
 }
 
 impl Letter {
-    fn write(world: &Arc<World>, to: Seen, tried: bool, reply: Option<Reply<u64>>) -> Letter {
+    /// Boxed, so that several of them fit in a pack.
+    fn write(world: &Arc<World>, to: Seen, tried: bool, reply: Option<Reply<u64>>) -> Box<Letter> {
         note(&world.counts.written);
-        Letter { world: world.clone(), to: to.number, tried, settled: false, reply }
+        Box::new(Letter { world: world.clone(), to: to.number, tried, settled: false, reply })
     }
 
     /// It is with its lane.
@@ -209,7 +215,7 @@ impl Drop for Letter {
     }
 }
 
-async fn live(mut lane: Lane<Letter>, mut life: Life) {
+async fn live(mut lane: Lane<Box<Letter>>, mut life: Life) {
     let world = life.world.clone();
     let mut random = Random::seeded(world.seed ^ life.number);
     // The longest life is some dozens of steps.
@@ -221,7 +227,8 @@ async fn live(mut lane: Lane<Letter>, mut life: Life) {
         match (random.below(16), someone) {
             (0..3, _) => world.bear(&mut random),
             (3..8, Some(to)) => try_to_send(&world, to),
-            (8..10, Some(to)) => send(&world, to).await,
+            (8, Some(to)) => send(&world, to, 1).await,
+            (9, Some(to)) => send(&world, to, FLOOD).await,
             (10..12, Some(to)) => ask(&world, to).await,
             (12, Some(victim)) => {
                 if victim.address.kill() {
@@ -249,11 +256,17 @@ fn try_to_send(world: &Arc<World>, to: Seen) {
 }
 
 /// Two that wait for each other's room would wait for ever, hence the limit.
-async fn send(world: &Arc<World>, to: Seen) {
-    let letter = Letter::write(world, to, false, None);
-    if let Ok(Err(error)) = timeout(PATIENCE, to.address.send(letter)).await {
-        error.into_message().refused(&world.counts.gone);
-    }
+async fn send(world: &Arc<World>, to: Seen, letters: usize) {
+    let sends = async {
+        for _ in 0..letters {
+            if let Err(error) = to.address.send(Letter::write(world, to, false, None)).await {
+                error.into_message().refused(&world.counts.gone);
+                break;
+            }
+        }
+    };
+    // What could not be sent in time is dropped.
+    let _ = timeout(PATIENCE, sends).await;
 }
 
 async fn ask(world: &Arc<World>, to: Seen) {
@@ -290,7 +303,7 @@ async fn measure(_main: Lane<()>, world: Arc<World>) -> Measured {
     check(counts, &before, &handle.metrics());
     let written = read(&counts.written);
     measured
-        .with("mailbox", format!("bounded {MAILBOX}"))
+        .with("mailbox", format!("bounded {MAILBOX} and {ROOMY}"))
         .with("ended", read(&counts.ended))
         .with("killed", read(&counts.killed))
         .with("letters", written)
