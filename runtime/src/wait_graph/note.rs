@@ -345,12 +345,30 @@ pub(crate) fn get_up(local: &Local, slot: SlotRef) {
     }
 }
 
-/// The short way of [`settle_down`], for a lane that goes on and waits for no mail: true where it was enough.
+/// The poll is over, and all that were to be woken in it are: lets others see what the lane waits for, and looks whether it
+/// waits for itself. `goes_on` is whether it waits for mail as well; `None` where it has ended.
+pub(crate) fn settle_down(local: &Local, slot: SlotRef, goes_on: Option<bool>) {
+    let notes = &local.notes;
+    if notes.told.get() {
+        drop_told(local, slot, goes_on.is_some());
+    }
+    if goes_on == Some(false) && settles_alone(local, slot) {
+        return;
+    }
+    let Some(record) = notes.parked.take() else { return };
+    if goes_on.is_some() && !slot.word.is_scheduled() {
+        record.mark(ALONE, false);
+        slot.waits.begin();
+    }
+}
+
+/// The short way of [`settle_down`], for a lane that goes on and waits for no mail: false, and nothing was done, where it waits
+/// for nothing, or for several things, was woken meanwhile, or was told of a wait.
 #[inline(always)]
 pub(crate) fn settles_alone(local: &Local, slot: SlotRef) -> bool {
     let notes = &local.notes;
     let Some(record) = notes.parked.get() else { return false };
-    // ORDER: Relaxed: as in `settle_down`.
+    // ORDER: Relaxed: set by copies that were made in this poll, or so long ago that it is known here.
     let is_mixed = notes.mixed_in.get() == local.turn.number() || slot.lent.load(Ordering::Relaxed);
     if is_mixed || notes.told.get() || slot.word.is_scheduled() {
         return false;
@@ -366,30 +384,6 @@ pub(crate) fn settles_alone(local: &Local, slot: SlotRef) -> bool {
 #[cold]
 fn look_for_circle(local: &Local, slot: SlotRef, record: &'static Record) {
     claim::look_for_circle(local, slot, record);
-}
-
-/// The poll is over, and all that were to be woken in it are: lets others see what the lane waits for, and looks whether it
-/// waits for itself. `goes_on` is whether it waits for mail as well; `None` where it has ended.
-pub(crate) fn settle_down(local: &Local, slot: SlotRef, goes_on: Option<bool>) {
-    let notes = &local.notes;
-    let parked = notes.parked.take();
-    if notes.told.get() {
-        drop_told(local, slot, goes_on.is_some());
-    }
-    let (Some(mailed), Some(record)) = (goes_on, parked) else { return };
-    if slot.word.is_scheduled() {
-        return;
-    }
-    // ORDER: Relaxed: set by copies that were made in this poll, or so long ago that it is known here.
-    if mailed || notes.mixed_in.get() == local.turn.number() || slot.lent.load(Ordering::Relaxed) {
-        record.mark(ALONE, false);
-        slot.waits.begin();
-        return;
-    }
-    slot.waits.begin();
-    if record.leads_on() {
-        claim::look_for_circle(local, slot, record);
-    }
 }
 
 /// The wait that was to end with an error ended otherwise, or is about to.
