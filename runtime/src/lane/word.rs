@@ -356,7 +356,8 @@ impl LaneWord {
         filled(self.0.load(Ordering::Relaxed)) >= messages
     }
 
-    /// Whether `node` was pushed last and is still there, in the mailbox of the tenant of `generation`, and nobody waits for room.
+    /// Whether `node` was pushed last and is still there, in the mailbox of the tenant of `generation`, and nobody waits for
+    /// room.
     #[inline(always)]
     pub(crate) fn ends_with(&self, generation: u16, node: u32) -> bool {
         // ORDER: Relaxed: what was pushed before the caller came, by anybody of whom it knows, it sees by any load.

@@ -1,7 +1,7 @@
 //! A send that waits for room where there is none: [`SendFuture`].
 //!
-//! Owns: the future, and how a message gets from it into a node or a pack. Knows nothing of what is awaited where there is no room, which
-//! is `wait.rs`.
+//! Owns: the future, and how a message gets from it into a node or a pack. Knows nothing of what is awaited where there is no
+//! room, which is `wait.rs`.
 //!
 //! # Invariant
 //! `step` says what lies in `rest`: the message while it bears an id, the waiter while it is [`WAITS`], nothing while it is
@@ -191,8 +191,8 @@ impl<M: Send + 'static> SendFuture<M> {
         let Some(slot) = to.id.slot() else { return false };
         let message = (&raw const self.rest.message).cast::<M>();
         if local.packer.is_for::<M>(self.step) {
-            // SAFETY: the packer is for this mailbox, which takes this type; or it is gone, and its word takes nothing. The message
-            // is there, and forgotten here as soon as the mailbox has it.
+            // SAFETY: the packer is for this mailbox, which takes this type; or it is gone, and its word takes nothing. The
+            // message is there, and forgotten here as soon as the mailbox has it.
             let packed = unsafe { local.packer.add(&slot.word, to.id().generation_number(), message) };
             // SAFETY: as above; it was not added.
             if packed || unsafe { to.open_pack(local, slot, message) } {
@@ -211,7 +211,9 @@ impl<M: Send + 'static> SendFuture<M> {
                 counts(&local.turn);
                 match pushed {
                     Pushed::Schedule => sched::schedule_on(local, slot),
-                    Pushed::Nothing if slot.word.has_at_least(GATHERED) => to.gathers(local, slot, number),
+                    Pushed::Nothing if slot.word.has_at_least(MailboxId::<M>::GATHERED) => {
+                        to.gathers(local, slot, number)
+                    }
                     Pushed::Nothing => {}
                 }
                 true
@@ -324,21 +326,17 @@ impl<M: Send + 'static> SendFuture<M> {
     }
 }
 
-/// With so many messages a mailbox is one in which messages gather.
-const GATHERED: u32 = 16;
-
 impl<M: Send + 'static> MailboxId<M> {
+    /// With so many messages a mailbox is one in which messages gather; those that are not packed are left alone until they are
+    /// many.
+    const GATHERED: u32 = if node::room_of::<M>() == 0 { Self::MANY } else { 16 };
+
     /// With so many messages a mailbox has enough for the present: what more is sent to it lies about, and is no longer in the
     /// cache by the time that it is received. In packs they lie closer.
-    const MANY: u32 = {
-        let closer = node::room_of::<M>();
-        128 * if closer == 0 {
-            1
-        } else if closer > 4 {
-            4
-        } else {
-            closer as u32
-        }
+    const MANY: u32 = match node::room_of::<M>() {
+        0 => 128,
+        room @ 1..=3 => 128 * room as u32,
+        _ => 512,
     };
 
     /// The lane that has its turn has just pushed `node`, and there are others before it: what comes next may come in packs, and

@@ -30,7 +30,7 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 
 use super::fill::{Fill, MOST, OnLeave};
-use super::{Cache, Class, INLINE, Kind, KindOf, List, Node, allocate, copy_by_words, kind_of, release, unit};
+use super::{Cache, Class, INLINE, Kind, KindOf, List, Node, allocate, copy_by_words, release, unit};
 use crate::id::Id;
 use crate::lane::word::{EMPTY, LaneWord, Pushed, Weight};
 use crate::sched::hold::Mark;
@@ -53,12 +53,10 @@ impl<T: Send + 'static> KindOf<T> {
         let size = size_of::<T>();
         let room = if KindOf::<T>::INLINE && size != 0 { INLINE / size } else { 0 };
         // Two are not worth a pack, and more than six would keep too many places for one sender.
-        if room < 3 {
-            0
-        } else if room < 6 {
-            room as u8
-        } else {
-            6
+        match room {
+            0..3 => 0,
+            3..6 => room as u8,
+            _ => 6,
         }
     };
     const PACK: &'static Kind = &Kind {
@@ -88,6 +86,8 @@ pub(crate) struct Packer {
     last: Cell<u32>,
     /// How many messages are in that, where it is a pack that is not full and the packer has not left; else 0.
     count: Cell<u8>,
+    /// How many there is room for in a pack of that mailbox.
+    room: Cell<u8>,
 }
 
 impl Packer {
@@ -182,27 +182,22 @@ impl Packer {
             self.close(free);
             self.to.set(to);
             self.last.set(node);
+            self.room.set(KindOf::<T>::ROOM);
         }
     }
 
     /// Leaves the pack that there may be, and has no mailbox in mind. Where the pack comes last, what is left of its places is
     /// for others.
     pub(crate) fn close(&self, free: &Cache) {
-        if self.count.get() != 0
+        let count = self.count.get();
+        if count != 0
             && let Some(to) = Id::from_bits(self.to.get())
             && let Some(slot) = slot_of(to)
         {
-            self.give_places_back(&slot.word, to.generation_number());
+            let places = u32::from(self.room.get() - count);
+            slot.word.give_places_back(to.generation_number(), self.last.get(), places);
         }
         self.leave(free);
-    }
-
-    /// The pack is not full, and in no other mailbox than that of this word.
-    fn give_places_back(&self, word: &LaneWord, generation: u16) {
-        let (last, count) = (self.last.get(), self.count.get());
-        if let Class::Pack(Items { room, .. }) = kind_of(last).class {
-            word.give_places_back(generation, last, u32::from(room - count));
-        }
     }
 
     /// As `close`, where others have pushed something since, or the mailbox is gone.
@@ -301,7 +296,8 @@ impl List {
     /// them.
     pub(super) fn unpack(&mut self, before: u32, pack: u32) -> u32 {
         let behind = unit(pack).next.swap(EMPTY, Ordering::Relaxed);
-        // It stays this list's should there be no memory for one more: then what comes behind is lost, and nothing is freed twice.
+        // It stays this list's should there be no memory for one more: then what comes behind is lost, and nothing is freed
+        // twice.
         let mut packed = mem::ManuallyDrop::new(List { head: pack, tail: pack });
         let mut singles = List::default();
         while let Some(node) = packed.pop_front() {
@@ -325,7 +321,7 @@ impl List {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::{drain, made, messages, push};
+    use super::super::{drain, kind_of, made, messages, push};
     use super::*;
     use crate::sched::hold::Hold;
 
