@@ -50,6 +50,16 @@ async fn ends_well(lane: &mut Lane<News>) {
     assert_eq!(down(lane).await.reason, ExitReason::Normal);
 }
 
+/// A lane that receives so many of each sender, in their order.
+fn receiver_of(lane: &mut Lane<News>, senders: usize, many: u64) -> Address<Numbered> {
+    watched(lane, Spawn::new(), async move |mut lane: Lane<Numbered>| {
+        let mut expected = Expected::of(senders);
+        while !expected.is_over(many) {
+            expected.note(lane.recv().await.unwrap());
+        }
+    })
+}
+
 /// A lane that sends so many, and now and then does something else.
 fn send_many(to: Address<Numbered>, from: usize, many: u64) {
     let sender = async move |_: Lane<()>| {
@@ -71,13 +81,7 @@ fn what_many_send_at_once_comes_in_the_order_of_each() {
     const SENDERS: usize = 6;
     const MANY: u64 = 3000;
     race(10, async |mut lane: Lane<News>| {
-        let receiver = async |mut lane: Lane<Numbered>| {
-            let mut expected = Expected::of(SENDERS);
-            while !expected.is_over(MANY) {
-                expected.note(lane.recv().await.unwrap());
-            }
-        };
-        let receiver = watched(&mut lane, Spawn::new(), receiver);
+        let receiver = receiver_of(&mut lane, SENDERS, MANY);
         (0..SENDERS).for_each(|from| send_many(receiver, from, MANY));
         ends_well(&mut lane).await;
     });
@@ -87,13 +91,7 @@ fn what_many_send_at_once_comes_in_the_order_of_each() {
 fn who_sends_to_two_in_turn_sends_to_each_in_order() {
     const MANY: u64 = 5000;
     race(10, async |mut lane: Lane<News>| {
-        let receiver = async |mut lane: Lane<Numbered>| {
-            let mut expected = Expected::of(1);
-            while !expected.is_over(MANY) {
-                expected.note(lane.recv().await.unwrap());
-            }
-        };
-        let receivers = [(); 2].map(|()| watched(&mut lane, Spawn::new(), receiver));
+        let receivers = [(); 2].map(|()| receiver_of(&mut lane, 1, MANY));
         let mut next = [0; 2];
         for turn in 0.. {
             // Runs of all lengths, so that packs are left at every fill.
@@ -287,11 +285,13 @@ fn what_a_lane_that_is_stuck_has_not_received_is_dropped_when_it_is_killed() {
         in_lane(&runtime, async move |_: Lane<()>| {
             let witness = Arc::new(());
             let (is_stuck, (release, released)) = (Arc::<AtomicBool>::default(), mpsc::channel());
-            let stuck = is_stuck.clone();
+            let (stuck, are_sent) = (is_stuck.clone(), Arc::<AtomicBool>::default());
+            let are_there = are_sent.clone();
             let receiver = async move |mut lane: Lane<Arc<()>>| {
                 let first = lane.recv().await;
-                // All are there by now.
-                laneway::sleep(Duration::from_millis(1)).await;
+                while !are_there.load(SeqCst) {
+                    laneway::yield_now().await;
+                }
                 for _ in 0..received {
                     lane.recv().await.unwrap();
                 }
@@ -304,6 +304,7 @@ fn what_a_lane_that_is_stuck_has_not_received_is_dropped_when_it_is_killed() {
             for _ in 0..MANY {
                 receiver.send(witness.clone()).await.unwrap();
             }
+            are_sent.store(true, SeqCst);
             while !is_stuck.load(SeqCst) {
                 laneway::yield_now().await;
             }
