@@ -9,7 +9,7 @@ pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, A
 #[cfg(loom)]
 pub(crate) use self::atomic::AtomicU64;
 #[cfg(loom)]
-pub(crate) use self::locks::{Condvar, Mutex, Unparker};
+pub(crate) use self::locks::{Condvar, Mutex, MutexGuard, Unparker};
 #[cfg(loom)]
 pub(crate) use self::slots::{AtomicSlot, SlotRef, is_same};
 #[cfg(not(loom))]
@@ -17,7 +17,7 @@ pub(crate) use crate::alloc::uncharged;
 #[cfg(not(loom))]
 pub(crate) use crate::lane::waker::{is_a_lanes, wake_lane};
 #[cfg(not(loom))]
-pub(crate) use parking_lot::{Condvar, Mutex};
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// In models, where no clock runs: all that they ask of an instant a time since the start has as well.
 #[cfg(loom)]

@@ -207,7 +207,7 @@ impl Worker {
             }
             Inert::begin(&pool)
         };
-        if pool.stand_by.nap(|| pool.idle.at_work() + usize::from(searching), begin) {
+        if pool.stand_by.nap(1, || pool.idle.at_work() + usize::from(searching), begin) {
             self.searching = false;
             return self.has_rested();
         }

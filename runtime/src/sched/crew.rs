@@ -17,7 +17,7 @@
 //! 2. A worker that finds no work while the others go on with many short operations may nap instead of going to sleep: it is
 //!    then not woken for a lane that is done before it is awake.
 //! 3. Who stands by or naps looks every [`LOOK_EVERY`] whether the crew makes progress, so no lane waits much longer than that
-//!    for a crew that is held up.
+//!    for a crew that is held up. One who found little to do after the last nap lets it be at that a few times ([`Naps`]).
 //! 4. Not all workers that are awake rest at a time ([`StandBy::rest`]): one of them comes to what was pushed, or goes to
 //!    sleep as `idle.rs` has it, and minds the driver. So whoever rests need not be woken for anything. One that is stuck,
 //!    or a stand-in that leaves, may make that untrue until the rest is over.
@@ -27,15 +27,18 @@
 use std::time::Duration;
 
 use crate::env::Instant;
-use crate::shim::{AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering};
+use crate::shim::{AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering};
 
 /// Fewer operations than so many in a second are not worth the trial: they take long, or there are few.
 const BUSY: u64 = 3_000_000;
 /// How long a size works before its pace is taken, and for how long that is.
 const SETTLE: Duration = Duration::from_micros(500);
 const MEASURE: Duration = Duration::from_millis(1);
-/// A trial that is worse by a quarter after so long is over.
+/// A trial that is far back after so long is over: below so many percent of the pace that was, and, while what is tried settles,
+/// below half of that pace and a bit.
 const GIVE_UP: Duration = Duration::from_micros(250);
+const FAR_BACK: u64 = 75;
+const TOO_FAR_BACK: u64 = 60;
 /// A pace over a longer time has a pause in it and says nothing.
 const STALE: Duration = Duration::from_millis(20);
 /// The pause after a trial that has found something better, as there may be more of that kind.
@@ -49,6 +52,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const GAIN: u64 = 8;
 /// How often those who stand by look whether the crew makes progress.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// So many turns between two naps make it worth to nap for as short as that again.
+const WORTH: u64 = 1024;
+/// The most looks in a nap.
+const LONGEST_NAP: u32 = 4;
 /// A worker reports so many operations at a time.
 pub(crate) const REPORT_EVERY: u64 = 1 << 13;
 
@@ -68,14 +75,24 @@ pub(crate) struct Crew {
     all: usize,
     plan: Plan,
     step: Step,
-    /// The plan that was, and its pace, while another is tried.
-    trial: Option<(Plan, u64)>,
+    trial: Option<Trial>,
     naps: Trials,
     sizes: Trials,
     /// Which way the next trial of a size goes, where both are open.
     smaller_next: bool,
     /// When operations were reported last, and how many there were.
     reported: (Instant, u64),
+}
+
+/// Another plan is tried.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    /// The plan that was, and its pace.
+    was: Plan,
+    pace: u64,
+    /// When the trial began, and how many operations had been done by then.
+    since: Instant,
+    operations: u64,
 }
 
 #[derive(Debug)]
@@ -132,20 +149,23 @@ impl Crew {
     /// So many operations have been done in all, and so often a worker ran dry meanwhile; the plan from now on.
     pub(crate) fn observe(&mut self, now: Instant, operations: u64, dry: u64) -> Plan {
         match self.step {
-            Step::Pause { until } | Step::Settle { until } if now < until => {}
+            Step::Pause { until } if now < until => {}
+            Step::Settle { until } if now < until => {
+                if let Some(Trial { since, operations: before, .. }) = self.trial {
+                    self.give_up_if_lost(now, since, operations - before, TOO_FAR_BACK);
+                }
+            }
             Step::Pause { .. } | Step::Settle { .. } => self.step = Step::Measure { since: now, operations, dry },
             Step::Measure { since, operations: before, .. } if now - since < MEASURE => {
-                if now - since >= GIVE_UP && self.is_lost(pace(operations - before, now - since)) {
-                    self.give_up(now);
-                }
+                self.give_up_if_lost(now, since, operations - before, FAR_BACK);
             }
             Step::Measure { since, .. } if now - since > STALE => self.all_hands(now),
             Step::Measure { since, operations: before, dry: dry_before } => {
                 let pace = pace(operations - before, now - since);
                 match self.trial.take() {
-                    Some((was, its_pace)) => self.judge(now, pace, was, its_pace),
+                    Some(trial) => self.judge(now, pace, trial),
                     None if pace < BUSY => self.all_hands(now),
-                    None => self.begin_trial(now, pace, dry != dry_before),
+                    None => self.begin_trial(now, operations, pace, dry != dry_before),
                 }
             }
         }
@@ -153,7 +173,7 @@ impl Crew {
     }
 
     /// Tries what is due; whether anybody runs dry says whether naps make a difference.
-    fn begin_trial(&mut self, now: Instant, pace: u64, runs_dry: bool) {
+    fn begin_trial(&mut self, now: Instant, operations: u64, pace: u64, runs_dry: bool) {
         let tried = if runs_dry && now >= self.naps.next {
             Plan { naps: !self.plan.naps, ..self.plan }
         } else if now >= self.sizes.next {
@@ -161,7 +181,8 @@ impl Crew {
         } else {
             return self.pause(now);
         };
-        self.trial = Some((std::mem::replace(&mut self.plan, tried), pace));
+        let was = std::mem::replace(&mut self.plan, tried);
+        self.trial = Some(Trial { was, pace, since: now, operations });
         self.step = Step::Settle { until: now + SETTLE };
     }
 
@@ -173,7 +194,8 @@ impl Crew {
         if goes_down { smaller } else { larger }
     }
 
-    fn judge(&mut self, now: Instant, pace: u64, was: Plan, its_pace: u64) {
+    fn judge(&mut self, now: Instant, pace: u64, trial: Trial) {
+        let Trial { was, pace: its_pace, .. } = trial;
         let is_of_naps = self.plan.naps != was.naps;
         // Without need nobody naps.
         let stays = if is_of_naps && !self.plan.naps {
@@ -189,14 +211,15 @@ impl Crew {
         self.pause(now);
     }
 
-    /// Whether what is tried is so much worse that nothing is gained by a closer look.
-    fn is_lost(&self, pace: u64) -> bool {
-        self.trial.is_some_and(|(_, its_pace)| pace.saturating_mul(4) < its_pace.saturating_mul(3))
-    }
-
-    fn give_up(&mut self, now: Instant) {
-        if let Some((was, its_pace)) = self.trial.take() {
-            self.judge(now, 0, was, its_pace);
+    /// Ends a trial that has got so many operations done since then, where that is less than so many percent of what is usual:
+    /// nothing is gained by a closer look.
+    fn give_up_if_lost(&mut self, now: Instant, since: Instant, operations: u64, percent: u64) {
+        if now - since < GIVE_UP {
+            return;
+        }
+        let pace = pace(operations, now - since);
+        if let Some(trial) = self.trial.take_if(|trial| pace.saturating_mul(100) < trial.pace.saturating_mul(percent)) {
+            self.judge(now, 0, trial);
         }
     }
 
@@ -208,8 +231,8 @@ impl Crew {
 
     /// The crew has nothing to do, or does not get on: all workers are of it, for a while at least.
     pub(crate) fn all_hands(&mut self, now: Instant) {
-        if let Some((was, _)) = self.trial.take() {
-            self.plan = was;
+        if let Some(trial) = self.trial.take() {
+            self.plan = trial.was;
         }
         self.plan.size = self.all;
         self.sizes.next = now + self.sizes.pause;
@@ -221,6 +244,23 @@ impl Crew {
 fn pace(operations: u64, time: Duration) -> u64 {
     let pace = u128::from(operations) * 1_000_000_000 / time.as_nanos().max(1);
     u64::try_from(pace).unwrap_or(u64::MAX)
+}
+
+/// How long a worker naps: for longer where there was little to do for it after the last time. It would take a part of the
+/// lanes from who gets on well with them, be done with these within microseconds, and leave their lines in its cache.
+#[derive(Debug, Default)]
+pub(crate) struct Naps {
+    turns: u64,
+    looks: u32,
+}
+
+impl Naps {
+    /// How many looks are in the next nap of a worker that has given so many turns in its life.
+    pub(crate) fn next(&mut self, turns: u64) -> u32 {
+        let was_of_use = turns - std::mem::replace(&mut self.turns, turns) >= WORTH;
+        self.looks = if was_of_use { 1 } else { (self.looks * 2).clamp(1, LONGEST_NAP) };
+        self.looks
+    }
 }
 
 /// Where the workers meet the decision.
@@ -289,10 +329,11 @@ impl StandBy {
     }
 
     /// Waits for a moment, where operations are many and short and naps are of the plan, if the worker may rest; false where
-    /// it is to sleep. `at_work` and `begin` are as in [`StandBy::wait`].
+    /// it is to sleep. The moment has so many `looks`, of which the first that finds no progress ends it. `at_work` and `begin`
+    /// are as in [`StandBy::wait`].
     ///
     /// A worker that finds no work is so spared to be put to sleep and woken for a lane that is done before it is awake.
-    pub(crate) fn nap<T>(&self, at_work: impl FnOnce() -> usize, begin: impl FnOnce() -> T) -> bool {
+    pub(crate) fn nap<T>(&self, looks: u32, at_work: impl FnOnce() -> usize, begin: impl FnOnce() -> T) -> bool {
         if !self.brisk.load(Ordering::Relaxed) {
             return false;
         }
@@ -300,30 +341,37 @@ impl StandBy {
         if !self.naps.load(Ordering::Relaxed) {
             return false;
         }
-        let mut before = 0;
-        let naps = self.rest(at_work, begin, || {
-            before = self.operations.load(Ordering::Relaxed);
-            true
-        });
-        if naps && self.operations.load(Ordering::Relaxed) == before {
-            self.brisk.store(false, Ordering::Relaxed);
-        }
-        naps
+        self.rest(at_work, begin, |crew| {
+            for _ in 0..looks {
+                let before = self.operations.load(Ordering::Relaxed);
+                self.changed.wait_for(crew, LOOK_EVERY);
+                if self.operations.load(Ordering::Relaxed) == before {
+                    return self.brisk.store(false, Ordering::Relaxed);
+                }
+                if !self.naps.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        })
     }
 
     /// Waits for a moment, less where the crew grows; false where the worker must not rest, though it is not of the crew,
     /// as nobody else is at work. `at_work` counts the workers that neither sleep nor search, and this one, from a change
     /// of the word of `idle.rs`; `begin` is called before it rests, and what it gives is dropped afterwards.
     pub(crate) fn wait<T>(&self, at_work: impl FnOnce() -> usize, begin: impl FnOnce() -> T) -> bool {
-        self.rest(at_work, begin, || self.size.load(Ordering::Relaxed) < self.all)
+        self.rest(at_work, begin, |crew| {
+            if self.size.load(Ordering::Relaxed) < self.all {
+                self.changed.wait_for(crew, LOOK_EVERY);
+            }
+        })
     }
 
-    /// See invariant 4. Under the lock, without which no crew grows, `still` says whether to wait at all.
+    /// See invariant 4. It waits by `pause`, under the lock without which no crew grows.
     fn rest<T>(
         &self,
         at_work: impl FnOnce() -> usize,
         begin: impl FnOnce() -> T,
-        still: impl FnOnce() -> bool,
+        pause: impl FnOnce(&mut MutexGuard<'_, Crew>),
     ) -> bool {
         // ORDER: Relaxed: of two who do this at a time the later change sees the earlier, and goes on. Model:
         // `not_all_rest_at_a_time`.
@@ -332,9 +380,7 @@ impl StandBy {
         if rests {
             let begun = begin();
             let mut crew = self.crew.lock();
-            if still() {
-                self.changed.wait_for(&mut crew, LOOK_EVERY);
-            }
+            pause(&mut crew);
             drop(crew);
             drop(begun);
         }
@@ -352,8 +398,8 @@ impl StandBy {
     }
 
     fn set(&self, plan: Plan) {
-        self.naps.store(plan.naps, Ordering::Relaxed);
-        if self.size.swap(plan.size, Ordering::Relaxed) < plan.size {
+        let naps_end = self.naps.swap(plan.naps, Ordering::Relaxed) && !plan.naps;
+        if self.size.swap(plan.size, Ordering::Relaxed) < plan.size || naps_end {
             self.changed.notify_all();
         }
     }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::crew::Naps;
 use super::neighbour::Neighbour;
 use crate::env::Instant;
 
@@ -28,6 +29,7 @@ pub(super) struct Rounds {
     pub(super) io_at: Instant,
     pub(super) from_next: u32,
     pub(super) searching: bool,
+    pub(super) naps: Naps,
     pub(super) neighbour: Neighbour,
 }
 
@@ -43,6 +45,7 @@ impl Rounds {
             io_at: now,
             from_next: 0,
             searching: false,
+            naps: Naps::default(),
             neighbour: Neighbour::default(),
         }
     }

@@ -512,7 +512,8 @@ impl Local {
         }
         // Whoever is at work comes to what is pushed, and looks once more before it sleeps: nobody needs our search.
         let at_work = || self.scheduler.idle.at_work() + usize::from(rounds.searching);
-        if self.scheduler.stand_by.nap(at_work, || rounds.searching && self.scheduler.idle.stop_searching()) {
+        let looks = rounds.naps.next(self.turn.number());
+        if self.scheduler.stand_by.nap(looks, at_work, || rounds.searching && self.scheduler.idle.stop_searching()) {
             rounds.searching = false;
             return;
         }

@@ -143,6 +143,42 @@ fn a_pace_with_a_pause_in_it_decides_nothing() {
 }
 
 #[test]
+fn a_trial_that_is_far_back_is_over_before_it_has_settled() {
+    let at = |microseconds| Instant::ZERO + Duration::from_micros(microseconds);
+    for (operations, goes_on) in [(25_000, true), (20_000, false)] {
+        let mut crew = Crew::new(2, Instant::ZERO);
+        crew.observe(at(0), 0, 0);
+        assert!(!crew.observe(at(1000), 150_000, 1).naps, "a trial");
+        assert!(!crew.observe(at(1200), 150_000, 1).naps, "it has hardly begun");
+        assert_eq!(!crew.observe(at(1260), 150_000 + operations, 1).naps, goes_on);
+    }
+}
+
+#[test]
+fn a_nap_is_longer_where_little_was_to_do_since_the_last() {
+    let mut naps = Naps::default();
+    let looks = [0, 10, 20, 30, 40, 40 + WORTH, 50 + WORTH].map(|turns| naps.next(turns));
+    assert_eq!(looks, [1, 2, 4, 4, 4, 1, 2]);
+}
+
+#[test]
+fn a_nap_ends_once_nothing_gets_done_or_nobody_is_to_nap() {
+    let stand_by = StandBy::new(2, true, Instant::ZERO);
+    stand_by.brisk.store(true, Ordering::Relaxed);
+    assert!(stand_by.nap(u32::MAX, || 2, || ()), "nobody reports anything");
+    assert!(!stand_by.nap(u32::MAX, || 2, || ()), "so nobody naps any more");
+    stand_by.brisk.store(true, Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        let nap = scope.spawn(|| stand_by.nap(u32::MAX, || 2, || ()));
+        while !nap.is_finished() {
+            stand_by.operations.fetch_add(1, Ordering::Relaxed);
+            stand_by.set(Plan { size: 2, naps: false });
+        }
+    });
+    assert!(!stand_by.nap(u32::MAX, || 2, || ()));
+}
+
+#[test]
 fn who_stands_by_is_let_in_when_the_crew_grows() {
     let stand_by = StandBy::new(2, true, Instant::ZERO);
     stand_by.set(Plan { size: 1, naps: true });
