@@ -10,8 +10,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use runtime::mailbox::{MailboxId, NotAMailbox, SendFuture, TrySendError, Unsent};
+use runtime::question::Question;
 use runtime::time::{self, TimerId};
-use runtime::wait_graph::{self, Question};
+use runtime::wait_graph;
 use runtime::{ExitReason, Id, StaleId, lane, peer};
 
 use crate::ask::Ask;
@@ -286,15 +287,15 @@ impl<M: Send + 'static> Sending<M> {
         self.0.is_through()
     }
 
-    /// The short way; else it is to be polled.
-    #[inline(always)]
-    pub(crate) fn send_question_now(&mut self) -> bool {
-        self.0.send_question_now()
+    /// For [`Question::ask_now`].
+    #[inline]
+    pub(crate) fn inner(&mut self) -> &mut SendFuture<M> {
+        &mut self.0
     }
 
     pub(crate) fn poll_question(
         &mut self,
-        question: &Question,
+        question: &mut Question,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError<M>>> {
         let to = self.to();

@@ -8,9 +8,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use runtime::lane;
-use runtime::reply::{self, Answer};
+use runtime::question::{self, Asked, Question};
+use runtime::reply::Answer;
 use runtime::time::Deadline;
-use runtime::wait_graph::{self, Question};
 
 use crate::address::{Address, Sending};
 use crate::error::AskError;
@@ -35,8 +35,7 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
     #[track_caller]
     pub(crate) fn new<F: FnOnce(Reply<T>) -> M>(to: Address<M>, question: F) -> Ask<M, T> {
         let asked = to.question(Location::caller());
-        let (answerer, answer) = reply::port_of_lane();
-        wait_graph::hands_over_what_is_made_by(&question);
+        let (answerer, answer) = question::port(&question);
         let sending = to.send_question(question(Reply::local(answerer)));
         Ask { answer, sending, timeout: Some(DEFAULT_TIMEOUT), deadline: Deadline::unset(), asked }
     }
@@ -64,31 +63,21 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
     #[inline]
     fn poll_steps(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, AskError>> {
         if !self.sending.is_through() {
-            if self.is_sent_now() {
-                if self.begins_to_wait(cx) {
-                    return Poll::Pending;
+            let limit = self.timeout.map(|length| (&mut self.deadline, length));
+            match self.asked.ask_now(self.sending.inner(), &self.answer, limit, cx) {
+                Asked::Awaited => return Poll::Pending,
+                Asked::Sent => {}
+                Asked::Not => {
+                    if let Err(unsent) = ready!(self.poll_sending(cx)) {
+                        return Poll::Ready(Err(unsent));
+                    }
                 }
-            } else if let Err(unsent) = ready!(self.poll_sending(cx)) {
-                return Poll::Ready(Err(unsent));
             }
         }
         match self.answer.poll_answer_to(&mut self.asked, cx) {
             Poll::Ready(answered) => Poll::Ready(answered.map_err(AskError::from)),
             Poll::Pending => self.poll_timeout(cx),
         }
-    }
-
-    /// The short way to wait for the answer, once the question is sent.
-    #[inline]
-    fn begins_to_wait(&mut self, cx: &Context<'_>) -> bool {
-        let limit = self.timeout.map(|length| (&mut self.deadline, length));
-        self.answer.wakes_by(cx.waker()) && self.asked.begin(limit, cx)
-    }
-
-    /// The short way to send the question.
-    #[inline]
-    fn is_sent_now(&mut self) -> bool {
-        !self.is_to_self() && self.sending.send_question_now()
     }
 
     #[inline]
@@ -101,7 +90,7 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
         if self.is_to_self() {
             return Poll::Ready(Err(AskError::ToSelf));
         }
-        match self.sending.poll_question(&self.asked, cx) {
+        match self.sending.poll_question(&mut self.asked, cx) {
             Poll::Pending => self.poll_timeout(cx),
             Poll::Ready(sent) => Poll::Ready(sent.map_err(AskError::from)),
         }

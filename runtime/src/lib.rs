@@ -12,7 +12,7 @@
 //! 4. `sched`: workers, queues, who sleeps and whom to wake.
 //! 5. `wait_list` and [`sync`]: green locks and channels, whose waiters are lanes; `lane/index`: what a lane holds of them.
 //! 6. [`env`](mod@env): the world, as clock, entropy, threads and sockets; [`time`]: timers on it.
-//! 7. [`wait_graph`]: who waits for whom, and what is done about circles.
+//! 7. [`wait_graph`]: who waits for whom, and what is done about circles; [`question`]: the wait that is most frequent.
 //! 8. [`group`]: lanes under a common name.
 //! 9. [`alloc`](mod@alloc): who pays for memory; `vat`: memory in chunks, under the limit of the runtime; [`arena`]: what
 //!    lanes put in them.
@@ -60,6 +60,8 @@ mod name;
 mod panic;
 #[cfg(not(loom))]
 pub mod peer;
+#[cfg(not(loom))]
+pub mod question;
 #[cfg(not(loom))]
 mod receipt;
 #[cfg(not(loom))]

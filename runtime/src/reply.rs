@@ -16,12 +16,14 @@ use verdict::Verdict;
 
 use crate::context;
 use crate::exit::ExitReason;
-use crate::lane::waker::{slot_of_waker, waker};
+use crate::lane::waker::slot_of_waker;
+use crate::mailbox::node;
 use crate::panic::contain;
+use crate::question::Question;
 use crate::sched;
 use crate::sched::worker::Local;
+use crate::wait_graph::Deadlock;
 use crate::wait_graph::note::{hands_out, parks_otherwise};
-use crate::wait_graph::{Deadlock, Question};
 
 /// Why there will be no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,19 +63,18 @@ pub struct Answer<T> {
 
 /// Both halves of a new port.
 pub fn port<T: Send>() -> (Answerer<T>, Answer<T>) {
-    port_awaited_by(None)
+    of_ends(cell::pair(node::lend(), None))
 }
 
-/// As [`port`], for a question of the current lane, where there is one: the answer wakes the lane also if it comes before the
-/// wait for it was polled.
-#[inline]
-pub fn port_of_lane<T: Send>() -> (Answerer<T>, Answer<T>) {
-    port_awaited_by(context::with_local(|local| local.and_then(Local::current).map(waker)))
+/// As [`port`], for a worker with these free nodes, and with the waker that is to be woken for the answer until another is
+/// given.
+#[inline(always)]
+pub(crate) fn port_awaited_by<T: Send>(free: &node::Cache, waker: Option<Waker>) -> (Answerer<T>, Answer<T>) {
+    of_ends(cell::pair(node::lend_from(free), waker))
 }
 
-#[inline]
-fn port_awaited_by<T: Send>(waker: Option<Waker>) -> (Answerer<T>, Answer<T>) {
-    let (answerer, waiter) = cell::pair(waker);
+#[inline(always)]
+fn of_ends<T>((answerer, waiter): (AnswererEnd<Outcome<T>>, WaiterEnd<Outcome<T>>)) -> (Answerer<T>, Answer<T>) {
     (Answerer(Some(answerer)), Answer { end: waiter, verdict: None })
 }
 
@@ -185,10 +186,10 @@ impl<T> Answer<T> {
         self.end.take_if(Result::is_ok)?.ok()
     }
 
-    /// Whether the answer is to come and will wake by this waker.
-    #[inline]
-    pub fn wakes_by(&self, waker: &Waker) -> bool {
-        self.end.wakes_by(waker)
+    /// Whether the answer is to come, and will wake by a waker that `is` the one.
+    #[inline(always)]
+    pub(crate) fn wakes_by(&self, is: impl FnOnce(&Waker) -> bool) -> bool {
+        self.end.wakes_by(is)
     }
 
     /// The answer, once it is there.
@@ -324,7 +325,7 @@ mod tests {
     #[test]
     fn an_answer_wakes_by_the_waker_of_the_last_poll_until_it_is_there() {
         let wakers: [Waker; 2] = [(); 2].map(|()| std::sync::Arc::<Count>::default().into());
-        let wakes = |answer: &Answer<_>| wakers.each_ref().map(|waker| answer.wakes_by(waker));
+        let wakes = |answer: &Answer<_>| wakers.each_ref().map(|waker| answer.wakes_by(|kept| kept.will_wake(waker)));
         for is_answered in [true, false] {
             let (answerer, mut answer) = port();
             assert_eq!(wakes(&answer), [false; 2], "none is there");
@@ -350,7 +351,7 @@ mod tests {
             assert!(poll(&mut answer).is_pending());
             std::thread::scope(|scope| {
                 scope.spawn(move || answerer.answer(number));
-                while answer.wakes_by(Waker::noop()) {
+                while answer.wakes_by(|kept| kept.will_wake(Waker::noop())) {
                     std::hint::spin_loop();
                 }
             });

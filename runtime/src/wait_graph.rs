@@ -12,8 +12,6 @@
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
-use std::task::Context;
-use std::time::Duration;
 
 mod chain;
 mod claim;
@@ -22,13 +20,10 @@ pub(crate) mod note;
 pub(crate) mod record;
 pub(crate) mod word;
 
-use note::Number;
-use record::{Seen, Wait};
+use record::Seen;
 
 use crate::id::Id;
-use crate::mailbox::MailboxId;
 use crate::slot::SlotRef;
-use crate::time::Deadline;
 
 /// What a lane waits for another to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -290,64 +285,4 @@ pub fn hand_over() {
 #[inline]
 pub fn hands_over_by<T>() {
     note::hands_out::<T>();
-}
-
-/// As [`hand_over`], where this closure, which is about to be called, may put a port into the `R` that it makes: one that it
-/// owns, or takes out of what it borrows.
-#[inline]
-pub fn hands_over_what_is_made_by<F: FnOnce(A) -> R, A, R>(make: &F) {
-    note::hands_out_of::<F, R>(make);
-}
-
-/// A question that the current lane is about to ask another, for those who build asks: to be made before the question is
-/// sent.
-#[derive(Debug)]
-pub struct Question {
-    of: Id,
-    at: &'static Location<'static>,
-    number: Number,
-    handed_out: u32,
-}
-
-impl Question {
-    /// A question to a lane, asked from a place in the source.
-    #[inline]
-    pub fn to<M: Send + 'static>(lane: MailboxId<M>, at: &'static Location<'static>) -> Question {
-        Question { of: lane.id(), at, number: Number::default(), handed_out: note::handed_out_in(lane.slot()) }
-    }
-
-    /// The place from which it is asked.
-    pub fn at(&self) -> &'static Location<'static> {
-        self.at
-    }
-
-    /// The current lane waits for the answer; the error with which that is to end instead, where there is one.
-    #[inline]
-    pub(crate) fn park(&mut self, cx: &Context<'_>) -> Option<Deadlock> {
-        let wait = self.wait();
-        note::park(cx, &mut self.number, wait)
-    }
-
-    /// The current lane waits for the answer, which is to wake it by this waker, and no longer than so long from now, where there
-    /// is a limit: the short way of what is else done step by step. False where it is to be done so; nothing was done then.
-    ///
-    /// The question was sent in this very poll, and its answer [wakes by](crate::reply::Answer::wakes_by) this waker. A wait that is
-    /// noted for no such question may be taken for part of a deadlock.
-    #[inline]
-    pub fn begin(&mut self, limit: Option<(&mut Deadline, Duration)>, cx: &Context<'_>) -> bool {
-        let wait = self.wait();
-        note::park_first(
-            cx,
-            &mut self.number,
-            wait,
-            #[inline(always)]
-            |local, own| limit.is_none_or(|(deadline, length)| deadline.begin_within_alarm(length, local, own)),
-        )
-    }
-
-    #[inline]
-    fn wait(&self) -> Wait {
-        let Question { of, at, handed_out, .. } = *self;
-        Wait { awaits: Awaits::Answer, of: Some(of), lock: None, at: Some(at), handed_out, mute: false }
-    }
 }

@@ -32,13 +32,6 @@ pub(crate) fn is_of(other: &Waker, slot: SlotRef) -> bool {
     ManuallyDrop::new(waker(slot)).will_wake(other)
 }
 
-/// Whether two wakers are those of the same lane.
-// Not by `will_wake`: of both fields at once it makes a load that waits for the two stores by which they came a moment ago.
-#[inline]
-pub(crate) fn are_of_one(one: &Waker, other: &Waker) -> bool {
-    is_a_lanes(one) && is_a_lanes(other) && ptr::eq(one.data(), other.data())
-}
-
 /// The slot of the lane whose waker it is, if it is one's.
 #[inline]
 pub(crate) fn slot_of_waker(waker: &Waker) -> Option<SlotRef> {

@@ -408,9 +408,19 @@ pub(crate) const LENT_BYTES: usize = INLINE;
 pub(crate) struct Lent(&'static Unit);
 
 /// Lends a fresh unit to two.
-#[inline]
 pub(crate) fn lend() -> (Lent, Lent) {
-    let unit = unit(allocate());
+    lend_of(allocate())
+}
+
+/// As [`lend`], for a worker with these free nodes.
+#[inline(always)]
+pub(crate) fn lend_from(free: &Cache) -> (Lent, Lent) {
+    lend_of(free.take())
+}
+
+#[inline(always)]
+fn lend_of(index: u32) -> (Lent, Lent) {
+    let unit = unit(index);
     (Lent(unit), Lent(unit))
 }
 

@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::mem::{self, ManuallyDrop};
+use std::panic::Location;
 use std::pin::Pin;
 use std::ptr;
 use std::sync::atomic::Ordering;
@@ -20,11 +21,11 @@ use super::{MailboxId, Undelivered, Unsent, message_of};
 use crate::context;
 use crate::id::Namespace;
 use crate::lane::word::{Pushed, Refused};
+use crate::question::Question;
 use crate::sched;
 use crate::sched::turn::{Share, Turn};
 use crate::sched::worker::Local;
 use crate::slot::{KnownId, SlotRef};
-use crate::wait_graph::Question;
 use crate::wait_graph::note::{self, hands_out};
 
 /// The future of [`MailboxId::send`]; `Err` hands the message back.
@@ -37,6 +38,8 @@ pub struct SendFuture<M: Send + 'static> {
     /// The message while it is for an id, and the waiter while it waits.
     rest: Rest<M>,
 }
+
+type Place = &'static Location<'static>;
 
 /// Not set in the ids of lanes that are here: one look at it tells a send to such a lane that has not begun from all else.
 const ELSEWHERE: u64 = (Namespace::FIRST_PEER as u64) << 32;
@@ -157,11 +160,13 @@ impl<M: Send + 'static> SendFuture<M> {
         sent
     }
 
-    /// As [`SendFuture::send_now`], of a message that holds the port of a question and no other: nothing else is handed out
-    /// by it.
+    /// As [`SendFuture::send_now`], for the worker that this is, of a message that holds the port of a question and no other:
+    /// nothing else is handed out by it. `looks` at whom it is sent to, right before that.
     #[inline(always)]
-    pub fn send_question_now(&mut self) -> bool {
-        self.push_now()
+    pub(crate) fn push_question(&mut self, local: &Local, looks: impl FnOnce(Option<SlotRef>)) -> bool {
+        let Some(to) = self.holds_for_here() else { return false };
+        looks(to.slot());
+        local.turn.has_left() && self.push_by(local, to, Turn::take_left)
     }
 
     #[inline(always)]
@@ -242,11 +247,15 @@ impl<M: Send + 'static> SendFuture<M> {
     }
 
     /// As its `poll`, of a message that holds the port of a question and no other.
-    pub fn poll_question(&mut self, question: &Question, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<M>>> {
-        self.poll_send(cx, Some(question))
+    pub fn poll_question(&mut self, question: &mut Question, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<M>>> {
+        if self.holds().is_some() {
+            question.is_to_be_sent();
+        }
+        self.poll_send(cx, Some(question.at()))
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>, question: Option<&Question>) -> Poll<Result<(), Unsent<M>>> {
+    /// `asked_at` is the place of the question, where it is one.
+    fn poll_send(&mut self, cx: &mut Context<'_>, asked_at: Option<Place>) -> Poll<Result<(), Unsent<M>>> {
         let is_first = self.holds().is_some();
         // Where the short way was not even tried, it is now.
         let is_untried = is_first && !sched::turn::has_left();
@@ -268,7 +277,7 @@ impl<M: Send + 'static> SendFuture<M> {
         let Some(slot) = to.id.slot() else { return Poll::Ready(Err(Unsent::Gone(message))) };
         match to.push(slot, Node::new(message)) {
             Ok(()) => Poll::Ready(Ok(())),
-            Err((refused, node)) => self.was_refused(to, slot, refused, node, cx, question),
+            Err((refused, node)) => self.was_refused(to, slot, refused, node, cx, asked_at),
         }
     }
 
@@ -305,10 +314,10 @@ impl<M: Send + 'static> SendFuture<M> {
         mut refused: Refused,
         mut node: Node,
         cx: &mut Context<'_>,
-        question: Option<&Question>,
+        asked_at: Option<Place>,
     ) -> Poll<Result<(), Unsent<M>>> {
-        let at = question.map(Question::at).or_else(|| note::place_of_send(to.id()));
-        let has_port = question.is_none() && mem::needs_drop::<M>();
+        let at = asked_at.or_else(|| note::place_of_send(to.id()));
+        let has_port = asked_at.is_none() && mem::needs_drop::<M>();
         while refused == Refused::Full {
             let bound = slot.bound.load(Ordering::Relaxed);
             node = match wait::take_seat(to.id, slot, bound, node, cx.waker(), at, has_port) {

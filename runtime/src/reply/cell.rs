@@ -12,7 +12,7 @@ use std::mem::ManuallyDrop;
 use std::task::{Context, Poll, Waker};
 
 use super::word::{OnFill, OnLook, Word};
-use crate::lane::waker::{are_of_one, keep};
+use crate::lane::waker::keep;
 use crate::mailbox::node::{self, Lent};
 
 /// What lies in a cell's 48 bytes.
@@ -97,10 +97,9 @@ unsafe impl<V: Send> Sync for AnswererEnd<V> {}
 // SAFETY: as above.
 unsafe impl<V: Send> Sync for WaiterEnd<V> {}
 
-/// Both ends of a fresh cell, in which there may be the waiter's waker from the start.
-#[inline]
-pub(crate) fn pair<V>(waker: Option<Waker>) -> (AnswererEnd<V>, WaiterEnd<V>) {
-    let (one, other) = node::lend();
+/// Both ends of a fresh cell in what was lent to both, in which there may be the waiter's waker from the start.
+#[inline(always)]
+pub(crate) fn pair<V>((one, other): (Lent, Lent), waker: Option<Waker>) -> (AnswererEnd<V>, WaiterEnd<V>) {
     let cell = |unit| Cell { unit, value: PhantomData };
     let (one, other) = (cell(one), cell(other));
     one.word().reset(waker.is_some());
@@ -201,13 +200,12 @@ impl<V> WaiterEnd<V> {
         Some(value)
     }
 
-    /// Whether there is no value yet and this waker, or one that wakes the same, is to be woken for it.
-    #[inline]
-    pub(crate) fn wakes_by(&self, waker: &Waker) -> bool {
+    /// Whether there is no value yet and a waker that `is` the one is to be woken for it.
+    #[inline(always)]
+    pub(crate) fn wakes_by(&self, is: impl FnOnce(&Waker) -> bool) -> bool {
         let Some(cell) = self.0.as_ref().filter(|cell| cell.word().is_waiting()) else { return false };
         // SAFETY: as in `poll`: a waker that was seen there stays, and is compared by address alone.
-        let kept = unsafe { &*cell.waker().cast::<ManuallyDrop<Waker>>() };
-        are_of_one(kept, waker) || kept.will_wake(waker)
+        is(unsafe { &*cell.waker().cast::<ManuallyDrop<Waker>>() })
     }
 
     /// The value, where it is there already. Whoever was to be woken for it still is.

@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::error::came_back;
+use crate::mailbox::node;
 use crate::panic::contain;
 use crate::reply::cell::{self, AnswererEnd, WaiterEnd};
 use crate::sched::turn::poll_share;
@@ -41,8 +42,8 @@ use crate::wait_graph::note::{hands_out, parks_otherwise};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn channel<T: Send>() -> (Sender<T>, Receiver<T>) {
-    let (value, from_sender) = cell::pair(None);
-    let (gone, from_receiver) = cell::pair(None);
+    let (value, from_sender) = cell::pair(node::lend(), None);
+    let (gone, from_receiver) = cell::pair(node::lend(), None);
     let sender = Sender { value: Some(value), closed: Some(from_receiver) };
     (sender, Receiver { value: from_sender, gone: Some(gone), state: State::Open })
 }

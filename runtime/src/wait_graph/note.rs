@@ -62,14 +62,20 @@ pub(crate) fn hands_out<T: ?Sized>() {
     }
 }
 
-/// The current lane has a closure make what it hands out, an `R`, in which there may be a port where the closure could come by
-/// one: by what it owns, or by what it borrows.
+/// The current lane has a closure make what it hands out, an `R`.
 #[inline]
 pub(crate) fn hands_out_of<F, R>(_: &F) {
-    let borrows = size_of::<F>() >= size_of::<&()>() && std::mem::needs_drop::<R>();
-    if borrows || std::mem::needs_drop::<F>() {
+    if may_hand_out::<F, R>() {
         hands_out_something();
     }
+}
+
+/// Whether there may be a port in an `R` that such a closure makes, since it could come by one: by what it owns, or by what it
+/// borrows.
+#[inline(always)]
+pub(crate) const fn may_hand_out<F, R>() -> bool {
+    let borrows = size_of::<F>() >= size_of::<&()>() && std::mem::needs_drop::<R>();
+    borrows || std::mem::needs_drop::<F>()
 }
 
 #[inline]
@@ -78,8 +84,9 @@ pub(crate) fn hands_out_something() {
     context::with_current(|_, slot, _| count(slot));
 }
 
+/// The lane that runs here, in this slot, hands something out.
 #[inline]
-fn count(slot: SlotRef) {
+pub(crate) fn count(slot: SlotRef) {
     // ORDER: Relaxed, Release: only the lane's own worker writes it; see `handed_out_by`.
     let before = slot.handed_out.load(Ordering::Relaxed);
     slot.handed_out.store(before.saturating_add(1), Ordering::Release);
@@ -226,35 +233,16 @@ pub(crate) fn park(cx: &Context<'_>, number: &mut Number, wait: Wait) -> Option<
     )
 }
 
-/// As [`park`], in an operation that has not parked before, polled by the lane's own waker; if it `may`, which is asked when
-/// all else is fine. False where it is to be done by `park`; nothing was done then.
-#[inline(always)]
-pub(crate) fn park_first(
-    cx: &Context<'_>,
-    number: &mut Number,
-    wait: Wait,
-    may: impl FnOnce(&Local, &Own) -> bool,
-) -> bool {
-    context::with_local(
-        #[inline(always)]
-        |local| {
-            let Some(local) = local else { return false };
-            let hold = &local.pulse.hold;
-            let mut mark = hold.borrow();
-            let Some((slot, own)) = context::current_within(hold, &mut mark) else { return false };
-            let Some(record) = Record::of(slot) else { return false };
-            if number.record.is_some() || !waker::is_of(cx.waker(), slot) || !may(local, own) {
-                return false;
-            }
-            note_wait(local, slot, own, record, number, wait);
-            true
-        },
-    )
-}
-
 /// Notes what the current lane is about to wait for.
 #[inline(always)]
-fn note_wait(local: &Local, slot: SlotRef, own: &mut Own, record: &'static Record, number: &mut Number, wait: Wait) {
+pub(crate) fn note_wait(
+    local: &Local,
+    slot: SlotRef,
+    own: &mut Own,
+    record: &'static Record,
+    number: &mut Number,
+    wait: Wait,
+) {
     let notes = &local.notes;
     let fresh = number.record.is_none();
     if own.flags & (HAS_SENT_AHEAD | HAS_WAITED) != HAS_WAITED {

@@ -1,0 +1,155 @@
+//! A question of a lane to another: its port, its way there, and the wait for the answer.
+//!
+//! Owns: [`Question`], and the short way of an ask ([`Question::ask_now`]), which takes one look at the worker and one at the
+//! lane for all that is done step by step else. Knows nothing of what users see of asks.
+
+use std::panic::Location;
+use std::task::Context;
+use std::time::Duration;
+
+use crate::context;
+use crate::id::Id;
+use crate::lane::waker::{is_of, waker};
+use crate::mailbox::{MailboxId, SendFuture};
+use crate::reply::{self, Answer, Answerer};
+use crate::sched::worker::Local;
+use crate::time::Deadline;
+use crate::wait_graph::note::{self, Number, UNKNOWN};
+use crate::wait_graph::record::{Record, Wait};
+use crate::wait_graph::{Awaits, Deadlock};
+
+/// A question that the current lane is about to ask another, for those who build asks.
+#[derive(Debug)]
+pub struct Question {
+    of: Id,
+    at: &'static Location<'static>,
+    number: Number,
+    /// How much the lane that is asked had handed out before the question was sent.
+    handed_out: u32,
+}
+
+/// How far [`Question::ask_now`] came.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Nothing was done: the question is to be sent step by step.
+    Not,
+    /// The question is sent, and the wait for the answer is to be begun step by step.
+    Sent,
+    /// The question is sent, and the lane waits for the answer, which is to wake it.
+    Awaited,
+}
+
+/// Both halves of a port for the question that a closure is about to make. The answer wakes the current lane also if it comes
+/// before the wait for it was polled.
+///
+/// The closure may put another port into the question, one that it owns, or takes out of what it borrows: that is noted, as by
+/// [`hand_over`](crate::wait_graph::hand_over).
+#[inline]
+pub fn port<T: Send, F: FnOnce(A) -> R, A, R>(_: &F) -> (Answerer<T>, Answer<T>) {
+    context::with_local(
+        #[inline(always)]
+        |local| {
+            let Some(local) = local else { return reply::port() };
+            let waker = context::with_current_of(
+                local,
+                #[inline(always)]
+                |current| {
+                    let (slot, _) = current?;
+                    if note::may_hand_out::<F, R>() {
+                        note::count(slot);
+                    }
+                    Some(waker(slot))
+                },
+            );
+            reply::port_awaited_by(&local.nodes, waker)
+        },
+    )
+}
+
+impl Question {
+    /// A question to a lane, asked from a place in the source.
+    #[inline]
+    pub fn to<M: Send + 'static>(lane: MailboxId<M>, at: &'static Location<'static>) -> Question {
+        Question { of: lane.id(), at, number: Number::default(), handed_out: UNKNOWN }
+    }
+
+    /// The place from which it is asked.
+    pub(crate) fn at(&self) -> &'static Location<'static> {
+        self.at
+    }
+
+    /// It is about to be sent, or may be.
+    pub(crate) fn is_to_be_sent(&mut self) {
+        self.handed_out = note::handed_out_by(self.of);
+    }
+
+    /// Sends the question by the short way, and begins to wait for the answer, no longer than so long from now where there is a
+    /// limit.
+    ///
+    /// The port of `answer` is in the message. It has not been polled, and neither have the deadline and a question that was
+    /// sent: a wait that is noted for another may be taken for part of a deadlock.
+    #[inline]
+    pub fn ask_now<M: Send + 'static, T>(
+        &mut self,
+        sending: &mut SendFuture<M>,
+        answer: &Answer<T>,
+        limit: Option<(&mut Deadline, Duration)>,
+        cx: &Context<'_>,
+    ) -> Asked {
+        context::with_local(
+            #[inline(always)]
+            |local| {
+                let Some(local) = local else { return Asked::Not };
+                let Some(this) = local.current() else { return Asked::Not };
+                if this.tenant_bits() == self.of.to_bits() {
+                    return Asked::Not;
+                }
+                let looks = |slot| self.handed_out = note::handed_out_in(slot);
+                if !sending.push_question(local, looks) {
+                    return Asked::Not;
+                }
+                if self.begin(local, answer, limit, cx) { Asked::Awaited } else { Asked::Sent }
+            },
+        )
+    }
+
+    /// The short way to wait for the answer. False where it is to be done step by step; nothing was done then.
+    #[inline(always)]
+    fn begin<T>(
+        &mut self,
+        local: &Local,
+        answer: &Answer<T>,
+        limit: Option<(&mut Deadline, Duration)>,
+        cx: &Context<'_>,
+    ) -> bool {
+        context::with_current_of(
+            local,
+            #[inline(always)]
+            |current| {
+                let Some((slot, own)) = current else { return false };
+                let Some(record) = Record::of(slot) else { return false };
+                let by_own = is_of(cx.waker(), slot) && answer.wakes_by(|kept| is_of(kept, slot));
+                if !by_own || !limit.is_none_or(|(deadline, length)| deadline.begin_within_alarm(length, local, own)) {
+                    return false;
+                }
+                let wait = self.wait();
+                note::note_wait(local, slot, own, record, &mut self.number, wait);
+                true
+            },
+        )
+    }
+
+    /// The current lane waits for the answer; the error with which that is to end instead, where there is one.
+    #[inline]
+    pub(crate) fn park(&mut self, cx: &Context<'_>) -> Option<Deadlock> {
+        let wait = self.wait();
+        note::park(cx, &mut self.number, wait)
+    }
+
+    #[inline]
+    fn wait(&self) -> Wait {
+        let Question { of, at, handed_out, .. } = *self;
+        Wait { awaits: Awaits::Answer, of: Some(of), lock: None, at: Some(at), handed_out, mute: false }
+    }
+}
