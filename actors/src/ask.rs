@@ -19,13 +19,17 @@ use crate::reply::Reply;
 /// How long an ask waits unless told otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A time that is never over: it is longer than the clock has.
+const NEVER: u64 = u64::MAX;
+
 /// The future of [`Address::ask`].
 #[must_use = "nothing is asked before it is awaited"]
 pub struct Ask<M: Send + 'static, T> {
     /// Dropped before the question, or the lane would be woken for the end of a port that went unsent.
     answer: Answer<T>,
     sending: Sending<M>,
-    timeout: Option<Duration>,
+    /// In nanoseconds; [`NEVER`] for none.
+    timeout: u64,
     deadline: Deadline,
     asked: Question,
 }
@@ -37,18 +41,18 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
         let asked = to.question(Location::caller());
         let (answerer, answer) = question::port(&question);
         let sending = to.send_question(question(Reply::local(answerer)));
-        Ask { answer, sending, timeout: Some(DEFAULT_TIMEOUT), deadline: Deadline::unset(), asked }
+        Ask { answer, sending, timeout: DEFAULT_TIMEOUT.as_nanos() as u64, deadline: Deadline::unset(), asked }
     }
 
     /// How long to wait for the answer, from the first poll on; zero is over at once unless the answer is there.
     pub fn timeout(mut self, length: Duration) -> Ask<M, T> {
-        self.timeout = Some(length);
+        self.timeout = u64::try_from(length.as_nanos()).unwrap_or(NEVER);
         self
     }
 
     /// Waits as long as it takes. The end of the lane, or of the link to it, still ends the wait.
     pub fn no_timeout(mut self) -> Ask<M, T> {
-        self.timeout = None;
+        self.timeout = NEVER;
         self
     }
 
@@ -63,7 +67,7 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
     #[inline]
     fn poll_steps(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, AskError>> {
         if !self.sending.is_through() {
-            let limit = self.timeout.map(|length| (&mut self.deadline, length));
+            let limit = (self.timeout != NEVER).then_some((&mut self.deadline, self.timeout));
             match self.asked.ask_now(self.sending.inner(), &self.answer, limit, cx) {
                 Asked::Awaited => return Poll::Pending,
                 Asked::Sent => {}
@@ -99,12 +103,11 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
     /// Pending until the time is over.
     #[inline]
     fn poll_timeout<U>(&mut self, cx: &mut Context<'_>) -> Poll<Result<U, AskError>> {
-        match self.timeout {
-            Some(length) if self.deadline.poll_passed_of_wait_for(length, cx).is_ready() => {
-                Poll::Ready(Err(AskError::Timeout(length)))
-            }
-            _ => Poll::Pending,
+        if self.timeout == NEVER {
+            return Poll::Pending;
         }
+        let length = Duration::from_nanos(self.timeout);
+        self.deadline.poll_passed_of_wait_for(length, cx).map(|()| Err(AskError::Timeout(length)))
     }
 }
 

@@ -249,7 +249,8 @@ impl Sub for Instant {
     }
 }
 
-fn nanos(length: Duration) -> u64 {
+/// A length in nanoseconds, or the most there are.
+pub(crate) fn nanos(length: Duration) -> u64 {
     u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -5,7 +5,6 @@
 
 use std::panic::Location;
 use std::task::Context;
-use std::time::Duration;
 
 use crate::context;
 use crate::id::Id;
@@ -84,8 +83,8 @@ impl Question {
         self.handed_out = note::handed_out_by(self.of);
     }
 
-    /// Sends the question by the short way, and begins to wait for the answer, no longer than so long from now where there is a
-    /// limit.
+    /// Sends the question by the short way, and begins to wait for the answer, no longer than so many nanoseconds from now where
+    /// there is a limit.
     ///
     /// The port of `answer` is in the message. It has not been polled, and neither have the deadline and a question that was
     /// sent: a wait that is noted for another may be taken for part of a deadlock.
@@ -94,7 +93,7 @@ impl Question {
         &mut self,
         sending: &mut SendFuture<M>,
         answer: &Answer<T>,
-        limit: Option<(&mut Deadline, Duration)>,
+        limit: Option<(&mut Deadline, u64)>,
         cx: &Context<'_>,
     ) -> Asked {
         context::with_local(
@@ -120,7 +119,7 @@ impl Question {
         &mut self,
         local: &Local,
         answer: &Answer<T>,
-        limit: Option<(&mut Deadline, Duration)>,
+        limit: Option<(&mut Deadline, u64)>,
         cx: &Context<'_>,
     ) -> bool {
         context::with_current_of(

@@ -15,7 +15,7 @@ use timers::{Set, is_after, tick_of};
 use wheel::TimerKey;
 
 use crate::context;
-use crate::env::Instant;
+use crate::env::{Instant, nanos};
 use crate::id::{Id, Namespace};
 use crate::lane::Pooled;
 use crate::lane::own::{HAS_TIMERS, Own};
@@ -26,8 +26,8 @@ use crate::sched::worker::Local;
 use crate::slot::{self, SlotRef};
 use crate::wait_graph::note::{hands_out, parks_otherwise};
 
-/// From this length on a deadline may be set by the cheaper clock.
-const LENIENT: Duration = Duration::from_secs(1);
+/// From this length on, in nanoseconds, a deadline may be set by the cheaper clock.
+const LENIENT: u64 = 1_000_000_000;
 
 /// Wakes the driver that would sleep beyond a timer that was set.
 fn rouse(scheduler: &Scheduler, set: &Set) {
@@ -280,7 +280,7 @@ impl Deadline {
             #[inline(always)]
             |local| match local {
                 Some(local) => {
-                    self.at = lenient_now(&local.scheduler, length) + length;
+                    self.at = lenient_now(&local.scheduler, nanos(length)) + length;
                     self.ahead_in = turn_for(length);
                 }
                 None => self.set_elsewhere(length),
@@ -291,7 +291,7 @@ impl Deadline {
     #[cold]
     fn set_elsewhere(&mut self, length: Duration) {
         let now = context::with_scheduler(|scheduler| match scheduler {
-            Some(scheduler) => lenient_now(scheduler, length),
+            Some(scheduler) => lenient_now(scheduler, nanos(length)),
             None => panic!("{NotInRuntime}"),
         });
         self.at = now + length;
@@ -320,14 +320,15 @@ impl Deadline {
         if self.is_covered(cx) { Poll::Pending } else { self.poll_closely(cx) }
     }
 
-    /// Sets it so far from now where it is not set yet and the current lane, whose owner's half it is, has an alarm that is early
-    /// enough: whether that was so. It is as if it had been polled, and was not there yet.
+    /// Sets it so many nanoseconds from now where it is not set yet and the current lane, whose owner's half it is, has an
+    /// alarm that is early enough: whether that was so. It is as if it had been polled, and was not there yet.
     #[inline(always)]
-    pub(crate) fn begin_within_alarm(&mut self, length: Duration, local: &Local, own: &Own) -> bool {
-        if self.ahead_in != UNSET || length.is_zero() {
+    pub(crate) fn begin_within_alarm(&mut self, length: u64, local: &Local, own: &Own) -> bool {
+        if self.ahead_in != UNSET || length == 0 {
             return false;
         }
-        let at = lenient_now(&local.scheduler, length) + length;
+        let now = lenient_now(&local.scheduler, length);
+        let at = Instant::from_nanos(now.as_nanos().saturating_add(length));
         let covered = own.alarm > local.scheduler.timers.fired() && is_after(at, own.alarm - 1);
         if covered {
             self.at = at;
@@ -405,7 +406,7 @@ impl Deadline {
 
 /// Whoever gives a second or more does not mind some milliseconds.
 #[inline]
-fn lenient_now(scheduler: &Scheduler, length: Duration) -> Instant {
+fn lenient_now(scheduler: &Scheduler, length: u64) -> Instant {
     if length >= LENIENT { scheduler.env.now_or_soon() } else { scheduler.env.now() }
 }
 
