@@ -27,6 +27,14 @@ pub(crate) struct RemotePort<T> {
     pub(crate) encode: fn(&T) -> &dyn erased_serde::Serialize,
 }
 
+impl<T> RemotePort<T> {
+    #[cold]
+    fn answer(self, value: T) {
+        wait_graph::hands_over_by::<T>();
+        self.route.answer((self.encode)(&value));
+    }
+}
+
 impl<T> Reply<T> {
     pub(crate) fn local(answerer: Answerer<T>) -> Reply<T> {
         Reply { port: Cell::new(Some(Port::Local(answerer))) }
@@ -36,14 +44,14 @@ impl<T> Reply<T> {
     ///
     /// # Errors
     /// Gives the value back where the asker is known not to wait any more.
-    #[inline]
+    // Always: with it the whole way of an answer is part of the lane's own code.
+    #[inline(always)]
     pub fn send(self, value: T) -> Result<(), T> {
         // Nothing is left to drop.
         match ManuallyDrop::new(self).port.take() {
             Some(Port::Local(answerer)) => answerer.answer(value),
             Some(Port::Remote(port)) => {
-                wait_graph::hands_over_by::<T>();
-                port.route.answer((port.encode)(&value));
+                port.answer(value);
                 Ok(())
             }
             None => Err(value),

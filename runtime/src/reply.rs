@@ -83,7 +83,7 @@ impl<T> Answerer<T> {
     ///
     /// # Errors
     /// The value.
-    #[inline]
+    #[inline(always)]
     pub fn answer(self, value: T) -> Result<(), T> {
         hands_out::<T>();
         match self.into_end().map(|end| end.settle(Ok(value))) {

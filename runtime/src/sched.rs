@@ -96,11 +96,13 @@ impl std::fmt::Debug for Scheduler {
 }
 
 /// Wakes whoever lives in a slot.
+#[inline]
 pub(crate) fn wake(slot: SlotRef) {
     act(slot, slot.word.wake());
 }
 
 /// Does what a change of the lane's word asks for.
+#[inline]
 pub(crate) fn act(slot: SlotRef, on: OnWake) {
     if on == OnWake::Schedule {
         schedule(slot);
