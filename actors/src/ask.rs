@@ -66,22 +66,23 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
 
     #[inline]
     fn poll_steps(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, AskError>> {
-        if !self.sending.is_through() {
-            let limit = (self.timeout != NEVER).then_some((&mut self.deadline, self.timeout));
-            match self.asked.ask_now(self.sending.inner(), &self.answer, limit, cx) {
-                Asked::Awaited => return Poll::Pending,
-                Asked::Sent => {}
-                Asked::Not => {
-                    if let Err(unsent) = ready!(self.poll_sending(cx)) {
-                        return Poll::Ready(Err(unsent));
-                    }
-                }
-            }
+        if !self.sending.is_through()
+            && let Err(unsent) = ready!(self.poll_sending(cx))
+        {
+            return Poll::Ready(Err(unsent));
         }
         match self.answer.poll_answer_to(&mut self.asked, cx) {
             Poll::Ready(answered) => Poll::Ready(answered.map_err(AskError::from)),
             Poll::Pending => self.poll_timeout(cx),
         }
+    }
+
+    /// The short way to ask, which most asks go: whether the lane waits for the answer now.
+    // Always: with it the whole way of a question is part of the lane's own code.
+    #[inline(always)]
+    fn asks_now(&mut self, cx: &Context<'_>) -> bool {
+        let limit = (self.timeout != NEVER).then_some((&mut self.deadline, self.timeout));
+        self.asked.ask_now(self.sending.inner(), &self.answer, limit, cx) == Asked::Awaited
     }
 
     #[inline]
@@ -117,10 +118,12 @@ impl<M: Send + 'static, T: Send + 'static> Future for Ask<M, T> {
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, AskError>> {
         let this = self.get_mut();
-        if this.sending.is_through()
-            && let Some(answer) = this.answer.take_now()
-        {
-            return Poll::Ready(Ok(answer));
+        if this.sending.is_through() {
+            if let Some(answer) = this.answer.take_now() {
+                return Poll::Ready(Ok(answer));
+            }
+        } else if this.asks_now(cx) {
+            return Poll::Pending;
         }
         let mut outcome = None;
         this.poll_closely(cx, &mut outcome);

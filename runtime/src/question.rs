@@ -88,7 +88,7 @@ impl Question {
     ///
     /// The port of `answer` is in the message. It has not been polled, and neither have the deadline and a question that was
     /// sent: a wait that is noted for another may be taken for part of a deadlock.
-    #[inline]
+    #[inline(always)]
     pub fn ask_now<M: Send + 'static, T>(
         &mut self,
         sending: &mut SendFuture<M>,
