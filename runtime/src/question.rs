@@ -8,10 +8,12 @@ use std::task::Context;
 
 use crate::context;
 use crate::id::Id;
+use crate::lane::own::Own;
 use crate::lane::waker::{is_of, waker};
 use crate::mailbox::{MailboxId, SendFuture};
 use crate::reply::{self, Answer, Answerer};
 use crate::sched::worker::Local;
+use crate::slot::SlotRef;
 use crate::time::Deadline;
 use crate::wait_graph::note::{self, Number, UNKNOWN};
 use crate::wait_graph::record::{Record, Wait};
@@ -50,7 +52,7 @@ pub fn port<T: Send, F: FnOnce(A) -> R, A, R>(_: &F) -> (Answerer<T>, Answer<T>)
         #[inline(always)]
         |local| {
             let Some(local) = local else { return reply::port() };
-            let waker = context::with_current_of(
+            let this = context::with_current_of(
                 local,
                 #[inline(always)]
                 |current| {
@@ -58,10 +60,13 @@ pub fn port<T: Send, F: FnOnce(A) -> R, A, R>(_: &F) -> (Answerer<T>, Answer<T>)
                     if note::may_hand_out::<F, R>() {
                         note::count(slot);
                     }
-                    Some(waker(slot))
+                    Some(slot)
                 },
             );
-            reply::port_awaited_by(&local.nodes, waker)
+            match this {
+                Some(slot) => reply::port_awaited_by(&local.nodes, waker(slot)),
+                None => reply::port(),
+            }
         },
     )
 }
@@ -100,43 +105,35 @@ impl Question {
             #[inline(always)]
             |local| {
                 let Some(local) = local else { return Asked::Not };
-                let Some(this) = local.current() else { return Asked::Not };
-                if this.tenant_bits() == self.of.to_bits() {
-                    return Asked::Not;
-                }
-                let looks = |slot| self.handed_out = note::handed_out_in(slot);
-                if !sending.push_question(local, looks) {
-                    return Asked::Not;
-                }
-                if self.begin(local, answer, limit, cx) { Asked::Awaited } else { Asked::Sent }
+                context::with_current_of(
+                    local,
+                    #[inline(always)]
+                    |current| {
+                        let Some((this, own)) = current else { return Asked::Not };
+                        let looks = |slot: SlotRef| self.handed_out = note::handed_out_in(Some(slot));
+                        if this.tenant_bits() == self.of.to_bits() || !sending.push_question(local, looks) {
+                            return Asked::Not;
+                        }
+                        let by_own = is_of(cx.waker(), this) && answer.wakes_by(|kept| is_of(kept, this));
+                        let covered =
+                            |(deadline, length): (&mut Deadline, u64)| deadline.begin_within_alarm(length, local, own);
+                        if !by_own || !limit.is_none_or(covered) {
+                            return Asked::Sent;
+                        }
+                        if self.begins(local, this, own) { Asked::Awaited } else { Asked::Sent }
+                    },
+                )
             },
         )
     }
 
-    /// The short way to wait for the answer. False where it is to be done step by step; nothing was done then.
+    /// Notes that the current lane begins to wait for the answer; false where there is no memory for that.
     #[inline(always)]
-    fn begin<T>(
-        &mut self,
-        local: &Local,
-        answer: &Answer<T>,
-        limit: Option<(&mut Deadline, u64)>,
-        cx: &Context<'_>,
-    ) -> bool {
-        context::with_current_of(
-            local,
-            #[inline(always)]
-            |current| {
-                let Some((slot, own)) = current else { return false };
-                let Some(record) = Record::of(slot) else { return false };
-                let by_own = is_of(cx.waker(), slot) && answer.wakes_by(|kept| is_of(kept, slot));
-                if !by_own || !limit.is_none_or(|(deadline, length)| deadline.begin_within_alarm(length, local, own)) {
-                    return false;
-                }
-                let wait = self.wait();
-                note::note_wait(local, slot, own, record, &mut self.number, wait);
-                true
-            },
-        )
+    fn begins(&mut self, local: &Local, this: SlotRef, own: &mut Own) -> bool {
+        let Some(record) = Record::of(this) else { return false };
+        let wait = self.wait();
+        note::note_first_wait(local, this, own, record, &mut self.number, wait);
+        true
     }
 
     /// The current lane waits for the answer; the error with which that is to end instead, where there is one.

@@ -69,8 +69,8 @@ pub fn port<T: Send>() -> (Answerer<T>, Answer<T>) {
 /// As [`port`], for a worker with these free nodes, and with the waker that is to be woken for the answer until another is
 /// given.
 #[inline(always)]
-pub(crate) fn port_awaited_by<T: Send>(free: &node::Cache, waker: Option<Waker>) -> (Answerer<T>, Answer<T>) {
-    of_ends(cell::pair(node::lend_from(free), waker))
+pub(crate) fn port_awaited_by<T: Send>(free: &node::Cache, waker: Waker) -> (Answerer<T>, Answer<T>) {
+    of_ends(cell::pair(node::lend_from(free), Some(waker)))
 }
 
 #[inline(always)]

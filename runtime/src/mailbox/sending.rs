@@ -163,10 +163,11 @@ impl<M: Send + 'static> SendFuture<M> {
     /// As [`SendFuture::send_now`], for the worker that this is, of a message that holds the port of a question and no other:
     /// nothing else is handed out by it. `looks` at whom it is sent to, right before that.
     #[inline(always)]
-    pub(crate) fn push_question(&mut self, local: &Local, looks: impl FnOnce(Option<SlotRef>)) -> bool {
+    pub(crate) fn push_question(&mut self, local: &Local, looks: impl FnOnce(SlotRef)) -> bool {
         let Some(to) = self.holds_for_here() else { return false };
-        looks(to.slot());
-        local.turn.has_left() && self.push_by(local, to, Turn::take_left)
+        let Some(slot) = to.slot() else { return false };
+        looks(slot);
+        local.turn.has_left() && self.push_at(local, to, slot, Turn::take_left)
     }
 
     #[inline(always)]
@@ -193,7 +194,13 @@ impl<M: Send + 'static> SendFuture<M> {
     /// Pushes the message, where the mailbox takes it; once it has, it `counts` with the turn.
     #[inline(always)]
     fn push_by(&mut self, local: &Local, to: MailboxId<M>, counts: impl Fn(&Turn)) -> bool {
-        let Some(slot) = to.id.slot() else { return false };
+        let Some(slot) = to.slot() else { return false };
+        self.push_at(local, to, slot, counts)
+    }
+
+    /// As `push_by`, where it is known which slot it is.
+    #[inline(always)]
+    fn push_at(&mut self, local: &Local, to: MailboxId<M>, slot: SlotRef, counts: impl Fn(&Turn)) -> bool {
         let message = (&raw const self.rest.message).cast::<M>();
         if local.packer.is_for::<M>(self.step) {
             // SAFETY: the packer is for this mailbox, which takes this type; or it is gone, and its word takes nothing. The

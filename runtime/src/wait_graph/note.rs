@@ -234,8 +234,21 @@ pub(crate) fn park(cx: &Context<'_>, number: &mut Number, wait: Wait) -> Option<
 }
 
 /// Notes what the current lane is about to wait for.
+#[inline]
+fn note_wait(local: &Local, slot: SlotRef, own: &mut Own, record: &'static Record, number: &mut Number, wait: Wait) {
+    if number.record.is_none() {
+        return note_first_wait(local, slot, own, record, number, wait);
+    }
+    mind_first_and_ahead(slot, own, record, number.number);
+    if !record.goes_on(number.number) {
+        one_of_several_begins(own, record, number.number, None);
+    }
+    write(local, own, record, number.number, false, wait);
+}
+
+/// As `note_wait`, in an operation that has not parked before.
 #[inline(always)]
-pub(crate) fn note_wait(
+pub(crate) fn note_first_wait(
     local: &Local,
     slot: SlotRef,
     own: &mut Own,
@@ -243,29 +256,32 @@ pub(crate) fn note_wait(
     number: &mut Number,
     wait: Wait,
 ) {
-    let notes = &local.notes;
-    let fresh = number.record.is_none();
+    let fresh = local.notes.next_number.get();
+    local.notes.next_number.set(fresh + 1);
+    number.number = fresh;
+    number.record = Some(record);
+    mind_first_and_ahead(slot, own, record, fresh);
+    if !record.begins(fresh) {
+        let this = wait.of.map(|of| LaneWait { of, awaits: wait.awaits, at: wait.at });
+        one_of_several_begins(own, record, fresh, this);
+    }
+    write(local, own, record, fresh, true, wait);
+}
+
+#[inline(always)]
+fn mind_first_and_ahead(slot: SlotRef, own: &mut Own, record: &Record, number: u64) {
     if own.flags & (HAS_SENT_AHEAD | HAS_WAITED) != HAS_WAITED {
-        waits_first_or_has_sent_ahead(slot, own, record, number.number);
+        waits_first_or_has_sent_ahead(slot, own, record, number);
     }
-    let is_noted = if fresh {
-        number.number = notes.next_number.get();
-        number.record = Some(record);
-        notes.next_number.set(number.number + 1);
-        record.begins(number.number)
-    } else {
-        record.goes_on(number.number)
-    };
-    let number = number.number;
-    if !is_noted {
-        let this = wait.of.filter(|_| fresh).map(|of| LaneWait { of, awaits: wait.awaits, at: wait.at });
-        one_of_several_begins(own, record, number, this);
-    }
+}
+
+#[inline(always)]
+fn write(local: &Local, own: &mut Own, record: &'static Record, number: u64, fresh: bool, wait: Wait) {
     if wait.has_port() {
         own.flags |= HAS_SENT_AHEAD;
     }
     let before = record.write(number, fresh, wait);
-    let parked_before = notes.parked.replace(Some(record)).is_some();
+    let parked_before = local.notes.parked.replace(Some(record)).is_some();
     if parked_before && before != number {
         mix(local);
     }
