@@ -57,10 +57,11 @@ pub(super) fn tick_of(deadline: Instant) -> u64 {
     deadline.as_nanos().div_ceil(NANOS_PER_TICK)
 }
 
-/// Whether the tick of a deadline comes after `tick`, which is one that a clock or a timer has.
+/// Whether the tick of a deadline comes after `tick`, which is one that a clock has, or before one that a timer has: all its
+/// nanoseconds are a number.
 #[inline]
 pub(super) fn is_after(deadline: Instant, tick: u64) -> bool {
-    deadline.as_nanos() > tick.saturating_mul(NANOS_PER_TICK)
+    deadline.as_nanos() > tick * NANOS_PER_TICK
 }
 
 /// A timer that was set, and the driver that sleeps too long for it.
