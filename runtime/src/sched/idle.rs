@@ -28,7 +28,9 @@ pub(crate) const MAX_WORKERS: usize = 48;
 /// The largest number of workers and stand-ins: one bit each.
 pub(crate) const MAX_PLACES: usize = 56;
 
-const SEARCHING_ONE: u64 = 1 << 56;
+/// The searching are counted in the highest bits.
+const SEARCHING_BITS: u32 = 8;
+const SEARCHING_ONE: u64 = 1 << (u64::BITS - SEARCHING_BITS);
 const SLEEPING: u64 = SEARCHING_ONE - 1;
 
 /// The packed word.
@@ -40,7 +42,7 @@ pub(crate) struct Idle {
 }
 
 fn searching(word: u64) -> u64 {
-    word >> 56
+    word >> (u64::BITS - SEARCHING_BITS)
 }
 
 impl Idle {
@@ -76,12 +78,14 @@ impl Idle {
 
     /// As [`Idle::wake_one`], for work that the calling worker would come to by itself.
     #[must_use]
+    #[inline]
     pub(crate) fn wake_one_hint(&self) -> Option<usize> {
         // ORDER: Relaxed: a miss costs parallelism until the pusher's turn is over, not progress (header).
         let word = self.word.load(Ordering::Relaxed);
-        if word & SLEEPING == 0 || searching(word) != 0 { None } else { self.wake_from(word) }
+        if word << SEARCHING_BITS == 0 { None } else { self.wake_from(word) }
     }
 
+    #[inline(never)]
     fn wake_from(&self, mut word: u64) -> Option<usize> {
         loop {
             if word & SLEEPING == 0 || searching(word) != 0 {

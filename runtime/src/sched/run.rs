@@ -67,12 +67,8 @@ impl Local {
     #[inline]
     fn go_on(&self, slot: SlotRef, wants_mail: bool) {
         if self.has_news.get() != 0 {
-            if !wants_mail && self.has_news.get() == PARKED && note::settles_alone(self, slot) {
-                // Whoever chooses a victim, where the wait closes a circle, is code of others.
-                if self.has_news.replace(self.has_news.get() & !PARKED) != PARKED {
-                    self.tell_others();
-                }
-            } else if !self.tell_before_idle(slot, wants_mail) {
+            let settles = !wants_mail && self.has_news.get() == PARKED && note::settles_alone(self, slot);
+            if !settles && !self.tell_before_idle(slot, wants_mail) {
                 return;
             }
         }
@@ -106,10 +102,6 @@ impl Local {
         if self.has_news.get() == PARKED {
             self.has_news.set(0);
             note::settle_down(self, slot, Some(wants_mail));
-            // Whoever chooses a victim is code of others.
-            if self.has_news.get() & NEWS != 0 {
-                self.tell_others();
-            }
         } else {
             self.tell_news(slot, Some(wants_mail));
         }
@@ -293,15 +285,11 @@ impl Local {
         }
         if self.has_news.replace(0) & PARKED != 0 {
             note::settle_down(self, slot, goes_on);
-            // Whoever chooses a victim is code of others.
-            if self.has_news.get() & NEWS != 0 {
-                self.tell_others();
-            }
         }
     }
 
     #[cold]
-    fn tell_others(&self) {
+    pub(crate) fn tell_others(&self) {
         // Wakers are code of others as well, which may bring more.
         while self.has_news.get() & NEWS != 0 {
             self.has_news.set(self.has_news.get() & !NEWS);

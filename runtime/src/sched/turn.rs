@@ -37,14 +37,17 @@ pub(crate) struct Turn {
     began: Cell<Option<Instant>>,
     /// The turn that was shortened last, by its number.
     shortened: Cell<u64>,
-    /// Operations of turns that are over, and nobody has asked for.
-    done: Cell<u64>,
+    /// Operations that were left in turns that are over, since it was last asked what was done.
+    unused: Cell<u64>,
+    /// The turn in which it was.
+    asked_in: Cell<u64>,
 }
 
 impl Turn {
     /// For the turns that this worker gives.
     pub(crate) fn of_worker(index: usize) -> Turn {
-        Turn { number: Cell::new((index as u64) << 56), ..Turn::default() }
+        let number = (index as u64) << 56;
+        Turn { number: Cell::new(number), asked_in: Cell::new(number), ..Turn::default() }
     }
 
     /// Which turn it is.
@@ -101,8 +104,7 @@ impl Turn {
     pub(crate) fn shorten(&self) {
         let (left, beyond) = (self.left.get(), self.beyond.get());
         let kept = left.min(CLOCK_EVERY);
-        // They are not done, but count with the turn's end.
-        self.done.set(self.done.get().wrapping_sub(u64::from(left - kept + beyond)));
+        self.unused.set(self.unused.get() + u64::from(left - kept + beyond));
         self.left.set(kept);
         self.beyond.set(0);
         self.shortened.set(self.number.get());
@@ -139,19 +141,27 @@ impl Turn {
         true
     }
 
-    /// The turn ends, with this lane or without it: whether it was a long one that was used up. The turn itself counts as an
-    /// operation, so that a lane that only ends counts as well; one whose time was over first counts as if it had had them all.
+    /// The turn ends, with this lane or without it: whether it was a long one that was used up.
     #[inline]
     pub(crate) fn end(&self) -> bool {
         let unused = self.left.get() + self.beyond.get();
-        self.done.set(self.done.get().wrapping_add(u64::from(OPERATIONS + 1 - unused)));
+        self.unused.set(self.unused.get() + u64::from(unused));
         unused == 0 && self.shortened.get() != self.number.get()
     }
 
-    /// The operations of the turns that have ended since this was asked for, once there are so many.
+    /// The operations of the turns that have ended since this was asked for, once there are so many, asked between two turns. The
+    /// turn itself counts as one, so that a lane that only ends counts as well; one whose time was over first counts as if it had
+    /// had them all.
     #[inline]
     pub(crate) fn take_done(&self, at_least: u64) -> Option<u64> {
-        (self.done.get() >= at_least).then(|| self.done.replace(0))
+        let turns = self.number.get() - self.asked_in.get();
+        let done = turns * u64::from(OPERATIONS + 1) - self.unused.get();
+        if done < at_least {
+            return None;
+        }
+        self.asked_in.set(self.number.get());
+        self.unused.set(0);
+        Some(done)
     }
 
     /// Whether the lane has used up its turn.

@@ -267,6 +267,12 @@ impl Local {
         self.has_news.set(self.has_news.get() | what);
     }
 
+    /// There is nothing any more that is to be looked at.
+    #[inline]
+    pub(crate) fn clear_news(&self) {
+        self.has_news.set(0);
+    }
+
     /// Whether there may be something to be looked at: no verdict comes without it.
     #[inline]
     pub(crate) fn has_news(&self) -> bool {

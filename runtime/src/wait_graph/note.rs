@@ -378,6 +378,7 @@ pub(crate) fn settles_alone(local: &Local, slot: SlotRef) -> bool {
         return false;
     }
     notes.parked.set(None);
+    local.clear_news();
     slot.waits.begin();
     if record.leads_on() {
         look_for_circle(local, slot, record);
@@ -388,6 +389,8 @@ pub(crate) fn settles_alone(local: &Local, slot: SlotRef) -> bool {
 #[cold]
 fn look_for_circle(local: &Local, slot: SlotRef, record: &'static Record) {
     claim::look_for_circle(local, slot, record);
+    // Whoever chooses a victim is code of others, and may have brought some.
+    local.tell_others();
 }
 
 /// The wait that was to end with an error ended otherwise, or is about to.
