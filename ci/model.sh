@@ -8,7 +8,7 @@ filter=${1:-model}
 export LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-2}
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg loom"
 # Whole-program optimisation costs minutes here and gains a model nothing; the assertions are part of what is checked.
-export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true
+export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT

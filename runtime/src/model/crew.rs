@@ -11,7 +11,7 @@ use loom::thread;
 
 use super::explore;
 use crate::env::Instant;
-use crate::sched::crew::StandBy;
+use crate::sched::crew::{Plan, StandBy};
 use crate::sched::idle::Idle;
 
 /// How often a worker rests before it stops.
@@ -89,7 +89,7 @@ impl Pool {
     /// The crew is of `size`, and operations are many and short.
     fn new(size: usize) -> Arc<Pool> {
         let stand_by = StandBy::new(2, true, Instant::ZERO);
-        stand_by.decide(size, true);
+        stand_by.decide(Plan { size, naps: true }, true);
         Arc::new(Pool {
             idle: Idle::new(2),
             stand_by,
@@ -308,7 +308,7 @@ fn a_lane_that_is_queued_while_workers_go_to_rest_is_run() {
 fn a_crew_that_grows_finds_who_stands_by() {
     explore(|| {
         let stand_by = StandBy::new(2, true, Instant::ZERO).without_time_outs();
-        stand_by.decide(1, true);
+        stand_by.decide(Plan { size: 1, naps: true }, true);
         let stand_by = Arc::new(stand_by);
         let waiting = stand_by.clone();
         let waiting = thread::spawn(move || {
@@ -318,5 +318,31 @@ fn a_crew_that_grows_finds_who_stands_by() {
         });
         stand_by.all_hands(|| Instant::ZERO);
         waiting.join().unwrap();
+    });
+}
+
+/// No decision is made on fewer operations than the one before it.
+#[test]
+fn reports_at_a_time_are_counted_one_after_the_other() {
+    explore(|| {
+        let stand_by = Arc::new(StandBy::new(2, true, Instant::ZERO));
+        let other = stand_by.clone();
+        let other = thread::spawn(move || other.report(1, || Instant::ZERO));
+        stand_by.report(1, || Instant::ZERO);
+        other.join().unwrap();
+    });
+}
+
+/// It waits for nothing but that nobody is to nap.
+#[test]
+fn a_plan_without_naps_finds_who_naps() {
+    explore(|| {
+        let stand_by = StandBy::new(2, true, Instant::ZERO).without_time_outs();
+        stand_by.decide(Plan { size: 2, naps: true }, true);
+        let stand_by = Arc::new(stand_by);
+        let napping = stand_by.clone();
+        let napping = thread::spawn(move || while napping.nap(1, || 2, || ()) {});
+        stand_by.decide(Plan { size: 2, naps: false }, true);
+        napping.join().unwrap();
     });
 }

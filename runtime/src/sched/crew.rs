@@ -319,9 +319,11 @@ impl StandBy {
         if !self.enabled {
             return;
         }
-        let operations = self.operations.fetch_add(operations, Ordering::Relaxed) + operations;
+        self.operations.fetch_add(operations, Ordering::Relaxed);
         // Who finds another at it leaves it to them.
         let Some(mut crew) = self.crew.try_lock() else { return };
+        // ORDER: Relaxed: read under the lock, so that no report tells of less than the one before it.
+        let operations = self.operations.load(Ordering::Relaxed);
         let now = now();
         self.brisk.store(crew.is_brisk(now, operations), Ordering::Relaxed);
         let plan = crew.observe(now, operations, self.dry.load(Ordering::Relaxed));
@@ -344,12 +346,15 @@ impl StandBy {
         self.rest(at_work, begin, |crew| {
             for _ in 0..looks {
                 let before = self.operations.load(Ordering::Relaxed);
-                self.changed.wait_for(crew, LOOK_EVERY);
-                if self.operations.load(Ordering::Relaxed) == before {
-                    return self.brisk.store(false, Ordering::Relaxed);
+                // Under the lock, without which no plan changes.
+                if self.naps.load(Ordering::Relaxed) {
+                    self.changed.wait_for(crew, LOOK_EVERY);
                 }
                 if !self.naps.load(Ordering::Relaxed) {
                     return;
+                }
+                if self.operations.load(Ordering::Relaxed) == before {
+                    return self.brisk.store(false, Ordering::Relaxed);
                 }
             }
         })
@@ -412,10 +417,10 @@ impl StandBy {
 
     /// As if a report had decided so.
     #[cfg(all(test, loom))]
-    pub(crate) fn decide(&self, size: usize, brisk: bool) {
+    pub(crate) fn decide(&self, plan: Plan, brisk: bool) {
         let _crew = self.crew.lock();
         self.brisk.store(brisk, Ordering::Relaxed);
-        self.set(Plan { size, naps: true });
+        self.set(plan);
     }
 
     /// Has those who rest wait until the crew grows.
