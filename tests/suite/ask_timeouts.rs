@@ -114,6 +114,22 @@ fn no_time_at_all_is_over_at_once_though_an_alarm_stands() {
 }
 
 #[test]
+fn the_longest_times_are_longer_than_any_alarm_and_never_over() {
+    test(async |_: Lane<News>| {
+        let server = server();
+        let most = Duration::from_nanos(u64::MAX);
+        for limit in [most - Duration::from_nanos(1), most, most + Duration::from_nanos(1), Duration::MAX] {
+            // With an alarm that stands, with one that has fired, and with one of the very last tick.
+            leave_alarm(server, MILLI, MILLI * 100).await;
+            for delay in [50, 200, 10] {
+                assert_eq!(server.ask(|reply| (Some(MILLI * delay), reply)).timeout(limit).await, Ok(1), "{limit:?}");
+            }
+            assert_times_out_after(MILLI * 70, in_vain(server, MILLI * 70)).await;
+        }
+    });
+}
+
+#[test]
 fn two_asks_joined_in_one_lane_have_each_its_own_time() {
     test(async |_: Lane<News>| {
         let server = server();

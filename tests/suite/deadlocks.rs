@@ -577,6 +577,36 @@ fn what_was_handed_on_before_the_question_came_does_not_matter() {
     });
 }
 
+/// Uses up the current lane's turn: its next operation has to wait for another.
+async fn use_up_turn(sink: Address<u64>) {
+    poll_fn(|cx| {
+        while pin!(sink.send(1)).poll(cx).is_ready() {}
+        Poll::Ready(())
+    })
+    .await;
+}
+
+#[test]
+fn a_question_that_is_sent_a_turn_later_or_was_made_long_before_is_a_link() {
+    test(async |lane: Lane<News>| {
+        let sink = Spawn::new().mailbox(4000).spawn(async |mut lane: Lane<u64>| while lane.recv().await.is_some() {});
+        let sink = sink.expect("a lane");
+        let peer = asks_back(lane.address());
+        // What it hands on before the question comes does not matter.
+        deadlock_of(peer.ask(|reply| reply).await.expect("it answers"));
+        for _ in 0..3 {
+            use_up_turn(sink).await;
+            deadlock_of(peer.ask(|reply| reply).await.expect("it answers"));
+        }
+        // That it was made long before, either.
+        let mut asks = [(); 2].map(|()| Some(peer.ask(|reply| reply)));
+        for ask in asks.iter_mut().filter_map(Option::take) {
+            use_up_turn(sink).await;
+            deadlock_of(ask.await.expect("it answers"));
+        }
+    });
+}
+
 #[test]
 fn the_graph_lists_who_waits_for_whom_and_speaks_graphviz() {
     test(async |_: Lane<News>| {
