@@ -280,6 +280,29 @@ fn the_time_of_an_ask_that_had_to_wait_for_room_runs_from_its_first_poll() {
 }
 
 #[test]
+fn the_time_of_an_ask_that_had_to_wait_for_a_turn_runs_from_its_first_poll() {
+    test(async |_: Lane<News>| {
+        let server = server();
+        for alarm in [20, 90, 5000] {
+            leave_alarm(server, MILLI, MILLI * alarm).await;
+            // More than the turn has operations: the last is not sent in this poll.
+            let mut asks: Vec<_> = (0..3000).map(|_| in_vain(server, MILLI * 100)).collect();
+            let before = now();
+            poll_fn(|cx| {
+                assert!(asks.iter_mut().all(|ask| Pin::new(ask).poll(cx).is_pending()));
+                Poll::Ready(())
+            })
+            .await;
+            let last = asks.pop().expect("one of them");
+            drop(asks);
+            laneway::sleep(MILLI * 10).await;
+            assert_eq!(last.await, Err(AskError::Timeout(MILLI * 100)));
+            assert_eq!(now() - before, MILLI * 100, "an alarm after {alarm}");
+        }
+    });
+}
+
+#[test]
 fn a_time_that_is_set_or_taken_back_while_it_waits_holds() {
     test(async |_: Lane<News>| {
         let server = server();

@@ -1,11 +1,13 @@
 //! Asks: what a call promises when all goes well, and what when it does not.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use laneway::time::now;
 use laneway::{Actor, Address, AskError, Context, ExitReason, Lane, Outcome, Reply, SendError, Spawn};
 
@@ -311,6 +313,63 @@ fn a_reply_port_that_is_dropped_answers_no_reply_or_the_reason_of_the_lane_that_
             "{answer:?}"
         );
         assert!(hands_on.is_alive());
+    });
+}
+
+#[test]
+fn a_lane_sends_no_more_questions_in_one_poll_than_its_turn_has_operations() {
+    test(async |_: Lane<News>| {
+        let came = Arc::<AtomicU64>::default();
+        let counts = came.clone();
+        let server = Spawn::new().mailbox(4000).spawn(async move |mut lane: Lane<Reply<u64>>| {
+            while lane.recv().await.is_some() {
+                counts.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let server = server.unwrap();
+        laneway::spawn(async move |_: Lane<()>| {
+            let mut asks: Vec<_> = (0..4000).map(|_| server.ask(|reply| reply)).collect();
+            poll_fn(|cx| {
+                assert!(asks.iter_mut().all(|ask| pin!(ask).poll(cx).is_pending()));
+                Poll::Ready(())
+            })
+            .await;
+        })
+        .unwrap();
+        settle().await;
+        let came = came.load(Ordering::Relaxed);
+        assert!((1..=1024).contains(&came), "{came} were sent at once");
+    });
+}
+
+#[test]
+fn asks_that_a_set_of_futures_polls_by_wakers_of_its_own_are_answered_and_end_by_these() {
+    test(async |_: Lane<News>| {
+        let late = laneway::spawn(async |mut lane: Lane<(Duration, Reply<u64>)>| {
+            while let Some((delay, reply)) = lane.recv().await {
+                laneway::time::call_at(now() + delay, move || _ = reply.send(1));
+            }
+        });
+        let late = late.unwrap();
+        let (short, limit) = (Duration::from_millis(10), Duration::from_millis(200));
+        let ask = |delay: Duration| late.ask(move |reply| (delay, reply));
+        for limited in [false, true] {
+            // That leaves an alarm, which is earlier than what follows.
+            assert_eq!(ask(Duration::ZERO).timeout(limit / 2).await, Ok(1));
+            let mut set = FuturesUnordered::new();
+            for _ in 0..3 {
+                set.push(if limited { ask(short).timeout(limit) } else { ask(short).no_timeout() });
+            }
+            for _ in 0..3 {
+                let answered = laneway::timeout(LONG, set.next()).await.expect("the set is woken for an answer");
+                assert_eq!(answered, Some(Ok(1)));
+            }
+            assert_eq!(ask(Duration::ZERO).timeout(limit / 2).await, Ok(1));
+            let before = now();
+            set.push(ask(LONG * 2).timeout(limit));
+            let late = laneway::timeout(LONG, set.next()).await.expect("the set is woken for the end of the time");
+            assert_eq!((late, now() - before), (Some(Err(AskError::Timeout(limit))), limit));
+        }
     });
 }
 

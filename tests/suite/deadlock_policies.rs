@@ -118,6 +118,30 @@ fn a_policy_kills_the_newcomer() {
 }
 
 #[test]
+fn a_port_that_the_policy_drops_is_not_one_of_the_newcomer_that_it_kills() {
+    let kept: Arc<Mutex<Option<Reply<u64>>>> = Arc::default();
+    let dropped = kept.clone();
+    let policy = DeadlockPolicy::choose(move |deadlock| {
+        drop(dropped.lock().unwrap().take());
+        Some(deadlock.chain()[0].lane)
+    });
+    let runtime = Runtime::builder().workers(1).virtual_time(7).on_deadlock(policy).build().expect("a runtime");
+    in_lane(&runtime, async move |lane: Lane<News>| {
+        let keeps = laneway::spawn(async move |mut lane: Lane<Reply<u64>>| {
+            *kept.lock().unwrap() = lane.recv().await;
+            lane.recv().await;
+        });
+        let mut ask = keeps.expect("a lane").ask(|reply| reply).no_timeout();
+        assert!(poll_once(&mut ask).await.is_pending());
+        settle().await;
+        let peer = asks_back(lane.address());
+        assert_eq!(peer.ask(|reply| reply).await, Err(AskError::Ended(ExitReason::Killed)));
+        assert_eq!(ask.await, Err(AskError::NoReply));
+    });
+    end(runtime);
+}
+
+#[test]
 fn where_deadlocks_are_ignored_timeouts_end_them_and_the_graph_shows_them() {
     let policy = DeadlockPolicy::Ignore;
     let runtime = Runtime::builder().workers(1).virtual_time(7).on_deadlock(policy).build().expect("a runtime");

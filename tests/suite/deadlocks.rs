@@ -11,7 +11,9 @@ use std::time::Duration;
 use laneway::runtime::wait_graph::{self, Awaits};
 use laneway::sync::{self, LockError};
 use laneway::time::now;
-use laneway::{Address, AskError, Deadlock, Elapsed, ExitReason, Handle, Id, JoinError, Lane, Reply, SendError, Spawn};
+use laneway::{
+    Address, Ask, AskError, Deadlock, Elapsed, ExitReason, Handle, Id, JoinError, Lane, Reply, SendError, Spawn,
+};
 
 use crate::support::*;
 
@@ -577,34 +579,51 @@ fn what_was_handed_on_before_the_question_came_does_not_matter() {
     });
 }
 
-/// Uses up the current lane's turn: its next operation has to wait for another.
-async fn use_up_turn(sink: Address<u64>) {
-    poll_fn(|cx| {
-        while pin!(sink.send(1)).poll(cx).is_ready() {}
-        Poll::Ready(())
-    })
-    .await;
-}
-
 #[test]
-fn a_question_that_is_sent_a_turn_later_or_was_made_long_before_is_a_link() {
+fn a_question_is_a_link_wherever_in_a_turn_it_is_sent_and_whenever_it_was_made() {
     test(async |lane: Lane<News>| {
         let sink = Spawn::new().mailbox(4000).spawn(async |mut lane: Lane<u64>| while lane.recv().await.is_some() {});
         let sink = sink.expect("a lane");
         let peer = asks_back(lane.address());
-        // What it hands on before the question comes does not matter.
-        deadlock_of(peer.ask(|reply| reply).await.expect("it answers"));
-        for _ in 0..3 {
-            use_up_turn(sink).await;
-            deadlock_of(peer.ask(|reply| reply).await.expect("it answers"));
-        }
-        // That it was made long before, either.
-        let mut asks = [(); 2].map(|()| Some(peer.ask(|reply| reply)));
-        for ask in asks.iter_mut().filter_map(Option::take) {
-            use_up_turn(sink).await;
-            deadlock_of(ask.await.expect("it answers"));
+        let mut made_before = Some(peer.ask(|reply| reply));
+        // Also where it is time to look at the clock, and where the turn is over.
+        for used in (0..40).chain([1000, 1023, 1024, 2000]) {
+            let mut ask = made_before.take().unwrap_or_else(|| peer.ask(|reply| reply));
+            let mut sends: Vec<_> = (0..used).map(|number| Box::pin(sink.send(number))).collect();
+            let asked = poll_fn(|cx| {
+                while sends.pop_if(|send| send.as_mut().poll(cx).is_ready()).is_some() {}
+                pin!(&mut ask).poll(cx)
+            });
+            deadlock_of(asked.await.expect("it answers"));
         }
     });
+}
+
+#[test]
+fn a_question_that_was_sent_outside_of_lanes_is_a_link_of_the_lane_that_waits_for_the_answer() {
+    let runtime = virtual_runtime();
+    let asked = Arc::<Mutex<Option<Ask<Reply<Heard>, Heard>>>>::default();
+    let (tell, told) = std::sync::mpsc::channel();
+    let takes = asked.clone();
+    runtime.block_on(async move {
+        let lane = laneway::spawn(async move |lane: Lane<News>| {
+            let ask = loop {
+                if let Some(ask) = takes.lock().unwrap().take() {
+                    break ask;
+                }
+                laneway::sleep(Duration::from_millis(1)).await;
+            };
+            tell.send(ask.no_timeout().await).expect("the test waits");
+            drop(lane);
+        });
+        let lane = lane.expect("a lane");
+        let mut ask = asks_back(lane).ask(|reply| reply);
+        assert!(poll_once(&mut ask).await.is_pending());
+        *asked.lock().unwrap() = Some(ask);
+        laneway::join(lane.id()).await;
+    });
+    deadlock_of(told.recv().expect("it ended").and_then(|heard| heard));
+    end(runtime);
 }
 
 #[test]
