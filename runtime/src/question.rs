@@ -149,3 +149,39 @@ impl Question {
         Wait { awaits: Awaits::Answer, of: Some(of), lock: None, at: Some(at), handed_out, mute: false }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::pending;
+
+    use super::*;
+    use crate::exit::ExitReason;
+    use crate::lane::{self, Spawn};
+    use crate::mailbox::Inbox;
+    use crate::runtime::Runtime;
+
+    #[test]
+    fn who_is_asked_is_looked_at_before_the_question_is_in_the_mailbox() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let reason = runtime.block_on(async {
+            let never_receives = |inbox: Inbox<u8>| async move {
+                pending::<()>().await;
+                drop(inbox);
+            };
+            let asked = Spawn::new().spawn(never_receives).unwrap().mailbox;
+            let asks = async move {
+                let (slot, mut sending) = (asked.slot().unwrap(), asked.send_question(1));
+                let looked = Cell::new(0);
+                let looks = |_: SlotRef| {
+                    assert!(!slot.word.has_mail());
+                    looked.set(looked.get() + 1);
+                };
+                assert!(context::with_local(|local| sending.push_question(local.unwrap(), looks)));
+                assert!(looked.get() == 1 && slot.word.has_mail());
+            };
+            lane::join(Spawn::new().spawn(|_: Inbox<()>| asks).unwrap().mailbox.id()).await
+        });
+        assert_eq!(reason, ExitReason::Normal);
+    }
+}

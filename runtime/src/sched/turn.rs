@@ -342,6 +342,15 @@ mod tests {
         assert_eq!((0..300).filter(|_| turn.take(|| Instant::ZERO)).count(), 15);
         let _ = turn.end();
         assert_eq!(turn.take_done(0), Some(17));
+        // Also where more was left until the next look at the clock.
+        for before in 0..400 {
+            turn.begin();
+            assert!((0..before).all(|_| turn.take(|| Instant::ZERO)));
+            turn.shorten();
+            let after = (0..300).filter(|_| turn.take(|| Instant::ZERO)).count() as u64;
+            let _ = turn.end();
+            assert_eq!(turn.take_done(0), Some(before + after + 1));
+        }
     }
 
     #[test]
