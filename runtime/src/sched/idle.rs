@@ -186,6 +186,21 @@ mod tests {
     }
 
     #[test]
+    fn a_look_alone_finds_any_sleeper_unless_somebody_searches() {
+        let last = MAX_PLACES - 1;
+        for worker in [0, 7, 8, last] {
+            let idle = Idle::new(2);
+            assert_eq!(idle.wake_one_hint(), None);
+            assert!(idle.try_start_searching());
+            assert_eq!(idle.wake_one_hint(), None, "nobody sleeps");
+            idle.transition_to_sleeping(worker, false);
+            assert_eq!(idle.wake_one_hint(), None, "one searches");
+            assert!(idle.stop_searching());
+            assert_eq!(idle.wake_one_hint(), Some(worker));
+        }
+    }
+
+    #[test]
     fn a_worker_that_wakes_by_itself_does_not_search() {
         let idle = Idle::new(2);
         idle.transition_to_sleeping(0, false);
