@@ -165,11 +165,11 @@ mod tests {
     fn who_is_asked_is_looked_at_before_the_question_is_in_the_mailbox() {
         let runtime = Runtime::builder().workers(1).build().unwrap();
         let reason = runtime.block_on(async {
-            let never_receives = |inbox: Inbox<u8>| async move {
+            let receives_nothing = |inbox: Inbox<u8>| async move {
+                let _kept = inbox;
                 pending::<()>().await;
-                drop(inbox);
             };
-            let asked = Spawn::new().spawn(never_receives).unwrap().mailbox;
+            let asked = Spawn::new().spawn(receives_nothing).unwrap().mailbox;
             let asks = async move {
                 let (slot, mut sending) = (asked.slot().unwrap(), asked.send_question(1));
                 let looked = Cell::new(0);

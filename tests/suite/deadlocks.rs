@@ -606,7 +606,7 @@ fn a_question_that_was_sent_outside_of_lanes_is_a_link_of_the_lane_that_waits_fo
     let (tell, told) = std::sync::mpsc::channel();
     let takes = asked.clone();
     runtime.block_on(async move {
-        let lane = laneway::spawn(async move |lane: Lane<News>| {
+        let lane = laneway::spawn(async move |_lane: Lane<News>| {
             let ask = loop {
                 if let Some(ask) = takes.lock().unwrap().take() {
                     break ask;
@@ -614,7 +614,6 @@ fn a_question_that_was_sent_outside_of_lanes_is_a_link_of_the_lane_that_waits_fo
                 laneway::sleep(Duration::from_millis(1)).await;
             };
             tell.send(ask.no_timeout().await).expect("the test waits");
-            drop(lane);
         });
         let lane = lane.expect("a lane");
         let mut ask = asks_back(lane).ask(|reply| reply);
@@ -624,6 +623,22 @@ fn a_question_that_was_sent_outside_of_lanes_is_a_link_of_the_lane_that_waits_fo
     });
     deadlock_of(told.recv().expect("it ended").and_then(|heard| heard));
     end(runtime);
+}
+
+#[test]
+fn a_join_that_closes_a_circle_is_what_is_told() {
+    test(async |lane: Lane<News>| {
+        let me = lane.address();
+        let peer = laneway::spawn(async move |_: Lane<()>| {
+            let asked: Result<u64, AskError> = me.ask(News::Ask).no_timeout().await;
+            panic!("it waited first, and heard {asked:?}");
+        });
+        let peer = peer.expect("a lane").id();
+        settle().await;
+        let Err(JoinError::Deadlock(deadlock)) = laneway::try_join(peer).await else { panic!("it waits for this one") };
+        assert_eq!(links(&deadlock), [(lane.id(), Awaits::End, peer), (peer, Awaits::Answer, lane.id())]);
+        laneway::kill(peer);
+    });
 }
 
 #[test]
