@@ -197,9 +197,9 @@ impl<M: Send + 'static> MailboxId<M> {
 
     #[inline(always)]
     fn push(self, slot: SlotRef, node: Node) -> Result<(), (Refused, Node)> {
-        let pushed = self.put(slot, node)?;
-        after_push(slot, pushed);
-        Ok(())
+        // ORDER: Relaxed: as in `put`.
+        let weigh = || Weight::Counted { bound: slot.bound.load(Ordering::Relaxed) };
+        push_unless_abandoned(slot, self.id().generation_number(), weigh, node)
     }
 
     /// As [`MailboxId::push`], up to [`after_push`], which is the caller's.
