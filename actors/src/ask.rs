@@ -107,8 +107,8 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
         if self.timeout == NEVER {
             return Poll::Pending;
         }
-        let length = Duration::from_nanos(self.timeout);
-        self.deadline.poll_passed_of_wait_for(length, cx).map(|()| Err(AskError::Timeout(length)))
+        let polled = self.asked.poll_limit(&mut self.deadline, self.timeout, cx);
+        polled.map(|()| Err(AskError::Timeout(Duration::from_nanos(self.timeout))))
     }
 }
 

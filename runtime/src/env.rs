@@ -213,6 +213,11 @@ impl Instant {
         self.0
     }
 
+    /// So many nanoseconds later, or [`Instant::MAX`].
+    pub(crate) const fn saturating_add_nanos(self, nanos: u64) -> Instant {
+        Instant(self.0.saturating_add(nanos))
+    }
+
     /// The time from `earlier` until this; zero where `earlier` is the later one.
     pub const fn duration_since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

@@ -127,6 +127,7 @@ mod reply {
 #[allow(dead_code, reason = "models do not call all of it")]
 mod sched {
     pub(crate) mod barrier;
+    pub(crate) mod chronicle;
     pub(crate) mod crew;
     pub(crate) mod hold;
     pub(crate) mod idle;

@@ -237,6 +237,12 @@ impl Counters {
         self.lines[self.lines.len() - 1].0[TOO_LONG].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Turns that a worker has given, all of which are over.
+    pub(crate) fn turns_of(&self, worker: usize) -> u64 {
+        // ORDER: Acquire: what was done in them was done before.
+        self.lines[worker].0[TURNS].load(Ordering::Acquire)
+    }
+
     /// Turns given so far.
     pub(crate) fn turns(&self) -> u64 {
         self.sum(TURNS)

@@ -4,7 +4,8 @@
 //! lane for all that is done step by step else. Knows nothing of what users see of asks.
 
 use std::panic::Location;
-use std::task::Context;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use crate::context;
 use crate::id::Id;
@@ -141,6 +142,15 @@ impl Question {
     pub(crate) fn park(&mut self, cx: &Context<'_>) -> Option<Deadlock> {
         let wait = self.wait();
         note::park(cx, &mut self.number, wait)
+    }
+
+    /// Ready once the time for the answer is over, so many nanoseconds after the first poll of this or of
+    /// [`ask_now`](Question::ask_now). A pending answer may wake the lane early, which is to be expected of any future.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn poll_limit(&self, deadline: &mut Deadline, length: u64, cx: &mut Context<'_>) -> Poll<()> {
+        deadline.poll_passed_of_wait_for(Duration::from_nanos(length), || self.number.scheduler(), cx)
     }
 
     #[inline]

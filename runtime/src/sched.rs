@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 pub(crate) mod abandoned;
 pub(crate) mod barrier;
 pub(crate) mod batch;
+pub(crate) mod chronicle;
 pub(crate) mod crew;
 pub(crate) mod hold;
 pub(crate) mod idle;
@@ -59,6 +60,7 @@ pub(crate) struct Scheduler {
     pub(crate) parkers: Vec<parker::Parker>,
     pub(crate) pulses: Vec<Arc<pulse::Pulse<watchdog::Stuck>>>,
     pub(crate) watchdog: watchdog::Watchdog,
+    pub(crate) chronicle: chronicle::Chronicle,
     pub(crate) abandoned: abandoned::Abandoned,
     pub(crate) drivers: Vec<Mutex<Driver>>,
     pub(crate) unparkers: Vec<Unparker>,

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::{Handle, Runtime};
 use crate::admission::{self, DEFAULT_LANE_MEMORY};
-use crate::env::{Driver, Env, OsEnv, Unparker, VirtualEnv};
+use crate::env::{Driver, Env, OsEnv, Unparker, VirtualEnv, nanos};
 use crate::fault::FaultPlan;
 use crate::group::table::Groups;
 use crate::memory_bound::MemoryPlan;
@@ -22,12 +22,13 @@ use crate::name::Names;
 use crate::panic;
 use crate::sched::abandoned::Abandoned;
 use crate::sched::barrier;
+use crate::sched::chronicle::Chronicle;
 use crate::sched::crew::StandBy;
 use crate::sched::idle::{Idle, MAX_PLACES, MAX_WORKERS};
 use crate::sched::parker::Parker;
 use crate::sched::pulse::Pulse;
 use crate::sched::queue::queues;
-use crate::sched::watchdog::Watchdog;
+use crate::sched::watchdog::{self, Watchdog};
 use crate::sched::{Scheduler, worker};
 use crate::slot;
 use crate::time::timers::Timers;
@@ -264,6 +265,7 @@ impl Builder {
             parkers: (0..places).map(|_| Parker::default()).collect(),
             pulses: (0..places).map(|_| Arc::new(Pulse::new())).collect(),
             watchdog: Watchdog::new(stand_ins),
+            chronicle: Chronicle::new(places, watchdog.map(|limit| nanos(watchdog::period(limit)))),
             abandoned: Abandoned::default(),
             unparkers: drivers.iter().map(Driver::unparker).collect::<Vec<Unparker>>(),
             timers: Timers::new(env.now(), drivers.len()),

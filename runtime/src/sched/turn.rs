@@ -25,6 +25,9 @@ const CLOCK_EVERY: u32 = 16;
 const QUICK: Duration = Duration::from_micros(100);
 const CLOCK_EVERY_AT_MOST: u32 = 128;
 
+/// Where the worker stands in the number of a turn; the highest bit is never set.
+const WORKER_SHIFT: u32 = 56;
+
 /// What is left of the present turn.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
@@ -46,13 +49,18 @@ pub(crate) struct Turn {
 impl Turn {
     /// For the turns that this worker gives.
     pub(crate) fn of_worker(index: usize) -> Turn {
-        let number = (index as u64) << 56;
+        let number = (index as u64) << WORKER_SHIFT;
         Turn { number: Cell::new(number), asked_in: Cell::new(number), ..Turn::default() }
     }
 
     /// Which turn it is.
     pub(crate) fn number(&self) -> u64 {
         self.number.get()
+    }
+
+    /// Which worker gave the turn of this number, and how many it had given then, with this one.
+    pub(crate) fn worker_and_count(number: u64) -> (usize, u64) {
+        ((number >> WORKER_SHIFT) as usize, number & ((1 << WORKER_SHIFT) - 1))
     }
 
     /// A lane begins its turn.

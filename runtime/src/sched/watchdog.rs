@@ -36,6 +36,7 @@ mod watch;
 pub use self::stack::{Does, Stack, Thread};
 pub use self::stuck::Stuck;
 use self::stuck::Why;
+pub(crate) use self::watch::period;
 use self::watch::{Verdict, Watch};
 use super::abandoned::Remains;
 use super::hold;
@@ -119,7 +120,10 @@ impl Scheduler {
         let mut stand_ins = Vec::new();
         let _ = self.watchdog.thread.set(std::thread::current());
         while !self.is_stopped() {
+            // In this order: what is counted was before the time that is noted for it.
+            let turns: Vec<u64> = (0..self.pulses.len()).map(|worker| self.metrics.turns_of(worker)).collect();
             let now = self.env.now();
+            self.chronicle.note(turns.into_iter(), now);
             let mut found = Vec::new();
             for worker in 0..self.pulses.len() {
                 match watch.look(now, worker, self.pulses[worker].section()) {

@@ -2,6 +2,7 @@
 //!
 //! Owns: [`Deadline`], and when a lane's own alarm stands for it.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::lane::own::{HAS_TIMERS, Own};
 use crate::lane::waker::is_of;
 use crate::runtime::NotInRuntime;
 use crate::sched::Scheduler;
+use crate::sched::turn::Turn;
 use crate::sched::worker::Local;
 use crate::wait_graph::note::parks_otherwise;
 
@@ -26,7 +28,8 @@ const LENIENT: u64 = 1_000_000_000;
 pub struct Deadline {
     at: Instant,
     /// The turn in which the deadline was reckoned from the clock and lay ahead, which spares a first poll in that turn a
-    /// look; 0 for none, and [`POLLED`] after that.
+    /// look; 0 for none, and [`POLLED`] after that. With [`SET_IN`], the turn in which it was set, with no look at the clock: then
+    /// `at` is some milliseconds too early, until it is reckoned ([`Deadline::reckon`]).
     ahead_in: u64,
     /// Where the lane's own alarm will not do. Few deadlines need it, and all are smaller for it.
     sleep: Option<Pooled<Sleep>>,
@@ -36,6 +39,8 @@ pub struct Deadline {
 const POLLED: u64 = u64::MAX;
 /// It is not known yet when the time begins.
 const UNSET: u64 = u64::MAX - 1;
+/// Not set in the number of a turn.
+const SET_IN: u64 = 1 << 63;
 
 impl Deadline {
     /// The deadline `length` from now.
@@ -49,7 +54,8 @@ impl Deadline {
         deadline
     }
 
-    /// One that is yet to be set, by [`Deadline::poll_passed_of_wait_for`].
+    /// One that is yet to be set, for [`Question::ask_now`](crate::question::Question::ask_now) and
+    /// [`Question::poll_limit`](crate::question::Question::poll_limit).
     #[inline]
     pub const fn unset() -> Deadline {
         Deadline { at: Instant::ZERO, ahead_in: UNSET, sleep: None }
@@ -88,17 +94,45 @@ impl Deadline {
         polled
     }
 
-    /// As [`Deadline::poll_passed`], for an operation that fails once its own time is over, which begins with the first poll.
-    /// Should it be part of a deadlock, that is said at once, and not only then.
+    /// As [`Deadline::poll_passed`], for an operation that fails once its own time is over, which begins with the first poll, in
+    /// a runtime that is still there if it gives its scheduler. Should it be part of a deadlock, that is said at once, and not
+    /// only then.
     ///
     /// # Panics
     /// Outside of a runtime.
     #[inline]
-    pub fn poll_passed_of_wait_for(&mut self, length: Duration, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_passed_of_wait_for(
+        &mut self,
+        length: Duration,
+        home: impl FnOnce() -> Option<Arc<Scheduler>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         if self.ahead_in == UNSET {
             self.set(length);
         }
-        if self.is_covered(cx) { Poll::Pending } else { self.poll_closely(cx) }
+        if self.is_covered(cx) {
+            return Poll::Pending;
+        }
+        if self.is_to_be_reckoned() {
+            self.reckon(length, home());
+        }
+        self.poll_closely(cx)
+    }
+
+    /// Whether it was set with no look at the clock.
+    fn is_to_be_reckoned(&self) -> bool {
+        self.ahead_in & SET_IN != 0 && self.ahead_in < UNSET
+    }
+
+    /// Sets it to what it is: so far from when the turn was over in which it was set, as far as its runtime knows, or from now.
+    #[cold]
+    fn reckon(&mut self, length: Duration, home: Option<Arc<Scheduler>>) {
+        let Some(home) = home.or_else(context::scheduler) else { panic!("{NotInRuntime}") };
+        let (worker, turns) = Turn::worker_and_count(self.ahead_in & !SET_IN);
+        let now = home.env.now();
+        let set_by = home.chronicle.had_given(worker, turns).map_or(now, |over| over.min(now));
+        self.at = set_by + length;
+        self.ahead_in = POLLED;
     }
 
     /// Sets it so many nanoseconds from now where it is not set yet and the current lane, whose owner's half it is, has an
@@ -108,9 +142,26 @@ impl Deadline {
         if self.ahead_in != UNSET || length == 0 {
             return false;
         }
-        let now = lenient_now(&local.scheduler, length);
-        let at = Instant::from_nanos(now.as_nanos().saturating_add(length));
-        let covered = own.alarm > local.scheduler.timers.fired() && is_after(at, own.alarm - 1);
+        let Scheduler { chronicle, timers, .. } = &*local.scheduler;
+        if own.alarm <= timers.fired() {
+            return false;
+        }
+        if length >= LENIENT && chronicle.reaches(length) {
+            let earliest = chronicle.seen().saturating_add_nanos(length);
+            if is_after(earliest, own.alarm - 1) {
+                self.at = earliest;
+                self.ahead_in = SET_IN | local.turn.number();
+                return true;
+            }
+        }
+        self.begin_by_clock(length, local, own)
+    }
+
+    /// As `begin_within_alarm`, where the lane has an alarm and the clock must be asked.
+    #[inline(never)]
+    fn begin_by_clock(&mut self, length: u64, local: &Local, own: &Own) -> bool {
+        let at = lenient_now(&local.scheduler, length).saturating_add_nanos(length);
+        let covered = is_after(at, own.alarm - 1);
         if covered {
             self.at = at;
             self.ahead_in = POLLED;
@@ -126,7 +177,8 @@ impl Deadline {
             #[inline(always)]
             |local| {
                 let Some(local) = local else { return false };
-                if self.ahead_in != local.turn.number() && self.ahead_in != POLLED || self.sleep.is_some() {
+                let is_reckoned = self.ahead_in == local.turn.number() || self.ahead_in == POLLED;
+                if !is_reckoned && !self.is_to_be_reckoned() || self.sleep.is_some() {
                     return false;
                 }
                 let mut mark = local.pulse.hold.borrow();
@@ -137,7 +189,7 @@ impl Deadline {
                     && own.alarm > fired
                     && is_after(self.at, fired)
                     && is_after(self.at, own.alarm - 1);
-                if covered {
+                if covered && is_reckoned {
                     self.ahead_in = POLLED;
                 }
                 covered
@@ -189,4 +241,101 @@ impl Deadline {
 #[inline]
 fn lenient_now(scheduler: &Scheduler, length: u64) -> Instant {
     if length >= LENIENT { scheduler.env.now_or_soon() } else { scheduler.env.now() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::lane::{self, Spawn};
+    use crate::mailbox::Inbox;
+    use crate::runtime::Runtime;
+    use crate::time::{now, sleep};
+
+    const LENGTH: Duration = Duration::from_secs(2);
+
+    /// A deadline of a lane that has an alarm, set with no look at the clock, and when that was at the earliest and at the
+    /// latest.
+    async fn set_in_a_turn() -> (Deadline, Instant, Instant) {
+        let mut alarm = Deadline::after(LENGTH);
+        poll_fn(|cx| Poll::Ready(assert!(alarm.poll_passed(cx).is_pending()))).await;
+        loop {
+            let mut deadline = Deadline::unset();
+            let before = now();
+            let begins = context::with_current(|local, _, own| deadline.begin_within_alarm(nanos(LENGTH), local, own));
+            assert_eq!(begins, Some(true));
+            if deadline.is_to_be_reckoned() {
+                return (deadline, before, now());
+            }
+            assert_eq!(deadline.ahead_in, POLLED, "the watchdog has not looked at the clock since the alarm was set");
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Runs it in a lane of a runtime with a watchdog.
+    fn in_lane<T: Send + 'static>(run: impl Future<Output = T> + Send + 'static) -> T {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        runtime.block_on(async {
+            let (value, outcome) = crate::sync::oneshot::channel();
+            let lane = Spawn::new().spawn(|_: Inbox<()>| async { value.send(run.await).map_err(drop).unwrap() });
+            lane::join(lane.unwrap().mailbox.id()).await;
+            outcome.await.unwrap()
+        })
+    }
+
+    #[test]
+    fn one_that_was_set_with_no_look_at_the_clock_is_reckoned_to_be_neither_early_nor_much_later() {
+        in_lane(async {
+            let (mut deadline, before, after) = set_in_a_turn().await;
+            assert!(deadline.at <= after + LENGTH, "it may pass for earlier, until it is reckoned");
+            // The turn is over, and that was seen.
+            let home = context::scheduler().unwrap();
+            let (worker, turns) = Turn::worker_and_count(deadline.ahead_in & !SET_IN);
+            while home.chronicle.had_given(worker, turns).is_none() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            let seen_by = now();
+            deadline.reckon(LENGTH, Some(home));
+            assert!(before + LENGTH <= deadline.at && deadline.at <= seen_by + LENGTH);
+            assert!(!deadline.is_to_be_reckoned());
+        });
+    }
+
+    #[test]
+    fn one_whose_turn_is_not_known_to_be_over_or_whose_runtime_is_gone_was_set_just_now() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let (mut deadline, ..) = in_lane(set_in_a_turn());
+        runtime.block_on(async {
+            let before = now();
+            deadline.reckon(LENGTH, None);
+            assert!(before + LENGTH <= deadline.at && deadline.at <= now() + LENGTH);
+        });
+    }
+
+    #[test]
+    fn without_a_watchdog_and_where_the_length_is_unusual_the_clock_is_asked() {
+        let begins = |length: Duration| {
+            let mut alarm = Deadline::after(Duration::from_secs(1));
+            async move {
+                poll_fn(|cx| Poll::Ready(assert!(alarm.poll_passed(cx).is_pending()))).await;
+                sleep(Duration::from_millis(20)).await;
+                let mut deadline = Deadline::unset();
+                let begins =
+                    context::with_current(|local, _, own| deadline.begin_within_alarm(nanos(length), local, own));
+                (begins, deadline.ahead_in == POLLED, deadline.ahead_in == UNSET)
+            }
+        };
+        let of = |length| in_lane(async move { begins(length).await });
+        assert_eq!(of(Duration::from_secs(60)), (Some(true), true, false));
+        assert_eq!(of(Duration::ZERO), (Some(false), false, true));
+        assert_eq!(of(Duration::from_millis(100)), (Some(false), false, true), "the alarm is too late");
+        let runtime = Runtime::builder().workers(1).watchdog(None).build().unwrap();
+        let lane = runtime.block_on(async {
+            let run =
+                async move |_: Inbox<()>| assert_eq!(begins(Duration::from_secs(3)).await, (Some(true), true, false));
+            lane::join(Spawn::new().spawn(run).unwrap().mailbox.id()).await
+        });
+        assert_eq!(lane, crate::exit::ExitReason::Normal);
+    }
 }

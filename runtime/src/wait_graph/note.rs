@@ -16,6 +16,7 @@
 
 use std::cell::Cell;
 use std::panic::Location;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Context;
 
@@ -26,8 +27,9 @@ use crate::id::Id;
 use crate::lane::own::{HAS_SENT_AHEAD, HAS_WAITED, Own};
 use crate::lane::resources::LaneWait;
 use crate::lane::waker;
+use crate::sched::Scheduler;
 use crate::sched::worker::{Local, PARKED};
-use crate::slot::{SlotRef, slot_of};
+use crate::slot::{Slot, SlotRef, Table, slot_of};
 
 /// No lane has handed out so much, or one has and is not known any more.
 pub(crate) const UNKNOWN: u32 = u32::MAX;
@@ -127,6 +129,11 @@ impl Number {
 
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// That of the lane which was the first to park in it; `None` where its runtime is gone, or nobody has.
+    pub(crate) fn scheduler(&self) -> Option<Arc<Scheduler>> {
+        self.record.and_then(Record::slot).and_then(Slot::table).and_then(Table::scheduler)
     }
 }
 

@@ -153,6 +153,11 @@ impl Record {
         }
     }
 
+    /// The slot that it is the record of.
+    pub(crate) fn slot(&'static self) -> Option<SlotRef> {
+        slot::at_key_of(RECORDS.index_of(self).into())
+    }
+
     /// Writes what the lane that is polled is about to wait for, as wait of this number and as if it were alone; the number
     /// before, which is the same where it waits for that again.
     #[inline]

@@ -45,6 +45,11 @@ pub(crate) enum Verdict {
     TooLong(Section),
 }
 
+/// See [`Watch::period`].
+pub(crate) fn period(limit: Duration) -> Duration {
+    limit / 4
+}
+
 impl Watch {
     pub(crate) fn new(workers: usize, limit: Duration) -> Watch {
         Watch { limit, seen: vec![None; workers], moved: false, beats: 0, quiet: 0 }
@@ -53,7 +58,7 @@ impl Watch {
     /// The time between two rounds of looks: a section is found long when it has lasted for three quarters of the limit, and
     /// too long when it has for the limit and a quarter of it again, at the latest.
     pub(crate) fn period(&self) -> Duration {
-        self.limit / 4
+        period(self.limit)
     }
 
     /// A look at a worker. One that is long is said to be so at each look until it was [`robbed`](Watch::robbed), and only then
