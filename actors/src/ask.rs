@@ -44,7 +44,8 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
         Ask { answer, sending, timeout: DEFAULT_TIMEOUT.as_nanos() as u64, deadline: Deadline::unset(), asked }
     }
 
-    /// How long to wait for the answer, from the first poll on; zero is over at once unless the answer is there.
+    /// How long to wait for the answer, from the first poll on; zero is over at once unless the answer is there. Where it is a
+    /// second or more, some milliseconds more may pass.
     pub fn timeout(mut self, length: Duration) -> Ask<M, T> {
         self.timeout = u64::try_from(length.as_nanos()).unwrap_or(NEVER);
         self

@@ -49,6 +49,7 @@ const FREE_BLOCKS: &str = "free blocks for futures";
 const FREE_SLOTS: &str = "free slots";
 const FREE_CHUNKS: &str = "free chunks of arenas";
 const QUEUES: &str = "run queues";
+const CHRONICLE: &str = "when turns were over";
 const WORKERS: &str = "stacks of workers";
 const BLOCKING: &str = "stacks of blocking threads";
 const TABLES: &str = "tables for all lanes";
@@ -127,6 +128,7 @@ impl MemoryTable {
             lanes.saturating_mul(2 * places + 1).saturating_mul(QUEUED),
             format!("2 for each of {places} workers + 1 for all, {QUEUED} bytes for each of {lanes} lanes"),
         );
+        table.row(CHRONICLE, scheduler.chronicle.bytes(), format!("some seconds, for {places} workers"));
         table.row(WORKERS, (places + 1) * stack, format!("{places} workers, stand-ins included, and a watchdog"));
         let blocking = blocking_threads();
         table.row(BLOCKING, blocking * stack, format!("{blocking} threads, as `BLOCKING_MAX_THREADS` allows"));
@@ -170,6 +172,7 @@ impl MemoryTable {
         table.row(FREE_CHUNKS, level.resident.saturating_sub(level.used), "kept warm");
         let alive = scheduler.metrics.alive();
         table.row(QUEUES, alive * QUEUED, format!("{alive} lanes"));
+        table.row(CHRONICLE, scheduler.chronicle.bytes(), "all of it");
         let threads = scheduler.threads();
         table.row(WORKERS, threads * stack, format!("{threads} threads, of whose stacks not all may be in use"));
         let busy = scheduler.busy_outside.load(Ordering::Relaxed) as u64;

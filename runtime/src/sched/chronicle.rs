@@ -57,6 +57,12 @@ impl Chronicle {
         }
     }
 
+    /// What it takes of memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        let row = |row: &Row| (size_of::<Row>() + size_of_val(&*row.turns)) as u64;
+        self.rows.iter().map(row).sum()
+    }
+
     /// Whether a deadline so many nanoseconds away may be set by the turn in which it was.
     #[inline]
     pub(crate) fn reaches(&self, length: u64) -> bool {
@@ -140,6 +146,7 @@ mod tests {
     fn it_reaches_as_far_as_its_rows_do_and_nowhere_without_a_watchdog_that_looks_often() {
         let chronicle = Chronicle::new(1, Some(2_500_000));
         assert!(chronicle.reaches(7_000_000_000) && !chronicle.reaches(9_000_000_000));
+        assert_eq!(chronicle.bytes(), 512 * 32);
         for period in [None, Some(50_000_000)] {
             let chronicle = Chronicle::new(1, period);
             assert!(!chronicle.reaches(1));

@@ -255,11 +255,15 @@ mod tests {
 
     const LENGTH: Duration = Duration::from_secs(2);
 
+    async fn is_pending(deadline: &mut Deadline) -> bool {
+        poll_fn(|cx| Poll::Ready(deadline.poll_passed(cx).is_pending())).await
+    }
+
     /// A deadline of a lane that has an alarm, set with no look at the clock, and when that was at the earliest and at the
     /// latest.
     async fn set_in_a_turn() -> (Deadline, Instant, Instant) {
         let mut alarm = Deadline::after(LENGTH);
-        poll_fn(|cx| Poll::Ready(assert!(alarm.poll_passed(cx).is_pending()))).await;
+        assert!(is_pending(&mut alarm).await);
         loop {
             let mut deadline = Deadline::unset();
             let before = now();
@@ -318,7 +322,7 @@ mod tests {
         let begins = |length: Duration| {
             let mut alarm = Deadline::after(Duration::from_secs(1));
             async move {
-                poll_fn(|cx| Poll::Ready(assert!(alarm.poll_passed(cx).is_pending()))).await;
+                assert!(is_pending(&mut alarm).await);
                 sleep(Duration::from_millis(20)).await;
                 let mut deadline = Deadline::unset();
                 let begins =
