@@ -43,7 +43,7 @@ pub enum Asked {
 }
 
 /// Both halves of a port for the question that a closure is about to make. The answer wakes the current lane also if it comes
-/// before the wait for it was polled.
+/// before the wait for it was polled; outside of lanes, whoever polls is woken, as by [`reply::port`].
 ///
 /// The closure may put another port into the question, one that it owns, or takes out of what it borrows: that is noted, as by
 /// [`hand_over`](crate::wait_graph::hand_over).
@@ -84,16 +84,17 @@ impl Question {
         self.at
     }
 
-    /// It is about to be sent, or may be.
-    pub(crate) fn is_to_be_sent(&mut self) {
+    /// It is about to be sent: looks at whom it is sent to.
+    pub(crate) fn note_sending(&mut self) {
         self.handed_out = note::handed_out_by(self.of);
     }
 
     /// Sends the question by the short way, and begins to wait for the answer, no longer than so many nanoseconds from now where
-    /// there is a limit.
+    /// there is a limit. [`Asked::Not`] also outside of lanes, to the lane itself, and where the turn or the room in the mailbox
+    /// is used up.
     ///
-    /// The port of `answer` is in the message. It has not been polled, and neither have the deadline and a question that was
-    /// sent: a wait that is noted for another may be taken for part of a deadlock.
+    /// The message holds the port of `answer`; neither that nor the deadline has been polled yet, and the question was not sent
+    /// before. A wait that is noted for another may be taken for part of a deadlock.
     #[inline(always)]
     pub fn ask_now<M: Send + 'static, T>(
         &mut self,

@@ -139,8 +139,9 @@ pub(crate) fn act_on_killed(slot: SlotRef, on: OnWake) {
 #[cold]
 fn schedule_elsewhere(slot: SlotRef) {
     // A lane that lives has a scheduler: tables are left only once all their lanes are dead.
-    if let Some(scheduler) = slot.table().and_then(Table::scheduler) {
-        scheduler.inject(slot);
+    if let Some(table) = slot.table() {
+        // Not by a share, which may be the last, and then runs destructors here: within a mark, maybe.
+        table.with_scheduler(|scheduler| scheduler.inject(slot));
     }
 }
 

@@ -421,6 +421,11 @@ impl Table {
         self.scheduler.read().clone()
     }
 
+    /// Runs `f` with it, which does not outlive the runtime by that, and takes no lock of the table.
+    pub(crate) fn with_scheduler<R>(&self, f: impl FnOnce(&Scheduler) -> R) -> Option<R> {
+        self.scheduler.read().as_deref().map(f)
+    }
+
     pub(crate) fn set_scheduler(&self, scheduler: Option<Arc<Scheduler>>) {
         let old = mem::replace(&mut *self.scheduler.write(), scheduler);
         drop(old);

@@ -5,10 +5,10 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::join;
+use futures_util::future::{join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use laneway::time::now;
-use laneway::{Address, Ask, AskError, ExitReason, Lane, Reply, Spawn};
+use laneway::{Address, Ask, AskError, ExitReason, Lane, Reply, Runtime, Spawn};
 
 use crate::support::*;
 
@@ -86,6 +86,31 @@ fn asks_that_rely_on_one_alarm_one_after_the_other_all_have_their_time() {
         // That one has fired, and stands no more.
         assert_times_out_after(MILLI * 70, in_vain(server, MILLI * 70)).await;
         assert_times_out_after(MILLI * 70, in_vain(server, MILLI * 70)).await;
+    });
+}
+
+#[test]
+fn by_a_real_clock_no_ask_times_out_early_however_long_its_alarm_has_stood() {
+    let runtime = Runtime::builder().workers(2).build().unwrap();
+    runtime.block_on(async {
+        let server = server();
+        let asker = |busy: u32| {
+            let asker = async move |_: Lane<()>| {
+                let limit = MILLI * 1000;
+                let begun = now();
+                while now() - begun < MILLI * busy {
+                    assert_eq!(server.ask(|reply| (Some(Duration::ZERO), reply)).timeout(limit).await, Ok(1));
+                }
+                let before = now();
+                assert_eq!(in_vain(server, limit).await, Err(AskError::Timeout(limit)));
+                assert!(now() - before >= limit, "after {busy} ms: {:?}", now() - before);
+            };
+            laneway::spawn(asker).unwrap()
+        };
+        let askers: Vec<_> = (0..60).map(|index| laneway::join(asker(3 * index).id())).collect();
+        for reason in join_all(askers).await {
+            assert_eq!(reason, ExitReason::Normal);
+        }
     });
 }
 

@@ -255,7 +255,7 @@ impl<M: Send + 'static> SendFuture<M> {
     /// As its `poll`, of a message that holds the port of a question and no other.
     pub fn poll_question(&mut self, question: &mut Question, cx: &mut Context<'_>) -> Poll<Result<(), Unsent<M>>> {
         if self.holds().is_some() {
-            question.is_to_be_sent();
+            question.note_sending();
         }
         self.poll_send(cx, Some(question.at()))
     }

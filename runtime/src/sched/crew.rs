@@ -17,7 +17,8 @@
 //! 2. A worker that finds no work while the others go on with many short operations may nap instead of going to sleep: it is
 //!    then not woken for a lane that is done before it is awake.
 //! 3. Who stands by or naps looks every [`LOOK_EVERY`] whether the crew makes progress, so no lane waits much longer than that
-//!    for a crew that is held up. One who found little to do after the last nap lets it be at that a few times ([`Naps`]).
+//!    for a crew that is held up. One who found little to do after the last nap goes on napping for up to four looks that find
+//!    progress ([`Naps`]).
 //! 4. Not all workers that are awake rest at a time ([`StandBy::rest`]): one of them comes to what was pushed, or goes to
 //!    sleep as `idle.rs` has it, and minds the driver. So whoever rests need not be woken for anything. One that is stuck,
 //!    or a stand-in that leaves, may make that untrue until the rest is over.
@@ -34,8 +35,7 @@ const BUSY: u64 = 3_000_000;
 /// How long a size works before its pace is taken, and for how long that is.
 const SETTLE: Duration = Duration::from_micros(500);
 const MEASURE: Duration = Duration::from_millis(1);
-/// A trial that is far back after so long is over: below so many percent of the pace that was, and, while what is tried settles,
-/// below half of that pace and a bit.
+/// A trial that is far back after so long is over: below 60 percent of the pace that was while it settles, below 75 afterwards.
 const GIVE_UP: Duration = Duration::from_micros(250);
 const FAR_BACK: u64 = 75;
 const TOO_FAR_BACK: u64 = 60;
