@@ -344,3 +344,30 @@ fn a_time_that_is_set_or_taken_back_while_it_waits_holds() {
         assert_eq!(ask.no_timeout().await, Ok(1));
     });
 }
+
+#[test]
+fn one_that_is_moved_to_another_runtime_when_its_own_has_ended_is_not_early() {
+    let (here, there) = (runtime(1), runtime(1));
+    let server = in_lane(&there, async |_: Lane<()>| {
+        // More turns than the other runtime gives, and long ago.
+        for _ in 0..100 {
+            laneway::yield_now().await;
+        }
+        laneway::sleep(MILLI * 200).await;
+        server()
+    });
+    let limit = MILLI * 1000;
+    let (ask, before) = in_lane(&here, async move |_: Lane<()>| {
+        assert_eq!(server.ask(|reply| (Some(MILLI), reply)).timeout(limit - MILLI * 10).await, Ok(1));
+        laneway::sleep(MILLI * 30).await;
+        let before = now();
+        let mut ask = in_vain(server, limit);
+        assert!(poll_once(&mut ask).await.is_pending());
+        (ask, before)
+    });
+    end(here);
+    in_lane(&there, async move |_: Lane<()>| {
+        assert_eq!(ask.await, Err(AskError::Timeout(limit)));
+        assert!(now() - before >= limit, "{:?}", now() - before);
+    });
+}

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::timers::{is_after, tick_of};
-use super::{Sleep, rouse, sleep_until, turn_for};
+use super::{Sleep, now, rouse, sleep_until, turn_for};
 use crate::context;
 use crate::env::{Instant, nanos};
 use crate::lane::Pooled;
@@ -125,13 +125,13 @@ impl Deadline {
     }
 
     /// Sets it to what it is: so far from when the turn was over in which it was set, as far as its runtime knows, or from now.
+    /// No other runtime knows of that turn; one that has its table came after it.
     #[cold]
     fn reckon(&mut self, length: Duration, home: Option<Arc<Scheduler>>) {
-        let Some(home) = home.or_else(context::scheduler) else { panic!("{NotInRuntime}") };
         let (worker, turns) = Turn::worker_and_count(self.ahead_in & !SET_IN);
-        let now = home.env.now();
-        let set_by = home.chronicle.had_given(worker, turns).map_or(now, |over| over.min(now));
-        self.at = set_by + length;
+        let now = now();
+        let over = home.and_then(|home| home.chronicle.had_given(worker, turns));
+        self.at = over.map_or(now, |over| over.min(now)) + length;
         self.ahead_in = POLLED;
     }
 
@@ -251,7 +251,7 @@ mod tests {
     use crate::lane::{self, Spawn};
     use crate::mailbox::Inbox;
     use crate::runtime::Runtime;
-    use crate::time::{now, sleep};
+    use crate::time::sleep;
 
     const LENGTH: Duration = Duration::from_secs(2);
 
@@ -311,6 +311,24 @@ mod tests {
         let runtime = Runtime::builder().workers(1).build().unwrap();
         let (mut deadline, ..) = in_lane(set_in_a_turn());
         runtime.block_on(async {
+            let before = now();
+            deadline.reckon(LENGTH, None);
+            assert!(before + LENGTH <= deadline.at && deadline.at <= now() + LENGTH);
+        });
+    }
+
+    #[test]
+    fn one_whose_runtime_is_gone_is_not_reckoned_by_the_turns_of_another() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let (mut deadline, ..) = in_lane(set_in_a_turn());
+        runtime.block_on(async {
+            let (worker, turns) = Turn::worker_and_count(deadline.ahead_in & !SET_IN);
+            let another = context::scheduler().unwrap();
+            while another.chronicle.had_given(worker, turns).is_none() {
+                let lane = Spawn::new().spawn(|_: Inbox<()>| async {}).unwrap().mailbox;
+                lane::join(lane.id()).await;
+            }
+            sleep(Duration::from_millis(50)).await;
             let before = now();
             deadline.reckon(LENGTH, None);
             assert!(before + LENGTH <= deadline.at && deadline.at <= now() + LENGTH);
