@@ -120,10 +120,7 @@ impl Scheduler {
         let mut stand_ins = Vec::new();
         let _ = self.watchdog.thread.set(std::thread::current());
         while !self.is_stopped() {
-            // In this order: what is counted was before the time that is noted for it.
-            let turns: Vec<u64> = (0..self.pulses.len()).map(|worker| self.metrics.turns_of(worker)).collect();
-            let now = self.env.now();
-            self.chronicle.note(turns.into_iter(), now);
+            let now = self.note_turns();
             let mut found = Vec::new();
             for worker in 0..self.pulses.len() {
                 match watch.look(now, worker, self.pulses[worker].section()) {
@@ -163,11 +160,23 @@ impl Scheduler {
         }
     }
 
+    /// Notes which turns are over by now.
+    fn note_turns(&self) -> Instant {
+        // In this order: what is counted was before the time that is noted for it.
+        let turns: Vec<u64> = (0..self.pulses.len()).map(|worker| self.metrics.turns_of(worker)).collect();
+        let now = self.env.now();
+        self.chronicle.note(turns.into_iter(), now);
+        now
+    }
+
     fn sleep_until_one_is_awake(&self) {
         let asleep = &self.watchdog.asleep;
         // ORDER: Relaxed, here and below: invariant 3.
         asleep.store(true, Ordering::Relaxed);
-        if !self.idle.settle_all_asleep() {
+        if self.idle.settle_all_asleep() {
+            // Turns that were given since the last look, or they would pass for as late as the next.
+            self.note_turns();
+        } else {
             asleep.store(false, Ordering::Relaxed);
         }
         while asleep.load(Ordering::Relaxed) && !self.is_stopped() {
