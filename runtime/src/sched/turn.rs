@@ -262,6 +262,41 @@ pub async fn yield_now() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lane::{self, Spawn};
+    use crate::mailbox::Inbox;
+    use crate::runtime::Runtime;
+
+    #[test]
+    fn the_number_of_a_turn_says_how_many_its_worker_has_given_whatever_became_of_their_lanes() {
+        let runtime = Runtime::builder().workers(2).build().unwrap();
+        runtime.block_on(async {
+            let (tell, told) = std::sync::mpsc::channel();
+            let looks = async move |_: Inbox<()>| {
+                for _ in 0..3 {
+                    yield_now().await;
+                    let (number, given) = context::with_local(|local| {
+                        let local = local.unwrap();
+                        (local.turn.number(), local.scheduler.metrics.turns_of(local.index))
+                    });
+                    // The present turn is not over.
+                    tell.send((Turn::worker_and_count(number).1, given + 1)).unwrap();
+                }
+            };
+            for _ in 0..20 {
+                let waits = Spawn::new().spawn(async |_: Inbox<()>| std::future::pending::<()>().await).unwrap();
+                let panics = Spawn::new().spawn(async |_: Inbox<()>| panic!("as planned")).unwrap();
+                yield_now().await;
+                lane::kill(waits.mailbox.id());
+                lane::join(waits.mailbox.id()).await;
+                lane::join(panics.mailbox.id()).await;
+                lane::join(Spawn::new().spawn(looks.clone()).unwrap().mailbox.id()).await;
+            }
+            drop(looks);
+            let looks: Vec<(u64, u64)> = told.iter().collect();
+            assert_eq!(looks.len(), 60);
+            assert!(looks.iter().all(|(number, given)| number == given), "{looks:?}");
+        });
+    }
 
     #[test]
     fn a_turn_ends_after_its_operations() {

@@ -336,22 +336,34 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_polled_while_its_alarm_stands_is_still_to_be_reckoned() {
+        in_lane(async {
+            let (mut deadline, ..) = set_in_a_turn().await;
+            sleep(Duration::from_millis(1)).await;
+            let is_pending =
+                poll_fn(|cx| Poll::Ready(deadline.poll_passed_of_wait_for(LENGTH, || unreachable!(), cx).is_pending()));
+            assert!(is_pending.await && deadline.is_to_be_reckoned());
+        });
+    }
+
+    #[test]
     fn without_a_watchdog_and_where_the_length_is_unusual_the_clock_is_asked() {
-        let begins = |length: Duration| {
-            let mut alarm = Deadline::after(Duration::from_secs(1));
-            async move {
-                assert!(is_pending(&mut alarm).await);
-                sleep(Duration::from_millis(20)).await;
-                let mut deadline = Deadline::unset();
-                let begins =
-                    context::with_current(|local, _, own| deadline.begin_within_alarm(nanos(length), local, own));
-                (begins, deadline.ahead_in == POLLED, deadline.ahead_in == UNSET)
-            }
+        let begins_where = |alarm: Duration, length: Duration| async move {
+            let mut alarm = Deadline::after(alarm);
+            assert!(is_pending(&mut alarm).await);
+            sleep(Duration::from_millis(20)).await;
+            let mut deadline = Deadline::unset();
+            let begins = context::with_current(|local, _, own| deadline.begin_within_alarm(nanos(length), local, own));
+            (begins, deadline.ahead_in == POLLED, deadline.ahead_in == UNSET)
         };
-        let of = |length| in_lane(async move { begins(length).await });
+        let begins = move |length| begins_where(Duration::from_secs(1), length);
+        let of = |length| in_lane(begins(length));
         assert_eq!(of(Duration::from_secs(60)), (Some(true), true, false));
         assert_eq!(of(Duration::ZERO), (Some(false), false, true));
         assert_eq!(of(Duration::from_millis(100)), (Some(false), false, true), "the alarm is too late");
+        let of = |alarm, length| in_lane(begins_where(Duration::from_millis(alarm), Duration::from_millis(length)));
+        assert_eq!(of(4000, 2000), (Some(false), false, true), "the alarm is too late");
+        assert_eq!(of(600, 900), (Some(true), true, false), "it is too short to be lenient");
         let runtime = Runtime::builder().workers(1).watchdog(None).build().unwrap();
         let lane = runtime.block_on(async {
             let run =
