@@ -267,6 +267,17 @@ mod tests {
     use crate::runtime::Runtime;
 
     #[test]
+    fn the_number_of_a_turn_says_which_worker_gave_it() {
+        for worker in [0, 1, 55] {
+            let turn = Turn::of_worker(worker);
+            for count in 1..4 {
+                turn.begin();
+                assert_eq!(Turn::worker_and_count(turn.number()), (worker, count));
+            }
+        }
+    }
+
+    #[test]
     fn the_number_of_a_turn_says_how_many_its_worker_has_given_whatever_became_of_their_lanes() {
         let runtime = Runtime::builder().workers(2).build().unwrap();
         runtime.block_on(async {
@@ -276,23 +287,26 @@ mod tests {
                     yield_now().await;
                     let (number, given) = context::with_local(|local| {
                         let local = local.unwrap();
-                        (local.turn.number(), local.scheduler.metrics.turns_of(local.index))
+                        (local.turn.number(), (local.index, local.scheduler.metrics.turns_of(local.index) + 1))
                     });
                     // The present turn is not over.
-                    tell.send((Turn::worker_and_count(number).1, given + 1)).unwrap();
+                    tell.send((Turn::worker_and_count(number), given)).unwrap();
                 }
             };
             for _ in 0..20 {
                 let waits = Spawn::new().spawn(async |_: Inbox<()>| std::future::pending::<()>().await).unwrap();
                 let panics = Spawn::new().spawn(async |_: Inbox<()>| panic!("as planned")).unwrap();
                 yield_now().await;
-                lane::kill(waits.mailbox.id());
-                lane::join(waits.mailbox.id()).await;
+                // By a worker, which then ends it apart from others.
+                let waits = waits.mailbox.id();
+                let kills = Spawn::new().spawn(async move |_: Inbox<()>| assert!(lane::kill(waits))).unwrap();
+                lane::join(kills.mailbox.id()).await;
+                lane::join(waits).await;
                 lane::join(panics.mailbox.id()).await;
                 lane::join(Spawn::new().spawn(looks.clone()).unwrap().mailbox.id()).await;
             }
             drop(looks);
-            let looks: Vec<(u64, u64)> = told.iter().collect();
+            let looks: Vec<_> = told.iter().collect();
             assert_eq!(looks.len(), 60);
             assert!(looks.iter().all(|(number, given)| number == given), "{looks:?}");
         });
