@@ -45,7 +45,8 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
     }
 
     /// How long to wait for the answer, from the first poll on; zero is over at once unless the answer is there. Where it is a
-    /// second or more, some milliseconds more may pass.
+    /// second or more, some milliseconds more may pass, and as much as the turn goes on in which it is asked: what blocks in the
+    /// same turn, as in a `join`, adds to it.
     pub fn timeout(mut self, length: Duration) -> Ask<M, T> {
         self.timeout = u64::try_from(length.as_nanos()).unwrap_or(NEVER);
         self

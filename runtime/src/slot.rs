@@ -421,7 +421,7 @@ impl Table {
         self.scheduler.read().clone()
     }
 
-    /// Runs `f` with it, which does not outlive the runtime by that, and takes no lock of the table.
+    /// Runs `f` with it, of which no share is made that could be the last. `f` must take no lock of the table.
     pub(crate) fn with_scheduler<R>(&self, f: impl FnOnce(&Scheduler) -> R) -> Option<R> {
         self.scheduler.read().as_deref().map(f)
     }
