@@ -151,7 +151,7 @@ impl Question {
     /// # Panics
     /// Outside of a runtime.
     pub fn poll_limit(&self, deadline: &mut Deadline, length: u64, cx: &mut Context<'_>) -> Poll<()> {
-        deadline.poll_passed_of_wait_for(Duration::from_nanos(length), || self.number.scheduler(), cx)
+        deadline.poll_passed_of_wait_for(Duration::from_nanos(length), || self.number.table(), cx)
     }
 
     #[inline]

@@ -2,7 +2,6 @@
 //!
 //! Owns: [`Deadline`], and when a lane's own alarm stands for it.
 
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::runtime::NotInRuntime;
 use crate::sched::Scheduler;
 use crate::sched::turn::Turn;
 use crate::sched::worker::Local;
+use crate::slot::Table;
 use crate::wait_graph::note::parks_otherwise;
 
 /// From this length on, in nanoseconds, a deadline may be set by the cheaper clock.
@@ -95,8 +95,8 @@ impl Deadline {
     }
 
     /// As [`Deadline::poll_passed`], for an operation that fails once its own time is over, which begins with the first poll, in
-    /// a runtime that is still there if it gives its scheduler. Should it be part of a deadlock, that is said at once, and not
-    /// only then.
+    /// a lane of the table `home`, if it was [begun](Deadline::begin_within_alarm) there. Should it be part of a deadlock, that is
+    /// said at once, and not only then.
     ///
     /// # Panics
     /// Outside of a runtime.
@@ -104,7 +104,7 @@ impl Deadline {
     pub(crate) fn poll_passed_of_wait_for(
         &mut self,
         length: Duration,
-        home: impl FnOnce() -> Option<Arc<Scheduler>>,
+        home: impl FnOnce() -> Option<&'static Table>,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         if self.ahead_in == UNSET {
@@ -127,10 +127,10 @@ impl Deadline {
     /// Sets it to what it is: so far from when the turn was over in which it was set, as far as its runtime knows, or from now.
     /// No other runtime knows of that turn; one that has its table came after it.
     #[cold]
-    fn reckon(&mut self, length: Duration, home: Option<Arc<Scheduler>>) {
+    fn reckon(&mut self, length: Duration, home: Option<&'static Table>) {
         let (worker, turns) = Turn::worker_and_count(self.ahead_in & !SET_IN);
         let now = now();
-        let over = home.and_then(|home| home.chronicle.had_given(worker, turns));
+        let over = home.and_then(|home| home.with_scheduler(|home| home.chronicle.had_given(worker, turns))).flatten();
         self.at = over.map_or(now, |over| over.min(now)) + length;
         self.ahead_in = POLLED;
     }
@@ -300,7 +300,7 @@ mod tests {
                 sleep(Duration::from_millis(1)).await;
             }
             let seen_by = now();
-            deadline.reckon(LENGTH, Some(home));
+            deadline.reckon(LENGTH, Some(home.table));
             assert!(before + LENGTH <= deadline.at && deadline.at <= seen_by + LENGTH);
             assert!(!deadline.is_to_be_reckoned());
         });

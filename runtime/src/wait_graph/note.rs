@@ -16,7 +16,6 @@
 
 use std::cell::Cell;
 use std::panic::Location;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Context;
 
@@ -27,7 +26,6 @@ use crate::id::Id;
 use crate::lane::own::{HAS_SENT_AHEAD, HAS_WAITED, Own};
 use crate::lane::resources::LaneWait;
 use crate::lane::waker;
-use crate::sched::Scheduler;
 use crate::sched::worker::{Local, PARKED};
 use crate::slot::{Slot, SlotRef, Table, slot_of};
 
@@ -131,9 +129,9 @@ impl Number {
         self.number
     }
 
-    /// That of the lane which was the first to park in it; `None` where its runtime is gone, or nobody has.
-    pub(crate) fn scheduler(&self) -> Option<Arc<Scheduler>> {
-        self.record.and_then(Record::slot).and_then(Slot::table).and_then(Table::scheduler)
+    /// The table of the lane that was the first to park in it; `None` where nobody has.
+    pub(crate) fn table(&self) -> Option<&'static Table> {
+        self.record.and_then(Record::slot).and_then(Slot::table)
     }
 }
 
