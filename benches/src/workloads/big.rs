@@ -52,15 +52,16 @@ fn member(seed: u64, pings: u64, done: Address<u64>) -> Address<Message> {
         let from = lane.address();
         let mut random = Random::seeded(seed);
         let Some(Message::All(all)) = lane.recv().await else { panic!("a ping before all were known") };
-        while let Some(message) = lane.recv().await {
-            let count = match message {
-                Message::Ping { count, from } => {
+        loop {
+            let count = match lane.recv().await {
+                Some(Message::Ping { count, from }) => {
                     from.send(Message::Pong { count: count + 1 }).await.expect("who pinged");
                     continue;
                 }
-                Message::Pong { count } => count,
-                Message::Start => 0,
-                Message::All(_) => panic!("all were known"),
+                Some(Message::Pong { count }) => count,
+                Some(Message::Start) => 0,
+                Some(Message::All(_)) => panic!("all were known"),
+                None => return,
             };
             if count < pings {
                 let whom = all[random.below(all.len() as u64) as usize];
