@@ -151,8 +151,8 @@ impl<M: Send + 'static> Address<M> {
     }
 
     #[inline]
-    pub(crate) fn question(self, at: &'static Location<'static>) -> Question {
-        Question::to(self.0, at)
+    pub(crate) fn question<F: FnOnce(A) -> M, A>(self, at: &'static Location<'static>, make: &F) -> Question {
+        Question::to(self.0, at, make)
     }
 
     #[inline]

@@ -38,8 +38,8 @@ impl<M: Send + 'static, T: Send + 'static> Ask<M, T> {
     #[inline]
     #[track_caller]
     pub(crate) fn new<F: FnOnce(Reply<T>) -> M>(to: Address<M>, question: F) -> Ask<M, T> {
-        let asked = to.question(Location::caller());
-        let (answerer, answer) = question::port(&question);
+        let asked = to.question(Location::caller(), &question);
+        let (answerer, answer) = question::port();
         let sending = to.send_question(question(Reply::local(answerer)));
         Ask { answer, sending, timeout: DEFAULT_TIMEOUT.as_nanos() as u64, deadline: Deadline::unset(), asked }
     }

@@ -28,6 +28,8 @@ pub struct Question {
     number: Number,
     /// How much the lane that is asked had handed out before the question was sent.
     handed_out: u32,
+    /// There may be other ports in the question than its own.
+    hands_out: bool,
 }
 
 /// How far [`Question::ask_now`] came.
@@ -42,41 +44,32 @@ pub enum Asked {
     Awaited,
 }
 
-/// Both halves of a port for the question that a closure is about to make. The answer wakes the current lane also if it comes
-/// before the wait for it was polled; outside of lanes, whoever polls is woken, as by [`reply::port`].
-///
-/// The closure may put another port into the question, one that it owns, or takes out of what it borrows: that is noted, as by
-/// [`hand_over`](crate::wait_graph::hand_over).
+/// Both halves of a port for a question of the current lane. The answer wakes that also if it comes before the wait for it was
+/// polled; outside of lanes, whoever polls is woken, as by [`reply::port`].
 #[inline]
-pub fn port<T: Send, F: FnOnce(A) -> R, A, R>(_: &F) -> (Answerer<T>, Answer<T>) {
+pub fn port<T: Send>() -> (Answerer<T>, Answer<T>) {
     context::with_local(
         #[inline(always)]
-        |local| {
-            let Some(local) = local else { return reply::port() };
-            let this = context::with_current_of(
-                local,
-                #[inline(always)]
-                |current| {
-                    let (slot, _) = current?;
-                    if note::may_hand_out::<F, R>() {
-                        note::count(slot);
-                    }
-                    Some(slot)
-                },
-            );
-            match this {
-                Some(slot) => reply::port_awaited_by(&local.nodes, waker(slot)),
-                None => reply::port(),
-            }
+        |local| match local.and_then(|local| Some((local, local.current()?))) {
+            Some((local, this)) => reply::port_awaited_by(&local.nodes, waker(this)),
+            None => reply::port(),
         },
     )
 }
 
 impl Question {
-    /// A question to a lane, asked from a place in the source.
+    /// A question to a lane, asked from a place in the source, that a closure is about to make.
+    ///
+    /// The closure may put another port into the question than its own, one that it owns, or takes out of what it borrows: that
+    /// is noted when it is sent, as by [`hand_over`](crate::wait_graph::hand_over).
     #[inline]
-    pub fn to<M: Send + 'static>(lane: MailboxId<M>, at: &'static Location<'static>) -> Question {
-        Question { of: lane.id(), at, number: Number::default(), handed_out: UNKNOWN }
+    pub fn to<M: Send + 'static, F: FnOnce(A) -> M, A>(
+        lane: MailboxId<M>,
+        at: &'static Location<'static>,
+        _: &F,
+    ) -> Question {
+        let hands_out = note::may_hand_out::<F, M>();
+        Question { of: lane.id(), at, number: Number::default(), handed_out: UNKNOWN, hands_out }
     }
 
     /// The place from which it is asked.
@@ -84,9 +77,13 @@ impl Question {
         self.at
     }
 
-    /// It is about to be sent: looks at whom it is sent to.
+    /// It is about to be sent: looks at whom it is sent to, and then notes what it hands out. In this order: of two that ask each
+    /// other at the same time, by closures that may hand something out, one at least is then not certain to wait for the other.
     pub(crate) fn note_sending(&mut self) {
         self.handed_out = note::handed_out_by(self.of);
+        if self.hands_out {
+            note::hands_out_something();
+        }
     }
 
     /// Sends the question by the short way, and begins to wait for the answer, no longer than so many nanoseconds from now where
@@ -112,7 +109,13 @@ impl Question {
                     #[inline(always)]
                     |current| {
                         let Some((this, own)) = current else { return Asked::Not };
-                        let looks = |slot: SlotRef| self.handed_out = note::handed_out_in(Some(slot));
+                        // As `note_sending`.
+                        let looks = |slot: SlotRef| {
+                            self.handed_out = note::handed_out_in(Some(slot));
+                            if self.hands_out {
+                                note::count(this);
+                            }
+                        };
                         if this.tenant_bits() == self.of.to_bits() || !sending.push_question(local, looks) {
                             return Asked::Not;
                         }

@@ -4,7 +4,8 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use laneway::{Address, Lane, Reply, Spawn};
+use futures_util::future::join;
+use laneway::{Address, AskError, ExitReason, Lane, Reply, Spawn};
 
 use crate::deadlocks::{answers_late, assert_handing_on_is_seen};
 use crate::support::*;
@@ -85,5 +86,31 @@ fn nothing_is_claimed_where_the_port_waits_for_room_in_a_send_that_is_not_awaite
         .await;
         // In a tuple, as it is not to be awaited.
         (sending,)
+    });
+}
+
+#[test]
+fn of_two_that_ask_each_other_by_closures_that_may_hand_something_out_neither_is_told() {
+    enum Talk {
+        Other(Address<Talk>),
+        #[expect(dead_code, reason = "nobody answers")]
+        Ask(u64, Reply<u64>),
+    }
+    test(async |_: Lane<News>| {
+        let talks = async |mut lane: Lane<Talk>| {
+            let Some(Talk::Other(other)) = lane.recv().await else { panic!("whom to ask comes first") };
+            let number = 1;
+            let ask = other.ask(|reply| Talk::Ask(number, reply));
+            // Both are made before either is sent.
+            settle().await;
+            let heard = ask.timeout(Duration::from_millis(10)).await;
+            // The other may have ended first, for the same reason.
+            assert!(matches!(heard, Err(AskError::Timeout(_) | AskError::Ended(_))), "{heard:?}");
+        };
+        let [one, other] = [(); 2].map(|()| laneway::spawn(talks).expect("a lane"));
+        one.send(Talk::Other(other)).await.expect("it waits");
+        other.send(Talk::Other(one)).await.expect("it waits");
+        let reasons = join(laneway::join(one.id()), laneway::join(other.id())).await;
+        assert_eq!(reasons, (ExitReason::Normal, ExitReason::Normal));
     });
 }
