@@ -623,12 +623,12 @@ fn nothing_that_an_abandoned_lane_did_is_heard_after_its_end_or_cut_in_two() {
                 let begun = Arc::<AtomicBool>::default();
                 let begin = begun.clone();
                 let it = laneway::spawn(async move |mut it: Lane<News>| {
-                    begin.store(true, SeqCst);
                     for sent in 0.. {
                         if laneway::is_abandoned() {
                             break;
                         }
                         let _ = me.try_send(News::Number(sent));
+                        begin.store(true, SeqCst);
                         let _ = poll_once(&mut me.ask(News::Ask)).await;
                         let reference = it.monitor(other, News::Down);
                         it.link(other);
