@@ -134,6 +134,7 @@ mod sched {
     pub(crate) mod notices;
     pub(crate) mod parker;
     pub(crate) mod pulse;
+    pub(crate) mod queue;
 }
 #[cfg(loom)]
 #[allow(dead_code, reason = "models do not call all of it")]

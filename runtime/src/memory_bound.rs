@@ -17,7 +17,7 @@ use crate::alloc;
 use crate::alloc::account::Account;
 use crate::lane::memory;
 use crate::mailbox::node;
-use crate::sched::Scheduler;
+use crate::sched::{Scheduler, queue};
 use crate::slot;
 use crate::time;
 
@@ -57,7 +57,7 @@ const PROGRAM: &str = "the program";
 
 /// Bytes of a slot and its record, of which a worker keeps some free.
 const SLOT: u64 = 256;
-/// A place in a run queue, whose buffer is twice as long as needed and may be about to move.
+/// A place in a backlog, whose buffer is twice as long as needed and may be about to move.
 const QUEUED: u64 = 32;
 /// What is noted of a timer, a descriptor, a name; not to the byte.
 const TIMER: u64 = time::wheel::ENTRY as u64;
@@ -125,8 +125,11 @@ impl MemoryTable {
         table.row(FREE_CHUNKS, scheduler.vat.most_kept(), "what the vat keeps warm, and its workers' caches");
         table.row(
             QUEUES,
-            lanes.saturating_mul(2 * places + 1).saturating_mul(QUEUED),
-            format!("2 for each of {places} workers + 1 for all, {QUEUED} bytes for each of {lanes} lanes"),
+            lanes.saturating_mul(2 * places + 1).saturating_mul(QUEUED).saturating_add(places * queue::KEPT),
+            format!(
+                "{} for each of {places} workers; 2 a worker + 1 for all, {QUEUED} bytes for each of {lanes} lanes",
+                display_bytes(queue::KEPT)
+            ),
         );
         table.row(CHRONICLE, scheduler.chronicle.bytes(), format!("some seconds, for {places} workers"));
         table.row(WORKERS, (places + 1) * stack, format!("{places} workers, stand-ins included, and a watchdog"));
@@ -171,7 +174,8 @@ impl MemoryTable {
         let level = scheduler.vat.level();
         table.row(FREE_CHUNKS, level.resident.saturating_sub(level.used), "kept warm");
         let alive = scheduler.metrics.alive();
-        table.row(QUEUES, alive * QUEUED, format!("{alive} lanes"));
+        let places = scheduler.parkers.len() as u64;
+        table.row(QUEUES, alive * QUEUED + places * queue::KEPT, format!("{places} workers, {alive} lanes"));
         table.row(CHRONICLE, scheduler.chronicle.bytes(), "all of it");
         let threads = scheduler.threads();
         table.row(WORKERS, threads * stack, format!("{threads} threads, of whose stacks not all may be in use"));

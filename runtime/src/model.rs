@@ -1,7 +1,7 @@
 //! Loom's models: the words and hand-shakes of the runtime, run in every interleaving within a bound.
 //!
 //! Each model drives the code that ships (`lane/word.rs`, `mailbox/node/fill.rs`, `reply/word.rs`, `sched/idle.rs`,
-//! `sched/crew.rs`, `sched/chronicle.rs`, `sched/parker.rs`, `sched/pulse.rs`, `sched/notices.rs`, `sched/hold.rs`, `wait_graph/word.rs`,
+//! `sched/crew.rs`, `sched/chronicle.rs`, `sched/parker.rs`, `sched/pulse.rs`, `sched/queue.rs`, `sched/notices.rs`, `sched/hold.rs`, `wait_graph/word.rs`,
 //! `alloc/balance.rs`, `admission/ledger.rs`) with as few threads and steps as still meet each other in every way. What
 //! a word guards is written and read `Relaxed`, so that a model fails if the word itself does not publish it. What
 //! stands around the words in production (slots, wait lists, the workers' loop) is drawn here in outline; each outline
@@ -36,6 +36,7 @@ mod pack;
 mod park;
 mod parker;
 mod pulse;
+mod queue;
 mod reply;
 mod room;
 mod slot;

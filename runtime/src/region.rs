@@ -85,6 +85,13 @@ impl<T: Zeroed> Region<T> {
         unsafe { &*item }
     }
 
+    /// Where the item at `index` is, or would be.
+    #[inline]
+    pub(crate) fn address_of(&self, index: u32) -> *const T {
+        // ORDER: Relaxed: nobody may look there by this alone.
+        self.base.load(Ordering::Relaxed).wrapping_add(index as usize)
+    }
+
     /// Whether the item is one of the region's.
     #[inline]
     pub(crate) fn has(&self, item: &'static T) -> bool {

@@ -121,7 +121,7 @@ pub(crate) fn schedule(slot: SlotRef) {
 }
 
 /// As [`schedule`], where the worker is known.
-#[inline]
+#[inline(always)]
 pub(crate) fn schedule_on(local: &Local, slot: SlotRef) {
     if slot.is_of(local.table) { local.push_woken(slot) } else { schedule_elsewhere(slot) }
 }

@@ -11,11 +11,16 @@ pub(crate) use self::atomic::AtomicU64;
 #[cfg(loom)]
 pub(crate) use self::locks::{Condvar, Mutex, MutexGuard, Unparker};
 #[cfg(loom)]
+pub(crate) use self::place::Place;
+#[cfg(loom)]
 pub(crate) use self::slots::{AtomicSlot, SlotRef, is_same};
 #[cfg(not(loom))]
 pub(crate) use crate::alloc::uncharged;
 #[cfg(not(loom))]
 pub(crate) use crate::lane::waker::{is_a_lanes, wake_lane};
+/// A place in a ring, which one thread writes to.
+#[cfg(not(loom))]
+pub(crate) use crate::slot::AtomicSlot as Place;
 #[cfg(not(loom))]
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -145,6 +150,76 @@ mod slots {
 
         pub(crate) fn store(&self, slot: Option<SlotRef>, order: Ordering) {
             self.0.store(slot.map_or(0, NonZeroU32::get), order);
+        }
+    }
+}
+
+/// Places in a ring, which see to it that none is written again before those are done who read what lay there.
+///
+/// To loom no load reads what is stored after it, so that it does not see the harm itself. But of what another thread stores
+/// beside its reading, the writer sees at least as much as it may count on of the reading.
+#[cfg(loom)]
+mod place {
+    use std::sync::Mutex;
+
+    use loom::sync::atomic::{AtomicU32, Ordering};
+    use loom::thread::{self, ThreadId};
+
+    use super::slots::{AtomicSlot, SlotRef};
+
+    loom::lazy_static! {
+        /// Of each lane, whether somebody has read it who did not write it.
+        static ref READ: [AtomicU32; 8] = std::array::from_fn(|_| AtomicU32::new(0));
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct Place {
+        lane: AtomicSlot,
+        written: Mutex<Option<Written>>,
+    }
+
+    #[derive(Debug)]
+    struct Written {
+        by: ThreadId,
+        lane: Option<SlotRef>,
+        /// By its writer, which may have taken the lane itself, or moved it.
+        is_read: bool,
+    }
+
+    fn read_of(lane: SlotRef) -> &'static AtomicU32 {
+        &READ[lane.get() as usize]
+    }
+
+    impl Place {
+        pub(crate) fn empty() -> Place {
+            Place { lane: AtomicSlot::empty(), written: Mutex::new(None) }
+        }
+
+        pub(crate) fn load(&self, order: Ordering) -> Option<SlotRef> {
+            let lane = self.lane.load(order);
+            let is_own = match &mut *self.written.lock().expect("no model panics under a lock") {
+                Some(written) if written.by == thread::current().id() => {
+                    written.is_read = true;
+                    true
+                }
+                _ => false,
+            };
+            if let Some(lane) = lane.filter(|_| !is_own) {
+                read_of(lane).store(1, Ordering::Relaxed);
+            }
+            lane
+        }
+
+        pub(crate) fn store(&self, lane: Option<SlotRef>, order: Ordering) {
+            let written = Written { by: thread::current().id(), lane, is_read: false };
+            let before = self.written.lock().expect("no model panics under a lock").replace(written);
+            if let Some(before) = before.filter(|before| !before.is_read && before.lane != lane)
+                && let Some(other) = before.lane
+            {
+                let is_read = read_of(other).load(Ordering::Relaxed) == 1;
+                assert!(is_read, "the place of lane {other} is written again, and may still be read");
+            }
+            self.lane.store(lane, order);
         }
     }
 }

@@ -241,10 +241,7 @@ impl Slot {
     #[inline]
     pub(crate) fn note_taken(&self, count: u32) {
         // ORDER: Relaxed: a hint, written by whoever runs the lane.
-        let collected = self.collects.load(Ordering::Relaxed);
-        if count > 1 || collected {
-            self.collects.store((2..=COLLECTED_MAX).contains(&count), Ordering::Relaxed);
-        }
+        self.collects.store((2..=COLLECTED_MAX).contains(&count), Ordering::Relaxed);
     }
 
     /// Whether the lane should wait behind the others when a message wakes it.

@@ -349,6 +349,13 @@ impl LaneWord {
         self.0.load(Ordering::Relaxed) & (HEAD | WAITERS | COUNT) != 0
     }
 
+    /// The node that was pushed last, as far as one look tells; `EMPTY` where all were taken.
+    #[inline]
+    pub(crate) fn last_node(&self) -> u32 {
+        // ORDER: Relaxed: a hint.
+        head_of(self.0.load(Ordering::Relaxed))
+    }
+
     /// Whether so many messages were pushed since the receiver last took all, as far as one look tells.
     #[inline]
     pub(crate) fn has_at_least(&self, messages: u32) -> bool {

@@ -116,6 +116,12 @@ fn unit(index: u32) -> &'static Unit {
     unsafe { UNITS.at_unchecked(index) }
 }
 
+/// Has the processor fetch a node, whosever it is.
+#[inline]
+pub(crate) fn prefetch(number: u32) {
+    memory::prefetch(UNITS.address_of(number));
+}
+
 /// The kind of a node that is the caller's and not free.
 #[inline]
 fn kind_of(index: u32) -> &'static Kind {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::Runtime;
 
@@ -10,6 +12,18 @@ fn both_tables_have_the_same_rows_and_the_bound_has_the_greater_ones() {
     assert_eq!(bound.get(LANES_ROW).unwrap().bytes, Some(16 << 20));
     for row in [LANES_ROW, QUEUES, WORKERS] {
         assert!(bound.get(row).unwrap().bytes >= used.get(row).unwrap().bytes, "{row}");
+    }
+}
+
+#[test]
+fn the_rings_of_few_lanes_count_with_stand_ins_and_without() {
+    for (watchdog, rings) in [(Some(Duration::from_millis(10)), 4), (None, 2)] {
+        let runtime = Runtime::builder().workers(2).max_lanes(8).watchdog(watchdog).build().unwrap();
+        let taken = rings * queue::KEPT;
+        assert!(taken >= rings * 16_384);
+        for table in [runtime.handle().memory_bound(), runtime.handle().memory_used()] {
+            assert!(table.get(QUEUES).unwrap().bytes >= Some(taken), "{table}");
+        }
     }
 }
 

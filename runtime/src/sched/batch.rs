@@ -159,7 +159,8 @@ impl Local {
         }
     }
 
-    fn call_for_help(&self) {
+    #[inline(never)]
+    pub(super) fn call_for_help(&self) {
         if let Some(worker) = self.scheduler.idle.wake_one_hint() {
             self.scheduler.unpark(worker);
         }

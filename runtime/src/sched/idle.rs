@@ -85,6 +85,13 @@ impl Idle {
         if word << SEARCHING_BITS == 0 { None } else { self.wake_from(word) }
     }
 
+    /// Whether [`Idle::wake_one_hint`] may wake somebody.
+    #[inline]
+    pub(crate) fn some_sleep(&self) -> bool {
+        // ORDER: Relaxed: as there.
+        self.word.load(Ordering::Relaxed) << SEARCHING_BITS != 0
+    }
+
     #[inline(never)]
     fn wake_from(&self, mut word: u64) -> Option<usize> {
         loop {
@@ -161,6 +168,12 @@ impl Idle {
     /// Whether all workers but those that search are asleep; for tests and for clocks that jump.
     pub(crate) fn all_asleep(&self) -> bool {
         self.awake(self.word.load(Ordering::Acquire)) == 0
+    }
+
+    /// How many search.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn searchers(&self) -> u64 {
+        searching(self.word.load(Ordering::Acquire))
     }
 
     /// As [`Idle::all_asleep`]: who wakes after this sees what the caller did before, and else the caller sees it awake.

@@ -132,12 +132,13 @@ impl Local {
     }
 
     /// Queues a lane that was woken: it runs next, but for one for which messages gather while it waits for its turn.
+    #[inline(always)]
     pub(crate) fn push_woken(&self, slot: SlotRef) {
         if slot.collects() { self.push_back(slot) } else { self.push_next(slot) }
     }
 
     /// Queues a lane to run next; whoever was to run next goes to the queue.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push_next(&self, slot: SlotRef) {
         let displaced = match self.pulse.hand_over(slot) {
             HandedOver::Displaced(displaced) => displaced,
@@ -177,31 +178,30 @@ impl Local {
     }
 
     /// Queues a lane behind all others of this worker.
+    #[inline(never)]
     pub(crate) fn push_back(&self, slot: SlotRef) {
-        self.push_uncharged(|| self.queue.push(slot));
+        self.queue.push(slot);
+        self.tell_of_pushed();
     }
 
     /// Queues a lane that was killed while it waited.
     #[inline]
     pub(crate) fn push_killed(&self, slot: SlotRef) {
         self.minds_dead.set(true);
-        self.push_uncharged(|| self.queue.push_killed(slot));
+        // The queue may grow, and is not the lane's that kills.
+        alloc::uncharged(|| self.queue.push_killed(slot));
+        self.tell_of_pushed();
     }
 
-    /// Others may want to have what `push` queues. The queue may grow, and is not the lane's that wakes.
-    #[inline(always)]
-    fn push_uncharged(&self, push: impl FnOnce()) {
-        if alloc::charged().is_none() {
-            push();
-        } else {
-            charge_nobody_for(push);
-        }
+    /// Others may want to have what was queued.
+    #[inline]
+    fn tell_of_pushed(&self) {
         // A hint will do for a worker that comes to the lane by itself. This one may be stuck: then it sees here that it
         // was robbed, or whoever robs it finds the lane (`pulse.rs`).
         if self.pulse.orders().is_robbed() {
             self.pass_on();
-        } else if let Some(worker) = self.scheduler.idle.wake_one_hint() {
-            self.scheduler.unpark(worker);
+        } else if self.scheduler.idle.some_sleep() {
+            self.call_for_help();
         }
     }
 
@@ -309,14 +309,6 @@ impl Local {
     }
 }
 
-/// `push` does not unwind.
-#[inline(never)]
-fn charge_nobody_for(push: impl FnOnce()) {
-    let payer = alloc::charge_nobody();
-    push();
-    alloc::charge(payer);
-}
-
 /// The thread of a worker, or of a stand-in, which serves when it is hired.
 pub(crate) fn work(scheduler: Arc<Scheduler>, index: usize, queue: Queue) {
     let local = Local::new(scheduler, index, queue);
@@ -422,7 +414,7 @@ impl Local {
             self.queue.push(slot);
         }
         rounds.from_next = 0;
-        match self.queue.pop() {
+        match self.queue.pop_soon() {
             None => self.search(rounds),
             picked => picked,
         }
@@ -444,7 +436,7 @@ impl Local {
     #[inline(never)]
     fn search(&self, rounds: &mut Rounds) -> Option<SlotRef> {
         let queues = &self.scheduler.queues;
-        if let Some(slot) = self.queue.pop_killed() {
+        if let Some(slot) = self.queue.pop_any() {
             return Some(slot);
         }
         if let Some(slot) = queues.take_injected(&self.queue) {
