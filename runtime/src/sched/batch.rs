@@ -14,6 +14,7 @@
 //! for who waits ([`Ahead`]).
 
 use std::cell::Cell;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::worker::Local;
@@ -33,10 +34,10 @@ pub(super) const MOVED: usize = 1024;
 /// What a worker knows of a batch on which it works alone.
 #[derive(Default)]
 pub(super) struct Batch {
-    /// Turns until the next look at the clock; 0 where nobody has to look.
-    countdown: Cell<u32>,
+    /// The number of the turn before which somebody has to look at the clock.
+    look_at: Cell<Option<NonZeroU64>>,
     /// Turns between the last look and the next.
-    step: Cell<u32>,
+    step: Cell<u64>,
     /// Of the batch: when it was begun.
     began: Cell<Instant>,
     /// Of lanes that this worker wakes when it looks outside.
@@ -45,6 +46,13 @@ pub(super) struct Batch {
     pub(super) taken_ahead: Ahead<1, 16>,
     /// For the timers that fire here.
     pub(super) room: Room,
+}
+
+impl Batch {
+    /// The number of the turn before which it has to be looked at.
+    pub(super) fn look_at(&self) -> u64 {
+        self.look_at.get().map_or(u64::MAX, NonZeroU64::get)
+    }
 }
 
 /// How many lanes may go ahead of those that wait: some of every four turns, and no more than `MOST` where none has for
@@ -120,7 +128,7 @@ impl Local {
         } else if queued > 1 {
             self.batch.began.set(self.scheduler.env.now());
             self.batch.step.set(1);
-            self.batch.countdown.set(2);
+            self.look_at_batch_after(1);
         }
     }
 
@@ -134,15 +142,19 @@ impl Local {
         }
     }
 
-    /// Has another worker woken where the present batch takes long. To be called before each turn.
+    /// Has another worker woken where the present batch takes long. Called before a turn.
     pub(super) fn mind_batch(&self) {
-        let countdown = self.batch.countdown.get();
-        if countdown != 0 {
-            self.batch.countdown.set(countdown - 1);
-            if countdown == 1 {
-                self.look_at_batch();
-            }
+        if self.turn.next_number() >= self.batch.look_at() {
+            self.batch.look_at.set(None);
+            self.look_at_batch();
         }
+    }
+
+    /// The batch is looked at after so many turns.
+    fn look_at_batch_after(&self, turns: u64) {
+        let look_at = self.turn.next_number() + turns;
+        self.batch.look_at.set(NonZeroU64::new(look_at));
+        self.attend_at.set(self.attend_at.get().min(look_at));
     }
 
     #[cold]
@@ -154,7 +166,7 @@ impl Local {
             self.call_for_help();
         } else {
             let step = self.batch.step.get();
-            self.batch.countdown.set(step);
+            self.look_at_batch_after(step);
             self.batch.step.set(2 * step);
         }
     }

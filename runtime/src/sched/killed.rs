@@ -30,7 +30,7 @@ impl Local {
         let in_a_row = IN_A_ROW * (LOOK_OUTSIDE_EVERY / rounds.look_every);
         let (mut ended, mut began) = (0, None);
         loop {
-            let others_wait = || rounds.until_look == 0 || self.pulse.has_next() || !self.queue.is_empty();
+            let others_wait = || self.looks_now(rounds) || self.pulse.has_next() || !self.queue.is_empty();
             if ended >= in_a_row && others_wait() || self.takes_long(ended, &mut began) {
                 break;
             }
@@ -41,13 +41,12 @@ impl Local {
             if rounds.searching {
                 self.scheduler.found_work(&mut rounds.searching);
             }
-            rounds.until_look = rounds.until_look.saturating_sub(1);
             ended += 1;
             if self.end_one(slot) {
                 self.send_notices();
                 self.look_after_long_turn(rounds);
                 // Else that has left it to the next pick.
-                if rounds.until_look == 0 {
+                if self.looks_now(rounds) {
                     break;
                 }
             }

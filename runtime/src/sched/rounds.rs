@@ -19,8 +19,8 @@ const IO_WITHIN: Duration = Duration::from_millis(1);
 
 /// What the main loop keeps between its rounds.
 pub(super) struct Rounds {
-    /// Picks before the one that looks outside; it stays 0 until that look was taken.
-    pub(super) until_look: u32,
+    /// The number of the turn before which a look outside is due.
+    pub(super) look_at: u64,
     /// Turns between the last look and the next.
     pub(super) look_every: u32,
     pub(super) looked_at: Instant,
@@ -34,11 +34,12 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
-    pub(super) fn new(now: Instant) -> Rounds {
+    /// For a worker that is about to give the turn `next`.
+    pub(super) fn new(now: Instant, next: u64) -> Rounds {
         let look_every = LOOK_OUTSIDE_EVERY;
-        let (until_look, until_io) = (look_every - 1, LOOK_OUTSIDE_EVERY);
+        let until_io = LOOK_OUTSIDE_EVERY;
         Rounds {
-            until_look,
+            look_at: next + u64::from(look_every) - 1,
             look_every,
             looked_at: now,
             until_io,
@@ -50,8 +51,8 @@ impl Rounds {
         }
     }
 
-    /// A look outside: whether at I/O, too.
-    pub(super) fn note_look(&mut self, now: Instant) -> bool {
+    /// A look outside before the turn `next`: whether at I/O, too.
+    pub(super) fn note_look(&mut self, now: Instant, next: u64) -> bool {
         let since = now - std::mem::replace(&mut self.looked_at, now);
         self.until_io = self.until_io.saturating_sub(self.look_every);
         if since > TIMERS_WITHIN {
@@ -59,7 +60,7 @@ impl Rounds {
         } else if since < TIMERS_WITHIN / 3 {
             self.look_every = (self.look_every * 2).min(LOOK_OUTSIDE_EVERY);
         }
-        self.until_look = self.look_every - 1;
+        self.look_at = next + u64::from(self.look_every);
         let looks_at_io = self.until_io == 0 || now - self.io_at >= IO_WITHIN;
         if looks_at_io {
             self.until_io = LOOK_OUTSIDE_EVERY;

@@ -58,6 +58,12 @@ impl Turn {
         self.number.get()
     }
 
+    /// Which turn will be the next.
+    #[inline]
+    pub(crate) fn next_number(&self) -> u64 {
+        self.number.get() + 1
+    }
+
     /// Which worker gave the turn of this number, and how many it had given then, with this one.
     pub(crate) fn worker_and_count(number: u64) -> (usize, u64) {
         ((number >> WORKER_SHIFT) as usize, number & ((1 << WORKER_SHIFT) - 1))

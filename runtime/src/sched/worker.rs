@@ -44,6 +44,18 @@ pub(super) const NEWS: u8 = 1;
 /// The lane has something for [`settle_down`](crate::wait_graph::note::settle_down).
 pub(crate) const PARKED: u8 = 2;
 
+/// What came of a look at all that comes between two turns.
+enum Attended {
+    /// It is the turn of whoever is next.
+    Nothing,
+    /// It is this lane's.
+    Found(SlotRef),
+    /// The worker is to stand by.
+    StandBy,
+    /// There are orders.
+    Orders,
+}
+
 /// All that a worker keeps to itself.
 pub(crate) struct Local {
     pub(crate) scheduler: Arc<Scheduler>,
@@ -79,6 +91,8 @@ pub(crate) struct Local {
     pub(super) late_wakers: RefCell<Vec<Waker>>,
     /// What was offered to the lane whose turn is over, and passes on.
     pub(super) unpolled: RefCell<Vec<Unpolled>>,
+    /// The turn before which there is something else to look at than whose it is, by its number: [`Local::attend`].
+    pub(super) attend_at: Cell<u64>,
     /// There may be lanes that were killed in the queue, or notices that are not sent.
     pub(super) minds_dead: Cell<bool>,
     /// What is to be looked at when the turn is over: [`NEWS`], [`PARKED`].
@@ -112,6 +126,7 @@ impl Local {
             notes: Notes::of_worker(index),
             late_wakers: RefCell::default(),
             unpolled: RefCell::default(),
+            attend_at: Cell::new(0),
             minds_dead: Cell::new(false),
             has_news: Cell::new(0),
             counters,
@@ -165,7 +180,7 @@ impl Local {
         if !self.pulse.notices.may_be_for(watcher.to_bits()) {
             self.send_notices();
         }
-        self.minds_dead.set(true);
+        self.mind_dead();
         node::keep(&self.pulse.notices, watcher, notice);
     }
 
@@ -187,10 +202,17 @@ impl Local {
     /// Queues a lane that was killed while it waited.
     #[inline]
     pub(crate) fn push_killed(&self, slot: SlotRef) {
-        self.minds_dead.set(true);
+        self.mind_dead();
         // The queue may grow, and is not the lane's that kills.
         alloc::uncharged(|| self.queue.push_killed(slot));
         self.tell_of_pushed();
+    }
+
+    /// There are lanes that were killed in the queue, or notices that are not sent.
+    #[inline]
+    fn mind_dead(&self) {
+        self.minds_dead.set(true);
+        self.attend_at.set(0);
     }
 
     /// Others may want to have what was queued.
@@ -326,7 +348,8 @@ impl Local {
     /// The main loop: runs lanes until the worker must go.
     #[inline(always)]
     fn serve(&self) {
-        let mut rounds = Rounds::new(self.scheduler.env.now());
+        let mut rounds = Rounds::new(self.scheduler.env.now(), self.turn.next_number());
+        self.attend_at.set(0);
         loop {
             let orders = self.pulse.orders();
             if !orders.are_none() {
@@ -337,14 +360,21 @@ impl Local {
                     break;
                 }
             }
-            if self.minds_dead.get() && self.end_killed(&mut rounds) {
-                continue;
-            }
-            match self.pick(&mut rounds) {
+            let attended = if self.turn.next_number() < self.attend_at.get() {
+                Attended::Nothing
+            } else {
+                self.attend(&mut rounds)
+            };
+            let picked = match attended {
+                Attended::Nothing => self.pick(&mut rounds),
+                Attended::Found(slot) => Some(slot),
+                Attended::StandBy => None,
+                Attended::Orders => continue,
+            };
+            match picked {
                 Some(slot) => {
-                    if rounds.searching {
-                        self.scheduler.found_work(&mut rounds.searching);
-                    }
+                    // Or nobody would be woken, should it be stuck there.
+                    debug_assert!(!rounds.searching);
                     if self.run(slot) {
                         self.look_after_long_turn(&mut rounds);
                     }
@@ -371,39 +401,63 @@ impl Local {
         self.frames.flush();
     }
 
-    #[inline(always)]
-    fn pick(&self, rounds: &mut Rounds) -> Option<SlotRef> {
+    /// Sees to all that comes now and then between two turns.
+    #[inline(never)]
+    fn attend(&self, rounds: &mut Rounds) -> Attended {
+        if self.minds_dead.get() && self.end_killed(rounds) {
+            return Attended::Orders;
+        }
         self.mind_batch();
-        if rounds.until_look != 0 {
-            rounds.until_look -= 1;
-        } else {
+        let mut found = None;
+        if self.looks_now(rounds) {
             if !self.scheduler.stand_by.includes(self.index) && self.queue.len_of_all() <= HANDED_OVER {
                 // The look is still due, also where the crew has grown by the time that this is seen.
-                return None;
+                return Attended::StandBy;
             }
-            if let Some(operations) = self.turn.take_done(REPORT_EVERY) {
-                self.scheduler.stand_by.report(operations, || self.scheduler.env.now());
-            }
-            self.batch.woken_ahead.note_turns(rounds.look_every);
-            // Whoever is to run next waits for once, which shows whether messages gather for it meanwhile.
-            if let Some(slot) = self.pulse.take_next() {
-                self.queue.push(slot);
-            }
-            if rounds.note_look(self.scheduler.env.now()) {
-                self.scheduler.turn_driver(self.index, &mut rounds.searching);
-            } else {
-                self.scheduler.fire_timers(self.index, &mut rounds.searching);
-            }
-            if let Some(slot) = self.scheduler.queues.take_injected(&self.queue) {
-                return Some(slot);
-            }
-            if rounds.look_every < LOOK_OUTSIDE_EVERY {
-                self.help(&mut rounds.neighbour, rounds.looked_at, rounds.look_every);
-            }
-            // Whom the look has woken goes ahead of the others, if not too often (`batch.rs`).
-            let goes_ahead = self.pulse.has_next() && self.batch.woken_ahead.take(1);
-            rounds.from_next = if goes_ahead { 0 } else { NEXT_IN_A_ROW };
+            found = self.look_outside(rounds);
         }
+        if rounds.searching && (found.is_some() || self.pulse.has_next() || !self.queue.is_empty()) {
+            self.scheduler.found_work(&mut rounds.searching);
+        }
+        let next = if self.minds_dead.get() { 0 } else { rounds.look_at.min(self.batch.look_at()) };
+        self.attend_at.set(next);
+        found.map_or(Attended::Nothing, Attended::Found)
+    }
+
+    /// Whether a look outside is due before the next turn.
+    pub(super) fn looks_now(&self, rounds: &Rounds) -> bool {
+        self.turn.next_number() >= rounds.look_at
+    }
+
+    /// The look at what comes from outside; of what it brings, a lane that was injected has the next turn.
+    fn look_outside(&self, rounds: &mut Rounds) -> Option<SlotRef> {
+        if let Some(operations) = self.turn.take_done(REPORT_EVERY) {
+            self.scheduler.stand_by.report(operations, || self.scheduler.env.now());
+        }
+        self.batch.woken_ahead.note_turns(rounds.look_every);
+        // Whoever is to run next waits for once, which shows whether messages gather for it meanwhile.
+        if let Some(slot) = self.pulse.take_next() {
+            self.queue.push(slot);
+        }
+        if rounds.note_look(self.scheduler.env.now(), self.turn.next_number()) {
+            self.scheduler.turn_driver(self.index, &mut rounds.searching);
+        } else {
+            self.scheduler.fire_timers(self.index, &mut rounds.searching);
+        }
+        if let Some(slot) = self.scheduler.queues.take_injected(&self.queue) {
+            return Some(slot);
+        }
+        if rounds.look_every < LOOK_OUTSIDE_EVERY {
+            self.help(&mut rounds.neighbour, rounds.looked_at, rounds.look_every);
+        }
+        // Whom the look has woken goes ahead of the others, if not too often (`batch.rs`).
+        let goes_ahead = self.pulse.has_next() && self.batch.woken_ahead.take(1);
+        rounds.from_next = if goes_ahead { 0 } else { NEXT_IN_A_ROW };
+        None
+    }
+
+    #[inline(always)]
+    fn pick(&self, rounds: &mut Rounds) -> Option<SlotRef> {
         // Where nobody waits in the queue, nobody has to wait longer for it.
         if rounds.from_next < NEXT_IN_A_ROW || self.queue.is_empty() {
             if let Some(slot) = self.pulse.take_next() {
@@ -424,7 +478,7 @@ impl Local {
     /// was woken here behind the others.
     #[cold]
     pub(super) fn look_after_long_turn(&self, rounds: &mut Rounds) {
-        if rounds.until_look == 0 {
+        if self.looks_now(rounds) {
             return;
         }
         self.scheduler.turn_driver(self.index, &mut false);
@@ -435,6 +489,14 @@ impl Local {
 
     #[inline(never)]
     fn search(&self, rounds: &mut Rounds) -> Option<SlotRef> {
+        let found = self.search_all(rounds);
+        if found.is_some() && rounds.searching {
+            self.scheduler.found_work(&mut rounds.searching);
+        }
+        found
+    }
+
+    fn search_all(&self, rounds: &mut Rounds) -> Option<SlotRef> {
         let queues = &self.scheduler.queues;
         if let Some(slot) = self.queue.pop_any() {
             return Some(slot);
@@ -456,7 +518,7 @@ impl Local {
                 return Some(slot);
             }
             if let Some(slot) = queues.steal_killed(self.index, self.draw(), &self.queue) {
-                self.minds_dead.set(true);
+                self.mind_dead();
                 return Some(slot);
             }
             if !self.scheduler.idle.another_is_awake() {
@@ -480,7 +542,7 @@ impl Local {
         self.hand_over();
         self.give_up_search(rounds);
         // The next pick looks again.
-        rounds.until_look = 0;
+        rounds.look_at = 0;
         let before = self.scheduler.metrics.turns();
         let waited = self.scheduler.stand_by.wait(|| self.scheduler.idle.at_work(), || ());
         // The crew is held up, or has gone to rest: there may be lanes, sockets and timers that nobody sees to.
@@ -501,6 +563,7 @@ impl Local {
 
     /// There was nothing to pick.
     fn sleep(&self, rounds: &mut Rounds) {
+        self.attend_at.set(0);
         if !self.scheduler.stand_by.includes(self.index) {
             return self.stand_by(rounds);
         }
@@ -556,3 +619,6 @@ pub(crate) fn note_panic(place: &std::panic::Location<'_>) -> Option<Id> {
         slot.id()
     })
 }
+
+#[cfg(test)]
+mod tests;
