@@ -165,7 +165,7 @@ impl Builder {
     /// How long a poll may take before the watchdog says so, 10 milliseconds by default and one at least; `None` for no
     /// watchdog. There is none under [`virtual_time`](Builder::virtual_time).
     ///
-    /// A lane that is in one poll keeps a worker from all others. After half of that time, or three quarters of it, a stand-in
+    /// A lane that is in one poll keeps a worker from all others. After a quarter of that time, or half of it, a stand-in
     /// worker takes over until the poll returns: there may be as many of them as there are workers, and 56 of both. After the
     /// whole of it, or a quarter more, the watchdog says by `tracing` that the poll takes too long, with the lane's names and where
     /// it was spawned; [`Handle::stuck`] shows it and [`Metrics::polls_too_long`] counts it; and the lane, if it is killed, ends

@@ -26,7 +26,7 @@ pub struct Stuck {
 /// Why somebody stands in for a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
-    /// It has been in one poll for half of what is too long: nobody is to wait for it, and nothing is said of it yet.
+    /// It has been in one poll for a quarter of what is too long: nobody is to wait for it, and nothing is said of it yet.
     TakesLong,
     /// It has been in one poll for too long.
     TakesTooLong,

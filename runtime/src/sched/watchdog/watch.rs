@@ -39,7 +39,7 @@ enum Done {
 pub(crate) enum Verdict {
     /// Nothing is to be done.
     Fine,
-    /// It has been in this section for half the limit, since this time or somewhat before; to be robbed.
+    /// It has been in this section for a quarter of the limit, since this time or somewhat before; to be robbed.
     Long(Section, Instant),
     /// It has been in this section, in which it was robbed, for the limit; to be reported.
     TooLong(Section),
@@ -55,7 +55,7 @@ impl Watch {
         Watch { limit, seen: vec![None; workers], moved: false, beats: 0, quiet: 0 }
     }
 
-    /// The time between two rounds of looks: a section is found long when it has lasted for three quarters of the limit, and
+    /// The time between two rounds of looks: a section is found long when it has lasted for half of the limit, and
     /// too long when it has for the limit and a quarter of it again, at the latest.
     pub(crate) fn period(&self) -> Duration {
         period(self.limit)
@@ -72,7 +72,7 @@ impl Watch {
         self.moved = true;
         match seen {
             Some(seen) if seen.section == section => match (seen.done, now - seen.since) {
-                (Done::Nothing, lasts) if lasts >= self.limit / 2 => Verdict::Long(section, seen.since),
+                (Done::Nothing, lasts) if lasts >= self.limit / 4 => Verdict::Long(section, seen.since),
                 (Done::Robbed, lasts) if lasts >= self.limit => Verdict::TooLong(section),
                 _ => Verdict::Fine,
             },
@@ -132,12 +132,12 @@ mod tests {
     }
 
     #[test]
-    fn a_section_is_long_after_half_the_limit_until_it_is_robbed_and_too_long_after_it_until_it_is_reported() {
+    fn a_section_is_long_after_a_quarter_of_the_limit_until_it_is_robbed_and_too_long_after_it_until_it_is_reported() {
         let [one, other] = sections();
         let mut watch = Watch::new(2, LIMIT);
         assert_eq!(watch.look(at(5), 0, Some(one)), Verdict::Fine);
-        assert_eq!(watch.look(at(14), 0, Some(one)), Verdict::Fine);
-        assert_eq!(watch.look(at(15), 0, Some(one)), Verdict::Long(one, at(5)));
+        assert_eq!(watch.look(at(9), 0, Some(one)), Verdict::Fine);
+        assert_eq!(watch.look(at(10), 0, Some(one)), Verdict::Long(one, at(5)));
         assert_eq!(watch.look(at(26), 0, Some(one)), Verdict::Long(one, at(5)), "it was not robbed");
         watch.robbed(0);
         assert_eq!(watch.look(at(26), 1, Some(other)), Verdict::Fine);
@@ -159,8 +159,8 @@ mod tests {
         assert_eq!(watch.look(at(30), 0, Some(other)), Verdict::Fine);
         assert_eq!(watch.look(at(60), 0, None), Verdict::Fine);
         assert_eq!(watch.look(at(90), 0, Some(other)), Verdict::Fine);
-        assert_eq!(watch.look(at(99), 0, Some(other)), Verdict::Fine);
-        assert_eq!(watch.look(at(100), 0, Some(other)), Verdict::Long(other, at(90)));
+        assert_eq!(watch.look(at(94), 0, Some(other)), Verdict::Fine);
+        assert_eq!(watch.look(at(95), 0, Some(other)), Verdict::Long(other, at(90)));
     }
 
     #[test]
